@@ -1,0 +1,184 @@
+#pragma once
+
+/*
+ * The configuration as checked values. Reading is strict: an unknown key, a wrong type, a value out of
+ * range, a missing file for a secret are all mistakes, and one run reports all of them with file, line
+ * and column. What plugins and mapping rules need on top is checked by them through the same report.
+ */
+#include "fieldgate/plugin.h"
+#include "util/error.h"
+
+/** Where something stands in the configuration; lines and columns count from 1. */
+struct fg_place {
+	const char *file; /* owned by the fg_config */
+	unsigned line, column;
+};
+
+/** All mistakes of one run, in order of place. */
+struct fg_report;
+
+struct fg_report *fg_report_new(void);
+struct fg_report *fg_report_free(struct fg_report *report);
+/** Add "FILE:LINE:COL: TEXT". @place may be NULL. */
+void fg_report_add(struct fg_report *report, const struct fg_place *place, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+size_t fg_report_count(const struct fg_report *report);
+/** The @i-th line, sorted by file, line, column. NUL-terminated, without newline. */
+const char *fg_report_line(struct fg_report *report, size_t i);
+
+/** mqtt://host:port or mqtts://host:port; ports default to 1883 and 8883. IPv6 in brackets. */
+struct fg_url {
+	bool is_tls;
+	char *host;
+	uint16_t port;
+};
+
+/** `tls:` of a broker or cloud. Only with mqtts://. */
+struct fg_tls_config {
+	char *ca;	    /* PEM file or directory; NULL: the system's store */
+	char *certificate;  /* PEM file, leaf first; or NULL */
+	char *key;	    /* PEM file, may be encrypted, may be the certificate's file; or NULL */
+	char *key_password; /* resolved; or NULL */
+	char *server_name;  /* verify and send this name instead of the URL's host; or NULL */
+	bool is_insecure;   /* `insecure: true`: do not verify; warned about at each start */
+};
+
+/** `mqtt_version:` */
+enum fg_mqtt_version {
+	FG_MQTT_AUTO = 0, /* 5, and 3.1.1 when that is refused */
+	FG_MQTT_311 = 4,
+	FG_MQTT_5 = 5,
+};
+
+/** `local.brokers[]`: a broker on the field side that already exists. */
+struct fg_broker_config {
+	struct fg_place place;
+	char *name; /* [A-Za-z0-9_.-]{1,63}, unique */
+	struct fg_url url;
+	struct fg_tls_config tls;
+	enum fg_mqtt_version mqtt_version;
+	char *client_id; /* default "fieldgate-<gateway.name>-<name>" */
+	char *username;
+	char *password;	 /* resolved; or NULL */
+	char *share;	 /* shared subscription group, or NULL */
+	unsigned qos;	 /* of the subscriptions, 0 or 1; default 1 */
+	unsigned keep_alive_s;	  /* 5..65535, default 60 */
+	unsigned receive_maximum; /* MQTT 5, 3.1.2.11.3: 1..65535, default 4096 */
+	uint32_t session_expiry_s;/* MQTT 5, 3.1.2.11.2: default 7 days */
+};
+
+enum fg_payload_format {
+	FG_PAYLOAD_JSON,
+};
+
+/** One selected member: `name: $.path` or `name: {from: $.path}`. */
+struct fg_select_config {
+	struct fg_place place;
+	char *name; /* the member in the canonical body */
+	char *from; /* a path for fg_json_path_new() */
+};
+
+/** What goes into one kind of message: `all`, or a list of members, or nothing. */
+struct fg_members_config {
+	bool is_all;
+	struct fg_select_config *select;
+	size_t n_select;
+};
+
+enum fg_time_unit {
+	FG_TIME_UNIT_AUTO,    /* seconds, ms or µs by magnitude, or ISO 8601 text */
+	FG_TIME_UNIT_S,
+	FG_TIME_UNIT_MS,
+	FG_TIME_UNIT_US,
+	FG_TIME_UNIT_ISO8601,
+};
+
+/** `mappings[]` */
+struct fg_mapping_config {
+	struct fg_place place;
+	char *topic; /* a pattern for fg_topic_pattern_new() */
+	enum fg_payload_format payload;
+	char *device; /* template with {captures}; default "{device}" */
+	char *stream; /* template; default "{stream}" when the pattern has such a capture, else "" */
+	char *device_type; /* or NULL; clouds that create devices use it as type or profile */
+	struct fg_members_config telemetry;  /* default `all` when no kind is given */
+	struct fg_members_config attributes;
+	char *time; /* path of the time member; NULL: time of arrival */
+	struct fg_place time_place, device_place, stream_place;
+	enum fg_time_unit time_unit;
+};
+
+/** `devices:` of a cloud: which devices it gets, under which names. */
+struct fg_devices_config {
+	char **include; /* shell patterns; none: all */
+	size_t n_include;
+	char **exclude; /* after include */
+	size_t n_exclude;
+	struct fg_rename {
+		char *from, *to;
+	} *rename;
+	size_t n_rename;
+};
+
+/** `clouds[]` */
+struct fg_cloud_config {
+	struct fg_place place;
+	char *name; /* [A-Za-z0-9_.-]{1,63}, unique; also the name of its cursor */
+	char *plugin;
+	struct fg_url url;
+	struct fg_place url_place, plugin_place;
+	struct fg_tls_config tls;
+	enum fg_mqtt_version mqtt_version;
+	unsigned keep_alive_s;	     /* 10..1200, default 60 */
+	unsigned max_in_flight;	     /* publishes, 1..1000, default 16 */
+	unsigned max_in_flight_records; /* P2: the most that a crash sends twice; 100..1000000, default 10000 */
+	int64_t ack_timeout_ms;	     /* 1s..10min, default 30s */
+	struct fg_devices_config devices;
+	/* the plugin's own keys, still unread: see fg_config_options() */
+	struct fg_yaml_node *options;
+};
+
+/** `journal:` */
+struct fg_journal_config {
+	uint64_t max_bytes;	       /* `max_size`, default 2 GiB, at least 4 segments */
+	uint64_t max_quarantine_bytes; /* `max_quarantine_size`, default 64 MiB */
+	size_t segment_bytes;	       /* `segment_size`, 4 MiB..1 GiB, default 16 MiB */
+	int64_t commit_interval_ms;    /* `commit_interval`, 0..10s, default 0 */
+};
+
+struct fg_config {
+	char *name;		/* gateway.name: default the host name */
+	char *state_directory;	/* gateway.state_directory: default $STATE_DIRECTORY, else /var/lib/fieldgate */
+	char *plugin_directory; /* gateway.plugin_directory: default as built */
+	size_t max_message_bytes; /* gateway.max_message_size: 1 KiB..1 MiB, default 1 MiB */
+	struct fg_broker_config *brokers;
+	size_t n_brokers;
+	struct fg_mapping_config *mappings;
+	size_t n_mappings;
+	struct fg_cloud_config *clouds;
+	size_t n_clouds;
+	struct fg_journal_config journal;
+	struct fg_config_store *store; /* documents, names of files: what the above points into */
+};
+
+/**
+ * Read @path and, if the directory "<directory of path>/conf.d" exists, its *.yaml in order of name, whose
+ * lists are appended and whose scalar keys must not be given twice. Reports every mistake.
+ * On success the caller owns *@ret; it stays valid until fg_config_free(). On -EINVAL *@ret is still set
+ * when enough was readable to check more (plugins, mapping rules), else NULL; @report has at least one line.
+ * Returns 0, -EINVAL or -ENOMEM.
+ */
+int fg_config_load(const char *path, struct fg_report *report, struct fg_config **ret);
+
+/** Release; secrets are overwritten first. Takes NULL. */
+struct fg_config *fg_config_free(struct fg_config *config);
+
+/**
+ * Check the plugin's own keys of @cloud against @table and resolve them. @ret_values has one entry for each
+ * entry of @table; its strings live as long as the fg_config. Unknown keys are reported here, with the
+ * nearest among the plugin's keys and those that every cloud has.
+ * Returns 0, -EINVAL (reported) or -ENOMEM.
+ */
+int fg_config_options(struct fg_config *config, const struct fg_cloud_config *cloud,
+		      const struct fg_option *table, struct fg_report *report,
+		      struct fg_value *ret_values);

@@ -1,0 +1,50 @@
+#pragma once
+
+/*
+ * Mapping rules: what arrives on a topic becomes canonical messages. Rules are tried in the order of the
+ * configuration and the first whose pattern matches decides. A payload that does not fit its rule is
+ * refused with a reason, and the caller puts it into quarantine.
+ *
+ * Payload formats are a table inside mapping.c; `json` is the first.
+ */
+#include "config/config.h"
+#include "util/error.h"
+
+struct fg_mapping;
+
+/** What arrived, from whatever kind of source. */
+struct fg_arrival {
+	struct fg_span topic;
+	struct fg_span payload;
+	int64_t now_us; /* UTC at arrival */
+};
+
+/** Takes one message; borrowed for the call. Returns 0 or a negative errno, which ends the arrival. */
+typedef int (*fg_mapping_emit)(void *arg, const struct fg_message *msg);
+
+/**
+ * Compile the rules. @max_message_bytes bounds a payload. On success the caller owns *@ret.
+ * Returns 0, -ENOMEM, or -EINVAL (mistakes that only show here are added to @report with their place).
+ */
+int fg_mapping_new(const struct fg_config *config, struct fg_report *report, struct fg_mapping **ret);
+struct fg_mapping *fg_mapping_free(struct fg_mapping *m);
+
+/** The topic filters to subscribe, one for each rule, duplicates left out. */
+size_t fg_mapping_filters(const struct fg_mapping *m, const char *const **ret_filters);
+
+/**
+ * An upper bound for the bytes that the messages made from a payload of @payload_bytes on a topic of
+ * @topic_bytes take in the journal, quarantine included; the caller asks the journal for that much room
+ * before it reads a packet.
+ */
+size_t fg_mapping_room(const struct fg_mapping *m, size_t topic_bytes, size_t payload_bytes);
+
+/**
+ * Apply the first rule that matches. Allocates nothing.
+ * Returns the number of messages emitted; 0 with ret_reason->text empty when the rule finds nothing to
+ * report (an object without any of the selected members is refused, an empty object is nothing);
+ * -ENOENT when no rule matches; -EPROTO and a sentence when the payload does not fit its rule (nothing was
+ * emitted); or what @emit returned.
+ */
+int fg_mapping_apply(struct fg_mapping *m, const struct fg_arrival *arrival, fg_mapping_emit emit,
+		     void *arg, struct fg_error *ret_reason);
