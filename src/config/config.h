@@ -100,7 +100,6 @@ struct fg_mapping_config {
 	enum fg_payload_format payload;
 	char *device; /* template with {captures}; default "{device}" */
 	char *stream; /* template; default "{stream}" when the pattern has such a capture, else "" */
-	char *device_type; /* or NULL; clouds that create devices use it as type or profile */
 	struct fg_members_config telemetry;  /* default `all` when no kind is given */
 	struct fg_members_config attributes;
 	char *time; /* path of the time member; NULL: time of arrival */
