@@ -65,12 +65,16 @@ void fg_json_walk_begin(struct fg_json_walk *walk, struct fg_json_value containe
 /** Returns true and the next member, or false at the end. */
 bool fg_json_walk_next(struct fg_json_walk *walk, struct fg_json_member *ret);
 
+/** Is @name what the inside of a string, @raw, says once its escapes are undone? Allocates nothing. */
+bool fg_json_name_is(struct fg_span raw, struct fg_span name);
+
 /** The last member called @name (compared after unescaping). Returns false when there is none. */
 bool fg_json_member(struct fg_json_value object, struct fg_span name, struct fg_json_value *ret);
 
 /**
  * Undo the escapes of a string's inside (no quotes) into @out, which must hold @raw.size bytes.
  * Returns the number of bytes written; never more than @raw.size. A lone surrogate becomes U+FFFD.
+ * @out may be @raw's own bytes.
  */
 size_t fg_json_unescape(struct fg_span raw, char *out);
 
