@@ -1,0 +1,54 @@
+#!/bin/sh
+# Runs a benchmark: builds what it needs, prints progress to stderr and one JSON object to stdout.
+# FIELDGATE_BUILD names the build directory (default: build/ in the source tree).
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+source_dir=$(cd "$here/../.." && pwd)
+build_dir=${FIELDGATE_BUILD:-$source_dir/build}
+
+usage()
+{
+	cat <<-'END'
+	usage: tests/bench/run.sh NAME [--json] [OPTION...]
+
+	  uplink   the same QoS 1 load through a Mosquitto bridge and through fieldgate, in turn
+	  rss      memory of the gateway: idle, with 1 000 000 records waiting for two clouds, draining
+
+	  --json             accepted for clarity: the result always is one JSON object on stdout
+	  --state DIR        where state goes, on a real disk (default: the build directory)
+	  --rounds N         uplink: rounds of each way (default 3)
+	  --messages N       messages of one throughput round or of the backlog
+	  --seconds N        uplink: length of one latency round (default 10)
+	  --only WAY         uplink: "bridge" or "fieldgate" alone
+	  --keep             keep the state directories and logs
+	  --perf FILE        uplink: profile the gateway in its first throughput round (perf record -g)
+
+	See tests/bench/README.md for what each figure means.
+	END
+}
+
+case ${1-} in
+-h | --help)
+	usage
+	exit 0
+	;;
+uplink | rss) ;;
+*)
+	echo "run.sh: unknown benchmark \"${1-}\"" >&2
+	usage >&2
+	exit 2
+	;;
+esac
+for argument; do
+	if [ "$argument" = --help ] || [ "$argument" = -h ]; then
+		usage
+		exit 0
+	fi
+done
+
+if [ ! -f "$build_dir/build.ninja" ]; then
+	meson setup "$build_dir" "$source_dir" >&2
+fi
+ninja -C "$build_dir" >&2
+exec /usr/bin/python3 -B "$here/bench.py" --build "$build_dir" "$@"
