@@ -45,6 +45,10 @@ const char *fg_topic_pattern_filter(const struct fg_topic_pattern *pattern);
 /** The index of capture @name, or -1. */
 int fg_topic_pattern_capture(const struct fg_topic_pattern *pattern, struct fg_span name);
 
-/** Match @topic, same rules as fg_topic_matches(). Allocates nothing. */
+/**
+ * Match @topic, same rules as fg_topic_matches(), but that a {rest...} wants a level to capture: the
+ * pattern "a/{rest...}" leaves "a" alone, though a broker that is asked for "a/#" sends it.
+ * *@ret is meaningful when the result is true. Allocates nothing.
+ */
 bool fg_topic_pattern_match(const struct fg_topic_pattern *pattern, struct fg_span topic,
 			    struct fg_topic_captures *ret);
