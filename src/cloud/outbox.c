@@ -1,0 +1,505 @@
+#include "cloud/outbox.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloud/devices.h"
+#include "util/cleanup.h"
+#include "util/log.h"
+#include "util/span.h"
+
+/* Records offered to the plugin at once: enough to fill a 64 KiB packet with short readings. */
+#define WINDOW_RECORDS 512
+/* Most payload bytes in flight while more than one publish is: libmosquitto holds a copy of each. */
+#define MAX_IN_FLIGHT_BYTES (1024 * 1024)
+/* The largest publish a plugin can make; pages that are never touched cost nothing. */
+#define PAYLOAD_BYTES (1024 * 1024 + 64 * 1024)
+#define TOPIC_BYTES 65536
+
+/* After so many tries with the same record it is the record's fault. */
+#define MAX_DROPS 3
+#define MAX_RETRIES 3
+#define PAUSE_FIRST_MS 1000
+#define PAUSE_MAX_MS 60000
+
+/* Beyond enum fg_offer, ours: sent, no longer the plugin's business. */
+#define STATE_SENT 4
+
+struct fg_outbox {
+	struct fg_outbox_options with;
+	struct fg_inflight *inflight;
+	unsigned limit; /* publishes in flight, in this session */
+	size_t max_packet_bytes;
+	bool has_acks; /* in this session: the cloud does acknowledge things */
+
+	/* the window: records read and not all dealt with */
+	struct fg_message messages[WINDOW_RECORDS];
+	uint8_t states[WINDOW_RECORDS];
+	size_t n, first_open; /* no state before first_open is FG_OFFERED */
+	size_t max_read;
+	uint64_t last_read; /* the highest record ever read in this pass */
+
+	/* the publish just made */
+	struct fg_publish publish;
+	struct fg_inflight_entry entry;
+
+	/* in quarantine, but its commit is still under way */
+	uint64_t held_seq, held_ticket;
+
+	/* trouble */
+	uint64_t retreat_seq;  /* 0, or: read again from here once nothing is in flight */
+	int64_t paused_until_ms;
+	unsigned n_pauses;     /* in a row */
+	uint64_t isolate_until;/* one record a publish, one publish at a time, up to here */
+	uint64_t suspect_seq;  /* the record in flight when the session last broke */
+	unsigned suspect_drops;
+	uint64_t retried_seq;
+	unsigned retries;
+	uint64_t poison_seq;   /* to be put into quarantine when it is read again */
+
+	struct fg_complaint quarantine_complaint;
+	struct fg_complaint nack_complaint;
+	struct fg_outbox_stats stats;
+};
+
+static void outbox_freep(struct fg_outbox **o)
+{
+	fg_outbox_free(*o);
+}
+
+int fg_outbox_new(const struct fg_outbox_options *options, struct fg_outbox **ret)
+{
+	FG_CLEANUP(outbox_freep) struct fg_outbox *o = calloc(1, sizeof(*o));
+	int r;
+
+	if (!o)
+		return -ENOMEM;
+	o->with = *options;
+	/* Several windows must fit what a crash may re-send, or the link would wait for cursor saves. */
+	o->max_read = options->max_unsaved / 4;
+	if (o->max_read > WINDOW_RECORDS)
+		o->max_read = WINDOW_RECORDS;
+	if (o->max_read < 1)
+		o->max_read = 1;
+	r = fg_inflight_new(options->max_in_flight, &o->inflight);
+	if (r < 0)
+		return r;
+	o->publish.topic = malloc(TOPIC_BYTES);
+	o->publish.payload = malloc(PAYLOAD_BYTES);
+	if (!o->publish.topic || !o->publish.payload)
+		return -ENOMEM;
+	o->last_read = fg_cursor_watermark(options->cursor);
+
+	*ret = o; /* the caller owns it now */
+	o = NULL;
+	return 0;
+}
+
+struct fg_outbox *fg_outbox_free(struct fg_outbox *o)
+{
+	if (!o)
+		return NULL;
+	fg_inflight_free(o->inflight);
+	free(o->publish.topic);
+	free(o->publish.payload);
+	free(o);
+	return NULL;
+}
+
+/* ---- the window */
+
+static void window_clear(struct fg_outbox *o)
+{
+	o->n = 0;
+	o->first_open = 0;
+}
+
+static bool window_has_open(struct fg_outbox *o)
+{
+	while (o->first_open < o->n && o->states[o->first_open] != FG_OFFERED)
+		o->first_open++;
+	return o->first_open < o->n;
+}
+
+static void lower(uint64_t *lowest, uint64_t seq)
+{
+	if (seq && seq < *lowest)
+		*lowest = seq;
+}
+
+/* Everything below the lowest record that is not settled, is. */
+static void advance_watermark(struct fg_outbox *o)
+{
+	uint64_t lowest = o->last_read + 1;
+
+	lower(&lowest, fg_inflight_lowest(o->inflight));
+	lower(&lowest, o->held_seq);
+	lower(&lowest, o->retreat_seq);
+	if (window_has_open(o))
+		lower(&lowest, o->messages[o->first_open].seq);
+	fg_cursor_ack(o->with.cursor, lowest - 1);
+}
+
+static void rewind_to(struct fg_outbox *o, uint64_t seq)
+{
+	window_clear(o);
+	fg_cursor_seek(o->with.cursor, seq);
+	o->last_read = seq - 1;
+	o->retreat_seq = 0;
+}
+
+/* Read the next records and set those aside that this cloud does not get. Returns how many, or -EIO. */
+static int window_refill(struct fg_outbox *o)
+{
+	int n;
+
+	window_clear(o);
+	fg_cursor_seek(o->with.cursor, o->last_read + 1);
+	n = fg_cursor_read(o->with.cursor, o->messages, o->max_read);
+	if (n <= 0)
+		return n;
+	o->n = (size_t)n;
+	o->last_read = o->messages[o->n - 1].seq;
+	for (size_t i = 0; i < o->n; i++) {
+		struct fg_message *m = &o->messages[i];
+
+		o->states[i] = fg_devices_map(o->with.devices, m->device, &m->device) ? FG_OFFERED
+										       : FG_NOTHING;
+	}
+	return n;
+}
+
+/* ---- quarantine */
+
+/*
+ * The record is settled once its copy in quarantine is on disk: it holds the watermark until then.
+ * Returns 0, or -EAGAIN when the journal takes nothing now; the record then stays FG_OFFERED.
+ */
+static int quarantine(struct fg_outbox *o, size_t i, const char *reason, unsigned attempts,
+		      int64_t now_ms)
+{
+	const struct fg_message *m = &o->messages[i];
+	struct fg_quarantined q = {
+		.link = fg_span_str(o->with.link_name),
+		.reason = fg_span_str(reason),
+		.device = m->device,
+		.stream = m->stream,
+		.kind = (uint8_t)m->kind,
+		.time_quality = (uint8_t)m->time_quality,
+		.time_us = m->time_us,
+		.attempts = attempts,
+		.whole_size = m->body.size,
+		.body = m->body,
+	};
+	int r = fg_journal_quarantine(o->with.journal, &q);
+
+	if (r < 0) {
+		o->states[i] = FG_OFFERED;
+		if (i < o->first_open)
+			o->first_open = i;
+		return r;
+	}
+	o->states[i] = FG_NOTHING;
+	if (!o->held_seq || m->seq < o->held_seq)
+		o->held_seq = m->seq;
+	o->held_ticket = fg_journal_ticket(o->with.journal);
+	o->stats.quarantined++;
+	fg_complain(&o->quarantine_complaint, now_ms, LOG_WARNING,
+		    "link %s: record %llu of device %.*s cannot be sent: %s; put into quarantine",
+		    o->with.link_name, (unsigned long long)m->seq, FG_SPAN_ARGS(m->device), reason);
+	return 0;
+}
+
+void fg_outbox_committed(struct fg_outbox *o, uint64_t ticket)
+{
+	if (!o->held_seq || ticket < o->held_ticket)
+		return;
+	o->held_seq = 0;
+	advance_watermark(o);
+}
+
+/* ---- sessions */
+
+void fg_outbox_session_begin(struct fg_outbox *o, unsigned receive_maximum, size_t max_packet_bytes)
+{
+	o->limit = receive_maximum < o->with.max_in_flight ? receive_maximum : o->with.max_in_flight;
+	o->max_packet_bytes = max_packet_bytes;
+	o->has_acks = false;
+	o->paused_until_ms = 0;
+}
+
+/* The same record unacknowledged each time a session breaks: first isolate it, then put it aside. */
+static void suspect(struct fg_outbox *o, const struct fg_inflight_entry *oldest)
+{
+	if (oldest->first_seq != o->suspect_seq) {
+		o->suspect_seq = oldest->first_seq;
+		o->suspect_drops = 0;
+	}
+	o->suspect_drops++;
+	if (o->suspect_drops < 2)
+		return;
+	if (oldest->n_records == 1 && o->suspect_drops >= MAX_DROPS)
+		o->poison_seq = oldest->first_seq;
+	else if (oldest->last_seq > o->isolate_until)
+		o->isolate_until = oldest->last_seq;
+}
+
+void fg_outbox_session_end(struct fg_outbox *o, bool is_suspicious)
+{
+	const struct fg_inflight_entry *oldest = fg_inflight_oldest_data(o->inflight);
+
+	if (is_suspicious && oldest)
+		suspect(o, oldest);
+	fg_inflight_clear(o->inflight);
+	rewind_to(o, fg_cursor_watermark(o->with.cursor) + 1);
+	o->limit = 0;
+}
+
+/* ---- sending */
+
+/* Put aside what sessions kept breaking on. Returns 0 or -EAGAIN. */
+static int remove_poison(struct fg_outbox *o, int64_t now_ms)
+{
+	char reason[128];
+
+	if (!o->poison_seq)
+		return 0;
+	for (size_t i = 0; i < o->n; i++) {
+		int r;
+
+		if (o->messages[i].seq != o->poison_seq || o->states[i] != FG_OFFERED)
+			continue;
+		snprintf(reason, sizeof(reason),
+			 "the session broke %u times while this record was unacknowledged",
+			 o->suspect_drops);
+		r = quarantine(o, i, reason, o->suspect_drops, now_ms);
+		if (r < 0)
+			return r;
+		o->poison_seq = 0;
+		o->suspect_drops = 0;
+	}
+	return 0;
+}
+
+/* Look at what encode() has done to the states. Returns 0 or -EAGAIN. */
+static int take_states(struct fg_outbox *o, const struct fg_batch *batch, int64_t now_ms)
+{
+	int r = 0;
+
+	o->entry = (struct fg_inflight_entry){.tag = o->publish.tag, .bytes = o->publish.payload_len};
+	for (size_t i = o->first_open; i < o->n; i++) {
+		if (o->states[i] == FG_TAKEN) {
+			uint64_t seq = o->messages[i].seq;
+
+			o->states[i] = STATE_SENT;
+			if (!o->entry.first_seq)
+				o->entry.first_seq = seq;
+			o->entry.last_seq = seq;
+			o->entry.n_records++;
+		} else if (o->states[i] == FG_REFUSED) {
+			int q = quarantine(o, i, batch->reason, 0, now_ms);
+
+			if (q < 0)
+				r = q;
+		}
+	}
+	return r;
+}
+
+static bool is_isolating(const struct fg_outbox *o)
+{
+	return o->isolate_until && o->isolate_until > fg_cursor_watermark(o->with.cursor);
+}
+
+int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish **ret)
+{
+	if (now_ms < o->paused_until_ms)
+		return 0;
+	o->paused_until_ms = 0;
+	if (o->retreat_seq) {
+		if (fg_inflight_count(o->inflight) > 0)
+			return 0;
+		rewind_to(o, o->retreat_seq);
+	}
+	if (fg_inflight_count(o->inflight) >= o->limit)
+		return 0;
+	if (fg_inflight_bytes(o->inflight) >= MAX_IN_FLIGHT_BYTES)
+		return 0;
+	if (is_isolating(o) && fg_inflight_lowest(o->inflight))
+		return 0;
+
+	for (;;) {
+		struct fg_batch batch = {.max_take = is_isolating(o) ? 1 : WINDOW_RECORDS};
+		bool is_dry = false;
+		int r;
+
+		if (!window_has_open(o)) {
+			r = window_refill(o);
+			if (r < 0)
+				return 0; /* the journal has told; try again with the next commit */
+			is_dry = r == 0;
+		}
+		r = remove_poison(o, now_ms);
+		if (r < 0)
+			return 0;
+		if (o->n > 0 && !fg_cursor_may_send(o->with.cursor, o->last_read))
+			return 0;
+
+		batch.messages = o->messages + o->first_open;
+		batch.states = o->states + o->first_open;
+		batch.count = o->n - o->first_open;
+		o->publish.topic_size = TOPIC_BYTES;
+		o->publish.payload_size = PAYLOAD_BYTES;
+		o->publish.payload_len = 0;
+		o->publish.max_packet_bytes = o->max_packet_bytes;
+		o->publish.qos = 1;
+		o->publish.content_type = NULL;
+		o->publish.tag = 0;
+		r = o->with.plugin->encode(o->with.ctx, "", &batch, &o->publish);
+		if (r < 0)
+			return r;
+		o->stats.values_dropped += batch.values_dropped;
+		if (take_states(o, &batch, now_ms) < 0 && r == 0)
+			return 0;
+		if (r == 1) {
+			*ret = &o->publish;
+			return 1;
+		}
+		advance_watermark(o);
+		if (is_dry || window_has_open(o))
+			return 0;
+	}
+}
+
+void fg_outbox_sent(struct fg_outbox *o, int packet_id, int64_t now_ms)
+{
+	o->entry.packet_id = packet_id;
+	o->entry.sent_ms = now_ms;
+	fg_inflight_add(o->inflight, &o->entry);
+	o->stats.published++;
+}
+
+/* ---- settling */
+
+static void retreat(struct fg_outbox *o, uint64_t seq)
+{
+	if (!o->retreat_seq || seq < o->retreat_seq)
+		o->retreat_seq = seq;
+}
+
+static void pause_sending(struct fg_outbox *o, int64_t now_ms)
+{
+	int64_t ms = PAUSE_FIRST_MS;
+
+	for (unsigned i = 0; i < o->n_pauses && ms < PAUSE_MAX_MS; i++)
+		ms *= 2;
+	o->n_pauses++;
+	o->paused_until_ms = now_ms + (ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS);
+}
+
+static void settle_poison(struct fg_outbox *o, const struct fg_inflight_entry *entry,
+			  unsigned reason_code, int64_t now_ms)
+{
+	char reason[96];
+
+	if (entry->n_records == 0)
+		return; /* the plugin's own: it knows */
+	snprintf(reason, sizeof(reason), "the cloud refused it with reason code 0x%02x", reason_code);
+	if (entry->n_records == 1)
+		for (size_t i = 0; i < o->n; i++)
+			if (o->messages[i].seq == entry->first_seq &&
+			    quarantine(o, i, reason, 1, now_ms) == 0)
+				return;
+	/* Not alone, or no longer at hand: read it again, one record a publish. */
+	if (entry->last_seq > o->isolate_until)
+		o->isolate_until = entry->last_seq;
+	retreat(o, entry->first_seq);
+}
+
+static void settle_retry(struct fg_outbox *o, const struct fg_inflight_entry *entry,
+			 unsigned reason_code, int64_t now_ms)
+{
+	if (entry->first_seq != o->retried_seq) {
+		o->retried_seq = entry->first_seq;
+		o->retries = 0;
+	}
+	if (entry->n_records > 0 && ++o->retries > MAX_RETRIES) {
+		settle_poison(o, entry, reason_code, now_ms);
+		return;
+	}
+	if (entry->n_records > 0)
+		retreat(o, entry->first_seq);
+	pause_sending(o, now_ms);
+}
+
+void fg_outbox_settled(struct fg_outbox *o, int packet_id, unsigned reason_code, int64_t now_ms)
+{
+	enum fg_verdict verdict = reason_code < 0x80 ? FG_ACCEPTED : FG_POISON;
+	struct fg_inflight_entry entry;
+
+	if (fg_inflight_ack(o->inflight, packet_id, &entry) < 0)
+		return;
+	if (o->with.plugin->settled) {
+		struct fg_settlement how = {.tag = entry.tag,
+					    .reason_code = reason_code,
+					    .n_messages = entry.n_records};
+
+		verdict = o->with.plugin->settled(o->with.ctx, "", &how);
+	}
+	if (verdict != FG_ACCEPTED)
+		fg_complain(&o->nack_complaint, now_ms, LOG_WARNING,
+			    "link %s: publish of %zu records refused with reason code 0x%02x, %s",
+			    o->with.link_name, entry.n_records, reason_code,
+			    verdict == FG_POISON ? "looking for the one at fault"
+						 : "sending again after a pause");
+	switch (verdict) {
+	case FG_ACCEPTED:
+		o->has_acks = true;
+		o->n_pauses = 0;
+		o->stats.records_acked += entry.n_records;
+		break;
+	case FG_LATER:
+		if (entry.n_records > 0)
+			retreat(o, entry.first_seq);
+		pause_sending(o, now_ms);
+		break;
+	case FG_RETRY:
+		settle_retry(o, &entry, reason_code, now_ms);
+		break;
+	case FG_POISON:
+		settle_poison(o, &entry, reason_code, now_ms);
+		break;
+	}
+	advance_watermark(o);
+}
+
+/* ---- asking */
+
+int64_t fg_outbox_paused_until(const struct fg_outbox *o)
+{
+	return o->paused_until_ms;
+}
+
+int64_t fg_outbox_oldest_sent(const struct fg_outbox *o)
+{
+	const struct fg_inflight_entry *oldest = fg_inflight_oldest(o->inflight);
+
+	return oldest ? oldest->sent_ms : 0;
+}
+
+unsigned fg_outbox_in_flight(const struct fg_outbox *o)
+{
+	return fg_inflight_count(o->inflight);
+}
+
+bool fg_outbox_has_acks(const struct fg_outbox *o)
+{
+	return o->has_acks;
+}
+
+void fg_outbox_get_stats(const struct fg_outbox *o, struct fg_outbox_stats *ret)
+{
+	*ret = o->stats;
+}

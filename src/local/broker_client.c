@@ -1,0 +1,445 @@
+#include "local/broker_client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/mqtt_client.h"
+#include "util/backoff.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/complaint.h"
+#include "util/log.h"
+#include "util/span.h"
+
+#define CONNACK_TIMEOUT_S 30
+/* Gathered in one turn before the commit is waited for; bounds memory, costs no throughput. */
+#define MAX_GATHERED_BYTES (512 * 1024)
+/* Maximum Packet Size announced to an MQTT 5 broker: far above any message we keep whole, and a
+ * bound for what a broker gone mad can make libmosquitto allocate. */
+#define MAX_PACKET_BYTES (16 * 1024 * 1024)
+#define MAX_TOPIC_BYTES 65535
+
+enum state {
+	STOPPED,
+	CONNECTING,
+	ONLINE,
+	STOPPING,
+	BACKOFF,
+};
+
+static const char *const state_names[] = {"stopped", "connecting", "online", "stopping",
+					  "backing off"};
+
+struct fg_broker_client {
+	struct fg_broker_client_options with;
+	enum state state;
+	struct fg_tls *tls;
+	struct fg_mqtt_client *client;
+	struct fg_backoff backoff;
+	unsigned mqtt_version;
+	bool is_version_proven;
+	ev_timer wait;
+	char **filters; /* as subscribed: with the share's prefix */
+	size_t n_filters;
+	uint64_t pending_ticket; /* PUBACKs wait for this commit; 0: none wait */
+	size_t gathered_bytes;   /* in the batch of pending_ticket */
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+	struct fg_broker_client_stats stats;
+	struct fg_complaint attempt_complaint, quarantine_complaint, unmapped_complaint;
+};
+
+static void broker_connect(struct fg_broker_client *b);
+
+static void broker_enter(struct fg_broker_client *b, enum state state)
+{
+	if (fg_log_wants(LOG_DEBUG) && b->state != state)
+		fg_debug("broker %s: %s -> %s", b->with.config->name, state_names[b->state],
+			 state_names[state]);
+	b->state = state;
+	ev_timer_stop(b->with.loop, &b->wait);
+}
+
+static void broker_stopped(struct fg_broker_client *b)
+{
+	broker_enter(b, STOPPED);
+	b->client = fg_mqtt_client_free(b->client);
+	if (b->stopped)
+		b->stopped(b->stopped_arg);
+	b->stopped = NULL;
+}
+
+/* ---- messages */
+
+static int emit(void *arg, const struct fg_message *msg)
+{
+	struct fg_broker_client *b = arg;
+	uint64_t seq;
+	int r = fg_journal_append(b->with.journal, msg, &seq);
+
+	if (r == 0)
+		b->stats.messages++;
+	return r;
+}
+
+static void put_into_quarantine(struct fg_broker_client *b, const struct fg_arrival *arrival,
+				const char *reason)
+{
+	size_t kept = arrival->payload.size < b->with.max_message_bytes ? arrival->payload.size
+									: b->with.max_message_bytes;
+	struct fg_quarantined q = {
+		.reason = fg_span_str(reason),
+		.topic = arrival->topic,
+		.time_quality = FG_TIME_GATEWAY,
+		.time_us = arrival->now_us,
+		.whole_size = arrival->payload.size,
+		.body = fg_span_of(arrival->payload.data, kept),
+	};
+	int r = fg_journal_quarantine(b->with.journal, &q);
+
+	b->stats.quarantined++;
+	fg_complain(&b->quarantine_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+		    "broker %s: message on \"%.200s\" refused: %s; %s", b->with.config->name,
+		    arrival->topic.data, reason,
+		    r < 0 ? "quarantine cannot take it, dropped" : "put into quarantine");
+}
+
+static void session_message(void *owner, const struct fg_mqtt_message *message)
+{
+	struct fg_broker_client *b = owner;
+	struct fg_arrival arrival = {
+		.topic = fg_span_str(message->topic),
+		.payload = message->payload,
+		.now_us = fg_clock_utc_us(),
+	};
+	struct fg_error reason = {0};
+	uint64_t ticket = fg_journal_ticket(b->with.journal);
+	int r;
+
+	if (ticket != b->pending_ticket) {
+		b->pending_ticket = ticket;
+		b->gathered_bytes = 0;
+	}
+	b->gathered_bytes += arrival.topic.size + arrival.payload.size;
+	b->stats.received++;
+	r = fg_mapping_apply(b->with.mapping, &arrival, emit, b, &reason);
+	if (r == -ENOENT) {
+		b->stats.unmapped++;
+		fg_complain(&b->unmapped_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+			    "broker %s: no mapping rule matches \"%.200s\", message dropped",
+			    b->with.config->name, message->topic);
+	} else if (r < 0) {
+		put_into_quarantine(b, &arrival, reason.text[0] ? reason.text : strerror(-r));
+	}
+}
+
+/*
+ * Only with room for the largest message may a packet be read, since libmosquitto cannot give one
+ * back; and not while a commit runs that earlier PUBACKs wait for.
+ */
+static bool session_may_read(void *owner)
+{
+	struct fg_broker_client *b = owner;
+
+	if (b->state != ONLINE)
+		return false;
+	if (b->pending_ticket && (b->pending_ticket != fg_journal_ticket(b->with.journal) ||
+				  b->gathered_bytes >= MAX_GATHERED_BYTES))
+		return false;
+	return fg_journal_has_room(
+		b->with.journal,
+		fg_mapping_room(b->with.mapping, MAX_TOPIC_BYTES, b->with.max_message_bytes));
+}
+
+static void broker_settle(struct fg_broker_client *b)
+{
+	if (b->pending_ticket && fg_journal_committed(b->with.journal) >= b->pending_ticket)
+		b->pending_ticket = 0;
+	if (b->pending_ticket || !b->client)
+		return;
+	fg_mqtt_client_flush(b->client);
+	if (b->state == STOPPING)
+		fg_mqtt_client_disconnect(b->client); /* ended() follows */
+	else if (b->state == ONLINE)
+		fg_mqtt_client_resume(b->client);
+}
+
+static void session_after_read(void *owner)
+{
+	struct fg_broker_client *b = owner;
+
+	fg_journal_flush(b->with.journal, fg_clock_monotonic_ms());
+	broker_settle(b);
+}
+
+void fg_broker_client_committed(struct fg_broker_client *b, uint64_t ticket)
+{
+	(void)ticket; /* the journal's own count is the truth */
+	broker_settle(b);
+	/* Room may have come back although nothing of ours was waiting. */
+	if (b->state == ONLINE && b->client)
+		fg_mqtt_client_resume(b->client);
+}
+
+/* ---- the session */
+
+static void session_connected(void *owner, const struct fg_mqtt_connack *connack)
+{
+	struct fg_broker_client *b = owner;
+	int packet_id;
+	int r;
+
+	if (b->state != CONNECTING)
+		return;
+	broker_enter(b, ONLINE);
+	b->stats.is_online = true;
+	b->is_version_proven = true;
+	fg_backoff_connected(&b->backoff, fg_clock_monotonic_ms());
+	b->attempt_complaint.step = 0; /* a new outage is a new fact */
+	fg_notice("broker %s: connected to %s:%u, MQTT %s, %s", b->with.config->name,
+		  b->with.config->url.host, b->with.config->url.port,
+		  b->mqtt_version == 5 ? "5" : "3.1.1",
+		  connack->session_present ? "session present" : "new session");
+	r = fg_mqtt_client_subscribe(b->client, (const char *const *)b->filters, b->n_filters,
+				     b->with.config->qos, &packet_id);
+	if (r < 0)
+		fg_error_log("broker %s: cannot subscribe: %s", b->with.config->name, strerror(-r));
+	broker_settle(b);
+}
+
+static void session_subscribed(void *owner, int packet_id, unsigned reason_code)
+{
+	struct fg_broker_client *b = owner;
+
+	(void)packet_id;
+	if (reason_code >= 0x80)
+		fg_error_log(
+			"broker %s: it refused a subscription (0x%02x): check its access rules; "
+			"messages under that filter do not arrive",
+			b->with.config->name, reason_code);
+}
+
+static bool is_credential_fault(unsigned mqtt_version, const struct fg_mqtt_end *end)
+{
+	if (end->kind != FG_MQTT_END_REFUSED)
+		return false;
+	if (mqtt_version == 5)
+		return end->reason_code >= 0x85 && end->reason_code <= 0x87;
+	return end->reason_code == 2 || end->reason_code == 4 || end->reason_code == 5;
+}
+
+static void session_ended(void *owner, const struct fg_mqtt_end *end)
+{
+	struct fg_broker_client *b = owner;
+	int64_t now_ms = fg_clock_monotonic_ms();
+	bool is_refused_version = end->kind == FG_MQTT_END_REFUSED &&
+				  (end->reason_code == 0x84 || end->reason_code == 1);
+	bool is_fault = is_credential_fault(b->mqtt_version, end);
+	int64_t delay_ms;
+
+	b->client = fg_mqtt_client_free(b->client);
+	b->stats.is_online = false;
+	/* Its PUBACKs went with the session; the broker sends those messages again. */
+	b->pending_ticket = 0;
+	if (b->state == STOPPING) {
+		broker_stopped(b);
+		return;
+	}
+	if (b->with.config->mqtt_version == FG_MQTT_AUTO && !b->is_version_proven) {
+		if (is_refused_version && b->mqtt_version == 5) {
+			fg_notice("broker %s: it does not speak MQTT 5, using 3.1.1",
+				  b->with.config->name);
+			b->mqtt_version = 4;
+			broker_connect(b);
+			return;
+		}
+		if (end->kind == FG_MQTT_END_SILENT || end->kind == FG_MQTT_END_PROTOCOL)
+			b->mqtt_version = b->mqtt_version == 5 ? 4 : 5;
+	}
+	delay_ms = fg_backoff_next(
+		&b->backoff, is_fault ? FG_BACKOFF_CREDENTIALS : FG_BACKOFF_TRANSIENT, now_ms);
+	fg_complain(
+		&b->attempt_complaint, now_ms, is_fault ? LOG_ERR : LOG_WARNING,
+		is_fault
+			? "broker %s: %s; check its user name and password, trying again in %lld ms"
+			: "broker %s: %s, reconnecting in %lld ms",
+		b->with.config->name, end->text, (long long)delay_ms);
+	broker_enter(b, BACKOFF);
+	ev_timer_set(&b->wait, (double)delay_ms / 1000., 0.);
+	ev_timer_start(b->with.loop, &b->wait);
+}
+
+static const struct fg_mqtt_ops session_ops = {
+	.connected = session_connected,
+	.message = session_message,
+	.subscribed = session_subscribed,
+	.may_read = session_may_read,
+	.after_read = session_after_read,
+	.ended = session_ended,
+};
+
+static void broker_connect(struct fg_broker_client *b)
+{
+	const struct fg_broker_config *config = b->with.config;
+	struct fg_mqtt_params params = {
+		.host = config->url.host,
+		.port = config->url.port,
+		.tls = b->tls,
+		.mqtt_version = b->mqtt_version,
+		.client_id = config->client_id,
+		.username = config->username,
+		.password = config->password,
+		.clean_start = false,
+		.keep_alive_s = config->keep_alive_s,
+		.session_expiry_s = config->session_expiry_s,
+		.receive_maximum = config->receive_maximum,
+		.max_packet_bytes = MAX_PACKET_BYTES,
+		.holds_writes = true,
+		.connack_timeout_s = CONNACK_TIMEOUT_S,
+	};
+	int r;
+
+	broker_enter(b, CONNECTING);
+	r = fg_mqtt_client_new(b->with.loop, b->with.connector, &params, &session_ops, b,
+			       &b->client);
+	if (r < 0) {
+		struct fg_mqtt_end end = {.kind = FG_MQTT_END_UNREACHABLE};
+
+		snprintf(end.text, sizeof(end.text), "%s", strerror(-r));
+		session_ended(b, &end);
+	}
+}
+
+static void broker_waited(struct ev_loop *loop, ev_timer *w, int events)
+{
+	(void)loop;
+	(void)events;
+	broker_connect(w->data);
+}
+
+/* ---- life */
+
+static int load_tls(const struct fg_broker_config *config, struct fg_tls **ret,
+		    struct fg_error *err)
+{
+	struct fg_tls_params params = {
+		.host = config->tls.server_name ? config->tls.server_name : config->url.host,
+		.ca = config->tls.ca,
+		.certificate = config->tls.certificate,
+		.key = config->tls.key,
+		.key_password = config->tls.key_password,
+		.is_insecure = config->tls.is_insecure,
+	};
+
+	if (!config->url.is_tls)
+		return 0;
+	return fg_tls_new(&params, ret, err);
+}
+
+static int make_filters(struct fg_broker_client *b)
+{
+	const char *const *filters;
+	size_t n = fg_mapping_filters(b->with.mapping, &filters);
+
+	b->filters = calloc(n, sizeof(*b->filters));
+	if (!b->filters)
+		return -ENOMEM;
+	for (b->n_filters = 0; b->n_filters < n; b->n_filters++) {
+		const char *share = b->with.config->share;
+		/* Shared subscriptions (MQTT 5, 4.8.2): several gateways divide the messages. */
+		int r = share ? asprintf(&b->filters[b->n_filters], "$share/%s/%s", share,
+					 filters[b->n_filters])
+			      : asprintf(&b->filters[b->n_filters], "%s", filters[b->n_filters]);
+
+		if (r < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int fg_broker_client_check(const struct fg_broker_config *config, struct fg_error *err)
+{
+	struct fg_tls *tls = NULL;
+	int r = load_tls(config, &tls, err);
+
+	fg_tls_free(tls);
+	return r;
+}
+
+static void broker_freep(struct fg_broker_client **b)
+{
+	fg_broker_client_free(*b);
+}
+
+int fg_broker_client_new(const struct fg_broker_client_options *options,
+			 struct fg_broker_client **ret, struct fg_error *err)
+{
+	FG_CLEANUP(broker_freep) struct fg_broker_client *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b)
+		return -ENOMEM;
+	b->with = *options;
+	b->mqtt_version = options->config->mqtt_version == FG_MQTT_311 ? 4 : 5;
+	fg_backoff_init(&b->backoff, options->seed);
+	ev_timer_init(&b->wait, broker_waited, 0., 0.);
+	b->wait.data = b;
+	r = load_tls(options->config, &b->tls, err);
+	if (r < 0)
+		return r;
+	r = make_filters(b);
+	if (r < 0)
+		return r;
+	if (options->config->tls.is_insecure)
+		fg_warning("broker %s: `insecure: true`: the broker's certificate is not verified",
+			   options->config->name);
+
+	*ret = b; /* the caller owns it now */
+	b = NULL;
+	return 0;
+}
+
+struct fg_broker_client *fg_broker_client_free(struct fg_broker_client *b)
+{
+	if (!b)
+		return NULL;
+	ev_timer_stop(b->with.loop, &b->wait);
+	fg_mqtt_client_free(b->client);
+	for (size_t i = 0; i < b->n_filters; i++)
+		free(b->filters[i]);
+	free(b->filters);
+	fg_tls_free(b->tls);
+	free(b);
+	return NULL;
+}
+
+void fg_broker_client_start(struct fg_broker_client *b)
+{
+	if (b->state == STOPPED)
+		broker_connect(b);
+}
+
+void fg_broker_client_stop(struct fg_broker_client *b, void (*stopped)(void *arg), void *arg)
+{
+	b->stopped = stopped;
+	b->stopped_arg = arg;
+	if (b->state != ONLINE) {
+		broker_stopped(b);
+		return;
+	}
+	broker_enter(b, STOPPING);
+	broker_settle(b);
+}
+
+const char *fg_broker_client_name(const struct fg_broker_client *b)
+{
+	return b->with.config->name;
+}
+
+void fg_broker_client_get_stats(const struct fg_broker_client *b,
+				struct fg_broker_client_stats *ret)
+{
+	*ret = b->stats;
+}

@@ -1,0 +1,69 @@
+#pragma once
+
+/*
+ * A broker on the field side that already exists: a persistent session, the mapped filters subscribed at
+ * QoS 1, and a PUBACK only after the record it stands for is on disk.
+ *
+ * One turn: read until the callback count stands still, append, have it committed, and only then let the
+ * PUBACKs out. While a commit that holds messages of this broker runs, nothing more is read from it: a
+ * PUBACK queued behind would leave with the others. P1 covers the way from that broker to us, not the
+ * broker's own memory.
+ *
+ * state \ event | start      | connected | ended     | committed       | back-off over | stop
+ * --------------+------------+-----------+-----------+-----------------+---------------+----------------
+ * STOPPED       | CONNECTING |     -     |     -     |        -        |       -       |       -
+ * CONNECTING    |     -      | ONLINE    | BACKOFF   |        -        |       -       | STOPPED
+ * ONLINE        |     -      |     -     | BACKOFF   | let PUBACKs out |       -       | STOPPING
+ * STOPPING      |     -      |     -     | STOPPED   | …and DISCONNECT |       -       |       -
+ * BACKOFF       |     -      |     -     |     -     |        -        | CONNECTING    | STOPPED
+ */
+#include <ev.h>
+
+#include "config/config.h"
+#include "journal/journal.h"
+#include "local/mapping.h"
+#include "net/connector.h"
+
+struct fg_broker_client;
+
+struct fg_broker_client_options {
+	struct ev_loop *loop;
+	struct fg_connector *connector;
+	struct fg_journal *journal;
+	struct fg_mapping *mapping;
+	const struct fg_broker_config *config; /* outlives the client */
+	size_t max_message_bytes;
+	uint64_t seed; /* for the back-off's jitter */
+};
+
+struct fg_broker_client_stats {
+	bool is_online;
+	uint64_t received;    /* PUBLISH packets */
+	uint64_t messages;    /* records appended */
+	uint64_t quarantined; /* payloads that did not fit their rule */
+	uint64_t unmapped;    /* no rule matched: acknowledged and dropped */
+};
+
+/**
+ * Load TLS material; connects nothing yet. On success the caller owns *@ret.
+ * Returns 0, -ENOMEM, or -EINVAL with a sentence.
+ */
+int fg_broker_client_new(const struct fg_broker_client_options *options,
+			 struct fg_broker_client **ret, struct fg_error *err);
+
+/** Would its TLS material load? Returns 0, -ENOMEM, or -EINVAL with a sentence. */
+int fg_broker_client_check(const struct fg_broker_config *config, struct fg_error *err);
+
+/** Release at once; what was not acknowledged comes again with the next session. Takes NULL. */
+struct fg_broker_client *fg_broker_client_free(struct fg_broker_client *b);
+
+void fg_broker_client_start(struct fg_broker_client *b);
+
+/** Read no more, acknowledge what gets committed, disconnect; @stopped is called then (maybe at once). */
+void fg_broker_client_stop(struct fg_broker_client *b, void (*stopped)(void *arg), void *arg);
+
+/** The journal has committed up to @ticket. */
+void fg_broker_client_committed(struct fg_broker_client *b, uint64_t ticket);
+
+const char *fg_broker_client_name(const struct fg_broker_client *b);
+void fg_broker_client_get_stats(const struct fg_broker_client *b, struct fg_broker_client_stats *ret);

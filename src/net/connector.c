@@ -1,0 +1,136 @@
+#include "net/connector.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* getaddrinfo() with nss modules and OpenSSL's handshake fit well; the default of 8 MiB is address space only. */
+#define STACK_BYTES (512 * 1024)
+
+struct fg_connector {
+	struct ev_loop *loop;
+	ev_async wake;
+	pthread_mutex_t mutex; /* guards the three members below */
+	struct fg_connector_job *finished;
+	unsigned n_running; /* started and not yet collected */
+	bool is_closed;	    /* the last thread to end releases the struct */
+};
+
+static void connector_release(struct fg_connector *c)
+{
+	pthread_mutex_destroy(&c->mutex);
+	free(c);
+}
+
+static void *connector_thread(void *arg)
+{
+	struct fg_connector_job *job = arg;
+	struct fg_connector *c = job->connector;
+	bool is_last;
+
+	job->work(job);
+
+	pthread_mutex_lock(&c->mutex);
+	job->next = c->finished;
+	c->finished = job;
+	is_last = c->is_closed && --c->n_running == 0;
+	if (!c->is_closed)
+		ev_async_send(c->loop, &c->wake);
+	pthread_mutex_unlock(&c->mutex);
+	if (is_last)
+		connector_release(c);
+	return NULL;
+}
+
+static void connector_woken(struct ev_loop *loop, ev_async *w, int events)
+{
+	struct fg_connector *c = w->data;
+	struct fg_connector_job *job;
+
+	(void)loop;
+	(void)events;
+	pthread_mutex_lock(&c->mutex);
+	job = c->finished;
+	c->finished = NULL;
+	for (struct fg_connector_job *each = job; each; each = each->next)
+		c->n_running--;
+	pthread_mutex_unlock(&c->mutex);
+	while (job) {
+		struct fg_connector_job *next = job->next;
+
+		job->done(job);
+		job = next;
+	}
+}
+
+int fg_connector_new(struct ev_loop *loop, struct fg_connector **ret)
+{
+	struct fg_connector *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->loop = loop;
+	pthread_mutex_init(&c->mutex, NULL);
+	ev_async_init(&c->wake, connector_woken);
+	c->wake.data = c;
+	ev_async_start(loop, &c->wake);
+	ev_unref(loop); /* waiting for a thread is no reason to stay */
+	*ret = c;
+	return 0;
+}
+
+struct fg_connector *fg_connector_free(struct fg_connector *c)
+{
+	unsigned n_running = 0;
+
+	if (!c)
+		return NULL;
+	ev_ref(c->loop);
+	ev_async_stop(c->loop, &c->wake);
+	pthread_mutex_lock(&c->mutex);
+	for (struct fg_connector_job *job = c->finished; job; job = job->next)
+		c->n_running--;
+	c->finished = NULL;
+	c->is_closed = true;
+	n_running = c->n_running;
+	pthread_mutex_unlock(&c->mutex);
+	if (n_running == 0)
+		connector_release(c);
+	return NULL;
+}
+
+int fg_connector_run(struct fg_connector *c, struct fg_connector_job *job)
+{
+	pthread_attr_t attributes;
+	sigset_t all, before;
+	pthread_t thread;
+	int r;
+
+	pthread_mutex_lock(&c->mutex);
+	r = c->n_running >= FG_CONNECTOR_MAX_JOBS ? EAGAIN : 0;
+	if (r == 0)
+		c->n_running++;
+	pthread_mutex_unlock(&c->mutex);
+	if (r != 0)
+		return -r;
+
+	job->connector = c;
+	pthread_attr_init(&attributes);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	/* Signals belong to the loop's thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&thread, &attributes, connector_thread, job);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	if (r != 0) {
+		pthread_mutex_lock(&c->mutex);
+		c->n_running--;
+		pthread_mutex_unlock(&c->mutex);
+	}
+	return -r;
+}

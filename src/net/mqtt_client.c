@@ -1,0 +1,664 @@
+#include "net/mqtt_client.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <mqtt_protocol.h>
+
+#include "util/cleanup.h"
+
+/* Packets read in one turn of the loop before other watchers get theirs. */
+#define MAX_PACKETS_PER_TURN 4096
+
+struct fg_mqtt_client {
+	struct ev_loop *loop;
+	const struct fg_mqtt_ops *ops;
+	void *owner;
+	struct fg_mqtt_params params; /* the strings are copies */
+	struct mosquitto *mosq;
+	struct fg_connector_job job;
+	int connect_rc, connect_errno; /* written on the connector's thread */
+	ev_io io;
+	ev_timer tick; /* each second: keep alive, CONNACK deadline */
+	int seconds_left; /* until CONNACK must have come */
+	bool is_connecting; /* the job is at work and owns `mosq` */
+	bool is_connected;
+	bool is_paused; /* may_read() said no */
+	bool is_disconnecting;
+	bool has_ended;	     /* `end` says how; ended() is due */
+	bool has_told_end;   /* ended() was called */
+	bool is_freed;	     /* release as soon as nobody is inside */
+	unsigned depth;	     /* callbacks of libev or libmosquitto that are on the stack */
+	uint64_t n_messages; /* message callbacks so far */
+	char library_says[160]; /* libmosquitto's last complaint */
+	struct fg_mqtt_end end;
+};
+
+static void client_rearm(struct fg_mqtt_client *c);
+
+/* The first reason wins: what follows a refusal is only its echo. */
+static void client_end(struct fg_mqtt_client *c, enum fg_mqtt_end_kind kind, unsigned reason_code,
+		       const char *text)
+{
+	if (c->has_ended)
+		return;
+	c->has_ended = true;
+	c->end.kind = kind;
+	c->end.reason_code = reason_code;
+	c->end.was_connected = c->is_connected;
+	snprintf(c->end.text, sizeof(c->end.text), "%s", text);
+	c->is_connected = false;
+}
+
+/* What a libmosquitto return code means; called right after the call, while errno stands. */
+static void client_end_rc(struct fg_mqtt_client *c, int rc)
+{
+	int saved_errno = errno;
+	const char *verify;
+	char text[200];
+
+	if (c->has_ended || rc == MOSQ_ERR_SUCCESS)
+		return;
+	if (c->is_disconnecting) {
+		client_end(c, FG_MQTT_END_OWN, 0, "disconnected");
+		return;
+	}
+	verify = c->params.tls ? fg_tls_take_verify_error(c->params.tls) : NULL;
+	if (verify) {
+		snprintf(text, sizeof(text), "certificate of %s: %s", c->params.host, verify);
+		client_end(c, FG_MQTT_END_TLS, 0, text);
+	} else if (rc == MOSQ_ERR_TLS) {
+		snprintf(text, sizeof(text), "TLS handshake: %s",
+			 c->library_says[0] ? c->library_says : "failed");
+		client_end(c, FG_MQTT_END_TLS, 0, text);
+	} else if (rc == MOSQ_ERR_EAI) {
+		snprintf(text, sizeof(text), "name lookup of %s: %s", c->params.host,
+			 gai_strerror(saved_errno));
+		client_end(c, FG_MQTT_END_UNREACHABLE, 0, text);
+	} else if (rc == MOSQ_ERR_ERRNO) {
+		client_end(c, c->is_connected ? FG_MQTT_END_LOST : FG_MQTT_END_UNREACHABLE, 0,
+			   strerror(saved_errno));
+	} else if (rc == MOSQ_ERR_CONN_LOST) {
+		client_end(c, c->is_connected ? FG_MQTT_END_LOST : FG_MQTT_END_SILENT, 0,
+			   c->is_connected ? "closed by the peer" : "closed before CONNACK");
+	} else if (rc == MOSQ_ERR_KEEPALIVE) {
+		client_end(c, FG_MQTT_END_LOST, 0, "no PINGRESP");
+	} else {
+		client_end(c, FG_MQTT_END_PROTOCOL, 0, mosquitto_strerror(rc));
+	}
+}
+
+/* ---- libmosquitto's callbacks */
+
+static void on_connect(struct mosquitto *mosq, void *arg, int code, int flags,
+		       const mosquitto_property *properties)
+{
+	struct fg_mqtt_client *c = arg;
+	struct fg_mqtt_connack connack = {.receive_maximum = 65535};
+	uint16_t receive_maximum;
+	uint32_t max_packet;
+	char text[200];
+
+	(void)mosq;
+	if (code != 0) {
+		snprintf(text, sizeof(text), "refused: %s",
+			 fg_mqtt_connack_text(c->params.mqtt_version, (unsigned)code));
+		client_end(c, FG_MQTT_END_REFUSED, (unsigned)code, text);
+		return;
+	}
+	if (c->is_connected || c->has_ended)
+		return;
+	connack.session_present = flags & 1;
+	if (mosquitto_property_read_int16(properties, MQTT_PROP_RECEIVE_MAXIMUM, &receive_maximum,
+					  false))
+		connack.receive_maximum = receive_maximum;
+	if (mosquitto_property_read_int32(properties, MQTT_PROP_MAXIMUM_PACKET_SIZE, &max_packet,
+					  false))
+		connack.max_packet_bytes = max_packet;
+	c->is_connected = true;
+	c->ops->connected(c->owner, &connack);
+}
+
+static void on_disconnect(struct mosquitto *mosq, void *arg, int code,
+			  const mosquitto_property *properties)
+{
+	struct fg_mqtt_client *c = arg;
+	char text[200];
+
+	(void)mosq;
+	(void)properties;
+	if (c->is_disconnecting) {
+		client_end(c, FG_MQTT_END_OWN, 0, "disconnected");
+	} else if (code >= 0x80) {
+		/* Only a DISCONNECT packet has such a code; libmosquitto's own are below 32. */
+		snprintf(text, sizeof(text), "disconnected by the peer: %s",
+			 fg_mqtt_reason_text((unsigned)code));
+		client_end(c, FG_MQTT_END_DISCONNECT, (unsigned)code, text);
+	}
+}
+
+static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto_message *m,
+		       const mosquitto_property *properties)
+{
+	struct fg_mqtt_client *c = arg;
+	struct fg_mqtt_message message = {
+		.topic = m->topic,
+		.payload = fg_span_of(m->payload, (size_t)m->payloadlen),
+		.qos = (unsigned)m->qos,
+		.is_retained = m->retain,
+	};
+
+	(void)mosq;
+	(void)properties;
+	c->n_messages++;
+	if (!c->is_freed && c->ops->message)
+		c->ops->message(c->owner, &message);
+}
+
+static void on_publish(struct mosquitto *mosq, void *arg, int packet_id, int code,
+		       const mosquitto_property *properties)
+{
+	struct fg_mqtt_client *c = arg;
+
+	(void)mosq;
+	(void)properties;
+	if (!c->is_freed && c->ops->published)
+		c->ops->published(c->owner, packet_id, (unsigned)code);
+}
+
+static void on_subscribe(struct mosquitto *mosq, void *arg, int packet_id, int n_granted,
+			 const int *granted, const mosquitto_property *properties)
+{
+	struct fg_mqtt_client *c = arg;
+	unsigned worst = 0;
+
+	(void)mosq;
+	(void)properties;
+	for (int i = 0; i < n_granted; i++)
+		if (granted[i] >= 0x80 && worst < 0x80)
+			worst = (unsigned)granted[i];
+	if (!c->is_freed && c->ops->subscribed)
+		c->ops->subscribed(c->owner, packet_id, worst);
+}
+
+static void on_log(struct mosquitto *mosq, void *arg, int level, const char *text)
+{
+	struct fg_mqtt_client *c = arg;
+
+	(void)mosq;
+	if (level == MOSQ_LOG_ERR)
+		snprintf(c->library_says, sizeof(c->library_says), "%s", text);
+}
+
+/* ---- life */
+
+static void client_release(struct fg_mqtt_client *c)
+{
+	if (c->mosq)
+		mosquitto_destroy(c->mosq);
+	free((char *)c->params.host);
+	free((char *)c->params.client_id);
+	free((char *)c->params.username);
+	if (c->params.password)
+		explicit_bzero((char *)c->params.password, strlen(c->params.password));
+	free((char *)c->params.password);
+	free(c);
+}
+
+static void client_freep(struct fg_mqtt_client **c)
+{
+	if (*c)
+		client_release(*c);
+}
+
+static void client_enter(struct fg_mqtt_client *c)
+{
+	c->depth++;
+}
+
+/* The way out of every callback of libev: watch the right things, tell the end, release if asked to. */
+static void client_leave(struct fg_mqtt_client *c)
+{
+	if (c->depth > 1) {
+		c->depth--;
+		return;
+	}
+	if (!c->is_freed)
+		client_rearm(c);
+	if (c->has_ended && !c->has_told_end && !c->is_freed) {
+		c->has_told_end = true;
+		ev_io_stop(c->loop, &c->io);
+		ev_timer_stop(c->loop, &c->tick);
+		c->ops->ended(c->owner, &c->end);
+	}
+	c->depth--;
+	if (c->is_freed && !c->is_connecting)
+		client_release(c);
+}
+
+/* From a call of the owner: what has to be told is told from the loop, not from inside the call. */
+static void client_defer(struct fg_mqtt_client *c)
+{
+	if (c->depth == 0)
+		ev_feed_event(c->loop, &c->tick, EV_CUSTOM);
+}
+
+/*
+ * libmosquitto closes its socket inside its own calls, and the number may be in use again by the time we
+ * look; so the watcher is stopped, set and started whenever anything has changed.
+ */
+static void client_rearm(struct fg_mqtt_client *c)
+{
+	int fd = c->is_connecting || c->has_ended ? -1 : mosquitto_socket(c->mosq);
+	int events = 0;
+
+	if (fd < 0 && !c->is_connecting && !c->has_ended)
+		client_end(c, c->is_connected ? FG_MQTT_END_LOST : FG_MQTT_END_SILENT, 0,
+			   "connection closed");
+	if (fd >= 0) {
+		if (!c->is_paused)
+			events |= EV_READ;
+		/* Before CONNACK there is nothing to hold back. */
+		if ((!c->params.holds_writes || !c->is_connected) && mosquitto_want_write(c->mosq))
+			events |= EV_WRITE;
+	}
+	if (ev_is_active(&c->io) && c->io.fd == fd && (c->io.events & (EV_READ | EV_WRITE)) == events)
+		return;
+	ev_io_stop(c->loop, &c->io);
+	if (fd < 0 || events == 0)
+		return;
+	ev_io_set(&c->io, fd, events);
+	ev_io_start(c->loop, &c->io);
+}
+
+static void client_write(struct fg_mqtt_client *c)
+{
+	int rc = mosquitto_loop_write(c->mosq, 1);
+
+	client_end_rc(c, rc);
+}
+
+/*
+ * While a TLS handshake runs, libmosquitto takes a connection closed by the peer for "not yet", and would be
+ * called for ever: look for the end of the stream ourselves.
+ */
+static bool client_is_cut_off(struct fg_mqtt_client *c)
+{
+	char byte;
+
+	return !c->is_connected && c->params.tls &&
+	       recv(mosquitto_socket(c->mosq), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static void client_read(struct fg_mqtt_client *c)
+{
+	uint64_t before;
+	unsigned n = 0;
+
+	if (client_is_cut_off(c)) {
+		client_end(c, FG_MQTT_END_TLS, 0, "closed by the peer during the TLS handshake");
+		return;
+	}
+	/* mosquitto_loop_read() takes about one packet a call: on until no message comes any more. */
+	do {
+		int rc;
+
+		if (c->is_connected && c->ops->may_read && !c->ops->may_read(c->owner)) {
+			c->is_paused = true;
+			break;
+		}
+		before = c->n_messages;
+		errno = 0;
+		rc = mosquitto_loop_read(c->mosq, 1);
+		client_end_rc(c, rc);
+	} while (c->n_messages != before && ++n < MAX_PACKETS_PER_TURN && !c->has_ended &&
+		 !c->is_freed);
+}
+
+static void client_io(struct ev_loop *loop, ev_io *w, int events)
+{
+	struct fg_mqtt_client *c = w->data;
+
+	(void)loop;
+	client_enter(c);
+	if (events & EV_READ)
+		client_read(c);
+	/* Not while holding back: the owner knows when. A handshake in progress wants to write CONNECT. */
+	if (!c->has_ended && !c->is_freed && (!c->params.holds_writes || !c->is_connected) &&
+	    mosquitto_want_write(c->mosq))
+		client_write(c);
+	if ((events & EV_READ) && !c->is_freed && c->ops->after_read)
+		c->ops->after_read(c->owner);
+	client_leave(c);
+}
+
+static void client_tick(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct fg_mqtt_client *c = w->data;
+	char text[200];
+
+	(void)loop;
+	client_enter(c);
+	if (!c->has_ended && !c->is_connected && (events & EV_TIMER) && --c->seconds_left <= 0) {
+		snprintf(text, sizeof(text), "%s for %d s",
+			 c->is_connecting ? "no answer to name lookup or TCP connect" : "no CONNACK",
+			 c->params.connack_timeout_s);
+		client_end(c, c->is_connecting ? FG_MQTT_END_UNREACHABLE : FG_MQTT_END_SILENT, 0,
+			   text);
+	}
+	if (!c->has_ended && c->is_connected) {
+		client_end_rc(c, mosquitto_loop_misc(c->mosq));
+		if (c->params.holds_writes && c->ops->after_read && !c->has_ended)
+			c->ops->after_read(c->owner); /* a PINGREQ may wait for the owner's flush */
+	}
+	client_leave(c);
+}
+
+static void client_connect_work(struct fg_connector_job *job)
+{
+	struct fg_mqtt_client *c =
+		(struct fg_mqtt_client *)((char *)job - offsetof(struct fg_mqtt_client, job));
+	mosquitto_property *properties = NULL;
+
+	if (c->params.mqtt_version == 5) {
+		if (c->params.receive_maximum)
+			mosquitto_property_add_int16(&properties, MQTT_PROP_RECEIVE_MAXIMUM,
+						     (uint16_t)c->params.receive_maximum);
+		if (c->params.session_expiry_s)
+			mosquitto_property_add_int32(&properties, MQTT_PROP_SESSION_EXPIRY_INTERVAL,
+						     c->params.session_expiry_s);
+		if (c->params.max_packet_bytes)
+			mosquitto_property_add_int32(&properties, MQTT_PROP_MAXIMUM_PACKET_SIZE,
+						     (uint32_t)c->params.max_packet_bytes);
+	}
+	errno = 0;
+	/* Blocking, since only that tries all addresses of a name in turn. */
+	c->connect_rc = mosquitto_connect_bind_v5(c->mosq, c->params.host, c->params.port,
+						  (int)c->params.keep_alive_s, NULL, properties);
+	c->connect_errno = errno;
+	mosquitto_property_free_all(&properties);
+}
+
+static void client_connect_done(struct fg_connector_job *job)
+{
+	struct fg_mqtt_client *c =
+		(struct fg_mqtt_client *)((char *)job - offsetof(struct fg_mqtt_client, job));
+
+	c->is_connecting = false;
+	client_enter(c);
+	if (!c->is_freed && !c->has_ended) {
+		errno = c->connect_errno;
+		if (c->connect_rc != MOSQ_ERR_SUCCESS)
+			client_end_rc(c, c->connect_rc);
+		else
+			client_write(c);
+	}
+	client_leave(c);
+}
+
+static int client_copy_params(struct fg_mqtt_client *c, const struct fg_mqtt_params *p)
+{
+	c->params = *p;
+	c->params.host = strdup(p->host);
+	c->params.client_id = strdup(p->client_id);
+	c->params.username = p->username ? strdup(p->username) : NULL;
+	c->params.password = p->password ? strdup(p->password) : NULL;
+	if (!c->params.host || !c->params.client_id || (p->username && !c->params.username) ||
+	    (p->password && !c->params.password))
+		return -ENOMEM;
+	return 0;
+}
+
+static int client_make_mosq(struct fg_mqtt_client *c)
+{
+	const struct fg_mqtt_params *p = &c->params;
+	int rc;
+
+	c->mosq = mosquitto_new(p->client_id, p->clean_start, c);
+	if (!c->mosq)
+		return errno == ENOMEM ? -ENOMEM : -EINVAL;
+	rc = mosquitto_int_option(c->mosq, MOSQ_OPT_PROTOCOL_VERSION,
+				  p->mqtt_version == 5 ? MQTT_PROTOCOL_V5 : MQTT_PROTOCOL_V311);
+	/* PUBACKs are four bytes; Nagle would hold them for the peer's delayed acknowledgement. */
+	rc |= mosquitto_int_option(c->mosq, MOSQ_OPT_TCP_NODELAY, 1);
+	/* The owner keeps the window; the library must not queue behind it. */
+	rc |= mosquitto_int_option(c->mosq, MOSQ_OPT_SEND_MAXIMUM, 65535);
+	rc |= mosquitto_int_option(c->mosq, MOSQ_OPT_RECEIVE_MAXIMUM,
+				   p->receive_maximum ? (int)p->receive_maximum : 65535);
+	if (p->tls)
+		rc |= mosquitto_void_option(c->mosq, MOSQ_OPT_SSL_CTX, fg_tls_context(p->tls));
+	if (p->username)
+		rc |= mosquitto_username_pw_set(c->mosq, p->username, p->password);
+	if (p->holds_writes)
+		rc |= mosquitto_threaded_set(c->mosq, true);
+	if (rc != MOSQ_ERR_SUCCESS)
+		return -EINVAL;
+	mosquitto_connect_v5_callback_set(c->mosq, on_connect);
+	mosquitto_disconnect_v5_callback_set(c->mosq, on_disconnect);
+	mosquitto_message_v5_callback_set(c->mosq, on_message);
+	mosquitto_publish_v5_callback_set(c->mosq, on_publish);
+	mosquitto_subscribe_v5_callback_set(c->mosq, on_subscribe);
+	mosquitto_log_callback_set(c->mosq, on_log);
+	return 0;
+}
+
+int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
+		       const struct fg_mqtt_params *params, const struct fg_mqtt_ops *ops, void *owner,
+		       struct fg_mqtt_client **ret)
+{
+	FG_CLEANUP(client_freep) struct fg_mqtt_client *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	c->loop = loop;
+	c->ops = ops;
+	c->owner = owner;
+	r = client_copy_params(c, params);
+	if (r < 0)
+		return r;
+	r = client_make_mosq(c);
+	if (r < 0)
+		return r;
+
+	ev_init(&c->io, client_io);
+	c->io.data = c;
+	ev_timer_init(&c->tick, client_tick, 1., 1.);
+	c->tick.data = c;
+	c->seconds_left = params->connack_timeout_s;
+	c->job.work = client_connect_work;
+	c->job.done = client_connect_done;
+	c->is_connecting = true;
+	r = fg_connector_run(connector, &c->job);
+	if (r < 0)
+		return r;
+	ev_timer_start(loop, &c->tick);
+
+	*ret = c; /* the caller owns it now */
+	c = NULL;
+	return 0;
+}
+
+struct fg_mqtt_client *fg_mqtt_client_free(struct fg_mqtt_client *c)
+{
+	if (!c)
+		return NULL;
+	c->is_freed = true;
+	ev_io_stop(c->loop, &c->io);
+	ev_timer_stop(c->loop, &c->tick); /* also takes back an event that client_defer() fed */
+	if (c->depth == 0 && !c->is_connecting)
+		client_release(c);
+	return NULL;
+}
+
+/* ---- the owner's calls */
+
+static int client_call_result(struct fg_mqtt_client *c, int rc)
+{
+	switch (rc) {
+	case MOSQ_ERR_SUCCESS:
+		if (mosquitto_want_write(c->mosq))
+			client_defer(c);
+		return 0;
+	case MOSQ_ERR_NOMEM:
+		return -ENOMEM;
+	case MOSQ_ERR_INVAL:
+	case MOSQ_ERR_MALFORMED_UTF8:
+		return -EINVAL;
+	case MOSQ_ERR_OVERSIZE_PACKET:
+	case MOSQ_ERR_PAYLOAD_SIZE:
+		return -EMSGSIZE;
+	default:
+		client_end_rc(c, rc);
+		client_defer(c);
+		return -ENOTCONN;
+	}
+}
+
+int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic, struct fg_span payload,
+			   unsigned qos, const char *content_type, int *ret_packet_id)
+{
+	mosquitto_property *properties = NULL;
+	int rc;
+
+	if (!c->is_connected)
+		return -ENOTCONN;
+	if (content_type && c->params.mqtt_version == 5 &&
+	    mosquitto_property_add_string(&properties, MQTT_PROP_CONTENT_TYPE, content_type) != 0)
+		return -ENOMEM;
+	rc = mosquitto_publish_v5(c->mosq, ret_packet_id, topic, (int)payload.size, payload.data,
+				  (int)qos, false, properties);
+	mosquitto_property_free_all(&properties);
+	return client_call_result(c, rc);
+}
+
+int fg_mqtt_client_subscribe(struct fg_mqtt_client *c, const char *const *filters, size_t n,
+			     unsigned qos, int *ret_packet_id)
+{
+	if (!c->is_connected)
+		return -ENOTCONN;
+	return client_call_result(c, mosquitto_subscribe_multiple(c->mosq, ret_packet_id, (int)n,
+								  (char *const *)filters, (int)qos,
+								  0, NULL));
+}
+
+void fg_mqtt_client_flush(struct fg_mqtt_client *c)
+{
+	int on = 1, off = 0;
+	int fd = c->has_ended || c->is_connecting ? -1 : mosquitto_socket(c->mosq);
+
+	if (fd < 0 || !mosquitto_want_write(c->mosq))
+		return;
+	/*
+	 * libmosquitto writes each PUBACK with a call of its own. Corked, they leave in full packets: one wake-up
+	 * of the broker instead of hundreds.
+	 */
+	if (!c->params.tls)
+		setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+	client_write(c);
+	if (!c->params.tls && mosquitto_socket(c->mosq) == fd)
+		setsockopt(fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
+	if (c->has_ended)
+		client_defer(c);
+}
+
+void fg_mqtt_client_resume(struct fg_mqtt_client *c)
+{
+	if (!c->is_paused || c->has_ended)
+		return;
+	c->is_paused = false;
+	if (c->depth == 0)
+		client_rearm(c);
+	/* TLS may have bytes decrypted that the socket no longer shows. */
+	if (c->params.tls && ev_is_active(&c->io))
+		ev_feed_event(c->loop, &c->io, EV_READ);
+}
+
+void fg_mqtt_client_disconnect(struct fg_mqtt_client *c)
+{
+	if (c->has_ended)
+		return;
+	c->is_disconnecting = true;
+	if (c->is_connected)
+		client_end_rc(c, mosquitto_disconnect_v5(c->mosq, 0, NULL));
+	else
+		client_end(c, FG_MQTT_END_OWN, 0, "disconnected");
+	if (!c->has_ended)
+		fg_mqtt_client_flush(c);
+	client_defer(c);
+}
+
+bool fg_mqtt_client_is_connected(const struct fg_mqtt_client *c)
+{
+	return c->is_connected;
+}
+
+/* ---- words */
+
+const char *fg_mqtt_connack_text(unsigned mqtt_version, unsigned code)
+{
+	static const char *const v311[] = {
+		"accepted",		  "unacceptable protocol version",
+		"client id rejected",	  "server unavailable",
+		"bad user name or password", "not authorised",
+	};
+
+	if (mqtt_version != 5 || code < 0x80)
+		return code < sizeof(v311) / sizeof(v311[0]) ? v311[code] : "unknown code";
+	return fg_mqtt_reason_text(code);
+}
+
+const char *fg_mqtt_reason_text(unsigned reason_code)
+{
+	static const struct {
+		unsigned code;
+		const char *text;
+	} names[] = {
+		{0x80, "unspecified error"},
+		{0x81, "malformed packet"},
+		{0x82, "protocol error"},
+		{0x83, "implementation specific error"},
+		{0x84, "unsupported protocol version"},
+		{0x85, "client identifier not valid"},
+		{0x86, "bad user name or password"},
+		{0x87, "not authorised"},
+		{0x88, "server unavailable"},
+		{0x89, "server busy"},
+		{0x8a, "banned"},
+		{0x8b, "server shutting down"},
+		{0x8c, "bad authentication method"},
+		{0x8d, "keep alive timeout"},
+		{0x8e, "session taken over"},
+		{0x8f, "topic filter invalid"},
+		{0x90, "topic name invalid"},
+		{0x91, "packet identifier in use"},
+		{0x92, "packet identifier not found"},
+		{0x93, "receive maximum exceeded"},
+		{0x94, "topic alias invalid"},
+		{0x95, "packet too large"},
+		{0x96, "message rate too high"},
+		{0x97, "quota exceeded"},
+		{0x98, "administrative action"},
+		{0x99, "payload format invalid"},
+		{0x9a, "retain not supported"},
+		{0x9b, "QoS not supported"},
+		{0x9c, "use another server"},
+		{0x9d, "server moved"},
+		{0x9e, "shared subscriptions not supported"},
+		{0x9f, "connection rate exceeded"},
+		{0xa0, "maximum connect time"},
+		{0xa1, "subscription identifiers not supported"},
+		{0xa2, "wildcard subscriptions not supported"},
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i].code == reason_code)
+			return names[i].text;
+	return reason_code < 0x80 ? "success" : "unknown reason code";
+}

@@ -1,0 +1,122 @@
+#pragma once
+
+/*
+ * One MQTT session on the loop: libmosquitto driven by libev. One struct for each connection attempt,
+ * thrown away when it ends; the library would otherwise re-send a copy of what the owner sends again.
+ *
+ * Life: new (connecting on a thread) -> connected() -> … -> ended(), exactly once, also after a failed
+ * attempt. The owner then releases it; it may do so inside any callback.
+ *
+ * A client with `holds_writes` writes nothing on its own after CONNECT and SUBSCRIBE: PUBACKs queue up
+ * inside the library until fg_mqtt_client_flush(). libmosquitto queues a PUBACK before it calls back
+ * with the message, and writes it at once unless mosquitto_threaded_set() says that another thread will
+ * (eclipse-mosquitto/mosquitto #118, #2884). tests/e2e guards this with a broker that watches.
+ */
+#include <ev.h>
+#include <mosquitto.h>
+
+#include "net/connector.h"
+#include "net/tls.h"
+#include "util/span.h"
+
+struct fg_mqtt_client;
+
+/** How a session ended, or why it never began. */
+enum fg_mqtt_end_kind {
+	FG_MQTT_END_UNREACHABLE, /* name lookup or TCP connect failed */
+	FG_MQTT_END_TLS,	 /* handshake or certificate check failed */
+	FG_MQTT_END_REFUSED,	 /* CONNACK with a reason code */
+	FG_MQTT_END_SILENT,	 /* no CONNACK in time, or closed before it */
+	FG_MQTT_END_DISCONNECT,	 /* the peer sent DISCONNECT (MQTT 5, 3.14) */
+	FG_MQTT_END_LOST,	 /* the connection broke or was closed; PINGRESP missing */
+	FG_MQTT_END_PROTOCOL,	 /* the peer broke the protocol */
+	FG_MQTT_END_OWN,	 /* fg_mqtt_client_disconnect() */
+};
+
+struct fg_mqtt_end {
+	enum fg_mqtt_end_kind kind;
+	unsigned reason_code; /* REFUSED: CONNACK code of the version spoken; DISCONNECT: its reason code */
+	bool was_connected;
+	char text[200]; /* a sentence for the log */
+};
+
+/** CONNACK's properties (MQTT 5, 3.2.2.3), with the standard's defaults where absent. */
+struct fg_mqtt_connack {
+	bool session_present;
+	unsigned receive_maximum;
+	size_t max_packet_bytes; /* 0: no limit */
+};
+
+/** Something arrived. Borrowed for the call. */
+struct fg_mqtt_message {
+	const char *topic; /* NUL-terminated; libmosquitto refuses a NUL inside */
+	struct fg_span payload;
+	unsigned qos;
+	bool is_retained;
+};
+
+struct fg_mqtt_ops {
+	void (*connected)(void *owner, const struct fg_mqtt_connack *connack);
+	void (*message)(void *owner, const struct fg_mqtt_message *message);
+	void (*published)(void *owner, int packet_id, unsigned reason_code); /* PUBACK or, at QoS 0, written */
+	void (*subscribed)(void *owner, int packet_id, unsigned reason_code); /* first refusal, else granted */
+	bool (*may_read)(void *owner);	/* asked before each packet is read; NULL: always */
+	void (*after_read)(void *owner); /* all that was there has been read; NULL: nothing to do */
+	void (*ended)(void *owner, const struct fg_mqtt_end *end);
+};
+
+struct fg_mqtt_params {
+	const char *host;
+	uint16_t port;
+	struct fg_tls *tls;    /* NULL: plain; else outlives the client */
+	unsigned mqtt_version; /* 4 or 5 */
+	const char *client_id;
+	const char *username; /* or NULL */
+	const char *password; /* or NULL */
+	bool clean_start;
+	unsigned keep_alive_s;
+	uint32_t session_expiry_s; /* MQTT 5; 0: ends with the connection */
+	unsigned receive_maximum;  /* MQTT 5; 0: not sent */
+	size_t max_packet_bytes;   /* MQTT 5 Maximum Packet Size to announce; 0: not sent */
+	bool holds_writes;
+	int connack_timeout_s; /* from the start of the attempt to CONNACK */
+};
+
+/**
+ * Start an attempt. @params is copied. On success the caller owns *@ret.
+ * Returns 0, -ENOMEM, -EINVAL (libmosquitto refuses the parameters), -EAGAIN (connector busy).
+ */
+int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
+		       const struct fg_mqtt_params *params, const struct fg_mqtt_ops *ops, void *owner,
+		       struct fg_mqtt_client **ret);
+
+/** Release; the connection, if any, is dropped without DISCONNECT. Safe inside callbacks. Returns NULL. */
+struct fg_mqtt_client *fg_mqtt_client_free(struct fg_mqtt_client *c);
+
+/**
+ * PUBLISH. libmosquitto copies topic and payload. @content_type is MQTT 5 only, or NULL.
+ * Returns 0 and the packet id, -ENOTCONN, -EMSGSIZE (above the peer's Maximum Packet Size), -EINVAL
+ * (not a topic name), -ENOMEM.
+ */
+int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic, struct fg_span payload,
+			   unsigned qos, const char *content_type, int *ret_packet_id);
+
+/** SUBSCRIBE to @n filters in one packet. Returns 0 and the packet id, or as above. */
+int fg_mqtt_client_subscribe(struct fg_mqtt_client *c, const char *const *filters, size_t n,
+			     unsigned qos, int *ret_packet_id);
+
+/** Write what has queued up (holds_writes). */
+void fg_mqtt_client_flush(struct fg_mqtt_client *c);
+
+/** Read again after may_read() said no. */
+void fg_mqtt_client_resume(struct fg_mqtt_client *c);
+
+/** Send DISCONNECT and end; ended() follows with FG_MQTT_END_OWN once it is written. */
+void fg_mqtt_client_disconnect(struct fg_mqtt_client *c);
+
+/** True between connected() and ended(). */
+bool fg_mqtt_client_is_connected(const struct fg_mqtt_client *c);
+
+/** A CONNACK or DISCONNECT reason code in words. @mqtt_version 4 or 5; static text. */
+const char *fg_mqtt_connack_text(unsigned mqtt_version, unsigned code);
+const char *fg_mqtt_reason_text(unsigned reason_code);

@@ -1,0 +1,32 @@
+# The Debian 12 packages each job needs, and a quick way to have them. Sourced by tests/run.sh and
+# quickstart.sh.
+
+packages_build=(gcc libc6-dev meson ninja-build pkg-config libmosquitto-dev libssl-dev libyaml-dev libev-dev
+	libjson-c-dev libsystemd-dev)
+packages_sim=(mosquitto mosquitto-clients mosquitto-dev python3 python3-paho-mqtt openssl)
+packages_test=("${packages_sim[@]}" libcmocka-dev clang libclang-rt-14-dev clang-format valgrind systemd
+	iproute2 procps)
+
+# install_packages NAME…: does nothing, quickly, when all are there.
+install_packages() {
+	local missing
+	missing=$(dpkg-query -W -f '${binary:Package} ${Status}\n' "$@" 2>/dev/null |
+		sed -n 's/^\([^ :]*\)[^ ]* install ok installed$/\1/p' | sort | comm -13 - <(printf '%s\n' "$@" | sort -u))
+	[ -z "$missing" ] && return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "missing packages: "$missing >&2
+		echo "run this once as root, or: apt-get install "$missing >&2
+		return 1
+	fi
+	echo "== installing" $missing
+	export DEBIAN_FRONTEND=noninteractive
+	# Word splitting is wanted: one argument a package.
+	# shellcheck disable=SC2086
+	apt-get install -y -qq --no-install-recommends $missing >/tmp/fieldgate-apt.$$ 2>&1 ||
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >/tmp/fieldgate-apt.$$ 2>&1 || {
+		cat /tmp/fieldgate-apt.$$ >&2
+		rm -f /tmp/fieldgate-apt.$$
+		return 1
+	}
+	rm -f /tmp/fieldgate-apt.$$
+}
