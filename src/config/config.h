@@ -1,12 +1,14 @@
 #pragma once
 
 /*
- * The configuration as checked values. Reading is strict: an unknown key, a wrong type, a value out of
- * range, a missing file for a secret are all mistakes, and one run reports all of them with file, line
- * and column. What plugins and mapping rules need on top is checked by them through the same report.
+ * The configuration as checked values. Reading is strict: an unknown key, a wrong type, a value out
+ * of range, a missing file for a secret are all mistakes, and one run reports all of them with
+ * file, line and column. What plugins and mapping rules need on top is checked by them through the
+ * same report.
  */
 #include "fieldgate/plugin.h"
 #include "util/error.h"
+#include "util/span.h"
 
 /** Where something stands in the configuration; lines and columns count from 1. */
 struct fg_place {
@@ -35,9 +37,9 @@ struct fg_url {
 
 /** `tls:` of a broker or cloud. Only with mqtts://. */
 struct fg_tls_config {
-	char *ca;	    /* PEM file or directory; NULL: the system's store */
+	char *ca;           /* PEM file or directory; NULL: the system's store */
 	char *certificate;  /* PEM file, leaf first; or NULL */
-	char *key;	    /* PEM file, may be encrypted, may be the certificate's file; or NULL */
+	char *key;          /* PEM file, may be encrypted, may be the certificate's file; or NULL */
 	char *key_password; /* resolved; or NULL */
 	char *server_name;  /* verify and send this name instead of the URL's host; or NULL */
 	bool is_insecure;   /* `insecure: true`: do not verify; warned about at each start */
@@ -53,18 +55,18 @@ enum fg_mqtt_version {
 /** `local.brokers[]`: a broker on the field side that already exists. */
 struct fg_broker_config {
 	struct fg_place place;
-	char *name; /* [A-Za-z0-9_.-]{1,63}, unique */
+	char *name; /* [A-Za-z0-9][A-Za-z0-9_.-]{0,62}, unique */
 	struct fg_url url;
 	struct fg_tls_config tls;
 	enum fg_mqtt_version mqtt_version;
 	char *client_id; /* default "fieldgate-<gateway.name>-<name>" */
 	char *username;
-	char *password;	 /* resolved; or NULL */
-	char *share;	 /* shared subscription group, or NULL */
-	unsigned qos;	 /* of the subscriptions, 0 or 1; default 1 */
-	unsigned keep_alive_s;	  /* 5..65535, default 60 */
-	unsigned receive_maximum; /* MQTT 5, 3.1.2.11.3: 1..65535, default 4096 */
-	uint32_t session_expiry_s;/* MQTT 5, 3.1.2.11.2: default 7 days */
+	char *password;            /* resolved; or NULL */
+	char *share;               /* shared subscription group, or NULL */
+	unsigned qos;              /* of the subscriptions, 0 or 1; default 1 */
+	unsigned keep_alive_s;     /* 5..65535, default 60 */
+	unsigned receive_maximum;  /* MQTT 5, 3.1.2.11.3: 1..65535, default 4096 */
+	uint32_t session_expiry_s; /* MQTT 5, 3.1.2.11.2: default 7 days */
 };
 
 enum fg_payload_format {
@@ -86,7 +88,7 @@ struct fg_members_config {
 };
 
 enum fg_time_unit {
-	FG_TIME_UNIT_AUTO,    /* seconds, ms or µs by magnitude, or ISO 8601 text */
+	FG_TIME_UNIT_AUTO, /* seconds, ms or µs by magnitude, or ISO 8601 text */
 	FG_TIME_UNIT_S,
 	FG_TIME_UNIT_MS,
 	FG_TIME_UNIT_US,
@@ -99,8 +101,9 @@ struct fg_mapping_config {
 	char *topic; /* a pattern for fg_topic_pattern_new() */
 	enum fg_payload_format payload;
 	char *device; /* template with {captures}; default "{device}" */
-	char *stream; /* template; default "{stream}" when the pattern has such a capture, else "" */
-	struct fg_members_config telemetry;  /* default `all` when no kind is given */
+	char *stream; /* template; default "{stream}" when the pattern has such a capture, else ""
+		       */
+	struct fg_members_config telemetry; /* default `all` when no kind is given */
 	struct fg_members_config attributes;
 	char *time; /* path of the time member; NULL: time of arrival */
 	struct fg_place time_place, device_place, stream_place;
@@ -122,35 +125,41 @@ struct fg_devices_config {
 /** `clouds[]` */
 struct fg_cloud_config {
 	struct fg_place place;
-	char *name; /* [A-Za-z0-9_.-]{1,63}, unique; also the name of its cursor */
+	char *name; /* [A-Za-z0-9][A-Za-z0-9_.-]{0,62}, unique; also the name of its cursor */
 	char *plugin;
 	struct fg_url url;
 	struct fg_place url_place, plugin_place;
 	struct fg_tls_config tls;
 	enum fg_mqtt_version mqtt_version;
-	unsigned keep_alive_s;	     /* 10..1200, default 60 */
-	unsigned max_in_flight;	     /* publishes, 1..1000, default 16 */
-	unsigned max_in_flight_records; /* P2: the most that a crash sends twice; 100..1000000, default 10000 */
-	int64_t ack_timeout_ms;	     /* 1s..10min, default 30s */
+	unsigned keep_alive_s;          /* 10..1200, default 60 */
+	unsigned max_in_flight;         /* publishes, 1..1000, default 16 */
+	unsigned max_in_flight_records; /* P2: the most that a crash sends twice; 100..1000000,
+					   default 10000 */
+	int64_t ack_timeout_ms;         /* 1s..10min, default 30s */
 	struct fg_devices_config devices;
-	/* the plugin's own keys, still unread: see fg_config_options() */
-	struct fg_yaml_node *options;
+	/* the entry as written, with the plugin's own keys still unread: see fg_config_options() */
+	const struct fg_yaml_node *options;
 };
 
 /** `journal:` */
 struct fg_journal_config {
-	uint64_t max_bytes;	       /* `max_size`, default 2 GiB, at least 4 segments */
+	uint64_t max_bytes;            /* `max_size`, default 2 GiB, at least 4 segments */
 	uint64_t max_quarantine_bytes; /* `max_quarantine_size`, default 64 MiB */
-	size_t segment_bytes;	       /* `segment_size`, 4 MiB..1 GiB, default 16 MiB */
+	size_t segment_bytes;          /* `segment_size`, 4 MiB..1 GiB, default 16 MiB */
 	int64_t commit_interval_ms;    /* `commit_interval`, 0..10s, default 0 */
 };
 
+#define FG_MAX_BROKERS 32
+#define FG_MAX_MAPPINGS 1000
+#define FG_MAX_CLOUDS 32 /* as many cursors as a journal has */
+
 struct fg_config {
-	char *name;		/* gateway.name: default the host name */
-	char *state_directory;	/* gateway.state_directory: default $STATE_DIRECTORY, else /var/lib/fieldgate */
-	char *plugin_directory; /* gateway.plugin_directory: default as built */
+	char *name;               /* gateway.name: default the host name */
+	char *state_directory;    /* gateway.state_directory: default $STATE_DIRECTORY, else
+				     /var/lib/fieldgate */
+	char *plugin_directory;   /* gateway.plugin_directory: default as built */
 	size_t max_message_bytes; /* gateway.max_message_size: 1 KiB..1 MiB, default 1 MiB */
-	struct fg_broker_config *brokers;
+	struct fg_broker_config *brokers; /* at most FG_MAX_BROKERS, and so on */
 	size_t n_brokers;
 	struct fg_mapping_config *mappings;
 	size_t n_mappings;
@@ -161,22 +170,38 @@ struct fg_config {
 };
 
 /**
- * Read @path and, if the directory "<directory of path>/conf.d" exists, its *.yaml in order of name, whose
- * lists are appended and whose scalar keys must not be given twice. Reports every mistake.
- * On success the caller owns *@ret; it stays valid until fg_config_free(). On -EINVAL *@ret is still set
- * when enough was readable to check more (plugins, mapping rules), else NULL; @report has at least one line.
- * Returns 0, -EINVAL or -ENOMEM.
+ * Read @path and, if the directory "<directory of path>/conf.d" exists, its *.yaml in order of
+ * name, whose lists are appended and whose scalar keys must not be given twice. Reports every
+ * mistake. On success the caller owns *@ret; it stays valid until fg_config_free(). On -EINVAL
+ * *@ret is still set when enough was readable to check more (plugins, mapping rules), else NULL;
+ * @report has at least one line. Then values with a mistake have their default, mappings without
+ * topic, clouds without plugin and brokers without name are left out, and other strings that are
+ * not said to be NULL are empty. Returns 0, -EINVAL or -ENOMEM (*@ret is NULL).
  */
 int fg_config_load(const char *path, struct fg_report *report, struct fg_config **ret);
+
+/** The same for one @text in memory; @path only names it and says where relative paths start. */
+int fg_config_load_text(const char *path, struct fg_span text, struct fg_report *report,
+			struct fg_config **ret);
 
 /** Release; secrets are overwritten first. Takes NULL. */
 struct fg_config *fg_config_free(struct fg_config *config);
 
+static inline void fg_config_free_p(struct fg_config **config)
+{
+	fg_config_free(*config);
+}
+
+static inline void fg_report_free_p(struct fg_report **report)
+{
+	fg_report_free(*report);
+}
+
 /**
- * Check the plugin's own keys of @cloud against @table and resolve them. @ret_values has one entry for each
- * entry of @table; its strings live as long as the fg_config. Unknown keys are reported here, with the
- * nearest among the plugin's keys and those that every cloud has.
- * Returns 0, -EINVAL (reported) or -ENOMEM.
+ * Check the plugin's own keys of @cloud against @table and resolve them. @ret_values has one entry
+ * for each entry of @table; its strings live as long as the fg_config. Unknown keys are reported
+ * here, with the nearest among the plugin's keys and those that every cloud has. Returns 0, -EINVAL
+ * (reported) or -ENOMEM.
  */
 int fg_config_options(struct fg_config *config, const struct fg_cloud_config *cloud,
 		      const struct fg_option *table, struct fg_report *report,

@@ -1,0 +1,68 @@
+#include "config/url.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+static int parse_port(const char *text, uint16_t *ret)
+{
+	unsigned port = 0;
+
+	if (!*text)
+		return -EINVAL;
+	for (; *text >= '0' && *text <= '9' && port <= UINT16_MAX; text++)
+		port = port * 10 + (unsigned)(*text - '0');
+	if (strcmp(text, "/") == 0)
+		text++;
+	if (*text || port == 0 || port > UINT16_MAX)
+		return -EINVAL;
+	*ret = (uint16_t)port;
+	return 0;
+}
+
+static bool host_ok(const char *host)
+{
+	return *host && *host != '.' && *host != '-' &&
+	       strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") ==
+		       strlen(host);
+}
+
+int fg_url_parse(const char *text, struct fg_url_parts *ret)
+{
+	struct fg_url_parts parts = {0};
+	struct in6_addr address;
+	bool is_bracketed;
+	size_t size;
+
+	if (strchr(text, '@'))
+		return -EPERM;
+	if (strncmp(text, "mqtt://", 7) == 0)
+		text += 7;
+	else if (strncmp(text, "mqtts://", 8) == 0)
+		parts.is_tls = true, text += 8;
+	else
+		return -EINVAL;
+	parts.port = parts.is_tls ? 8883 : 1883;
+
+	is_bracketed = *text == '[';
+	text += is_bracketed;
+	size = strcspn(text, is_bracketed ? "]" : ":/");
+	if (size > FG_HOST_MAX_BYTES)
+		return -EINVAL;
+	memcpy(parts.host, text, size);
+	text += size;
+	if (is_bracketed) {
+		if (*text++ != ']' || inet_pton(AF_INET6, parts.host, &address) != 1)
+			return -EINVAL;
+	} else if (!host_ok(parts.host)) {
+		return -EINVAL;
+	}
+	if (*text == ':') {
+		if (parse_port(text + 1, &parts.port) < 0)
+			return -EINVAL;
+	} else if (*text && strcmp(text, "/") != 0) {
+		return -EINVAL;
+	}
+	*ret = parts;
+	return 0;
+}

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FG_HOST_MAX_BYTES 253
+
+/** Parts of an url as struct fg_url has them, in place. */
+struct fg_url_parts {
+	bool is_tls;
+	char host[FG_HOST_MAX_BYTES + 1]; /* IPv6 without its brackets */
+	uint16_t port;
+};
+
+/**
+ * Take mqtt://HOST[:PORT] or mqtts://HOST[:PORT] apart; one final slash is allowed.
+ * Returns 0, -EINVAL, or -EPERM when it contains an '@': a user name and password do not belong
+ * here, and no message may show them.
+ */
+int fg_url_parse(const char *text, struct fg_url_parts *ret);
