@@ -294,6 +294,16 @@ int fg_topic_pattern_capture(const struct fg_topic_pattern *pattern, struct fg_s
 	return -1;
 }
 
+/*
+ * Does @pattern match when the topic has no levels from @i on? "a/#" includes the parent, "a"
+ * (4.7.1.2); "a/{rest...}" would have nothing to name.
+ */
+static bool may_end_at(const struct fg_topic_pattern *pattern, size_t i)
+{
+	return i == pattern->n_levels ||
+	       (i > 0 && pattern->levels[i].kind == LEVEL_ALL && !pattern->levels[i].is_captured);
+}
+
 bool fg_topic_pattern_match(const struct fg_topic_pattern *pattern, struct fg_span topic,
 			    struct fg_topic_captures *ret)
 {
@@ -322,6 +332,33 @@ bool fg_topic_pattern_match(const struct fg_topic_pattern *pattern, struct fg_sp
 			return i == pattern->n_levels || (pattern->levels[i].kind == LEVEL_ALL &&
 							  !pattern->levels[i].is_captured);
 		if (i == pattern->n_levels)
+			return false;
+	}
+}
+
+bool fg_topic_pattern_covers(const struct fg_topic_pattern *pattern,
+			     const struct fg_topic_pattern *other)
+{
+	const struct level *first = &other->levels[0];
+
+	/* 4.7.2 again: "#" does not cover "$SYS/x" */
+	if (pattern->levels[0].kind != LEVEL_LITERAL && first->kind == LEVEL_LITERAL &&
+	    first->literal.size > 0 && first->literal.data[0] == '$')
+		return false;
+	for (size_t i = 0;; i++) {
+		const struct level *a = &pattern->levels[i];
+		const struct level *b = &other->levels[i];
+
+		if (i == other->n_levels)
+			return may_end_at(pattern, i);
+		if (i == pattern->n_levels)
+			return false;
+		if (a->kind == LEVEL_ALL)
+			return !may_end_at(other, i) || may_end_at(pattern, i);
+		if (b->kind == LEVEL_ALL)
+			return false;
+		if (a->kind == LEVEL_LITERAL &&
+		    (b->kind != LEVEL_LITERAL || !fg_span_equal(a->literal, b->literal)))
 			return false;
 	}
 }

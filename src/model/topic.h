@@ -52,3 +52,10 @@ int fg_topic_pattern_capture(const struct fg_topic_pattern *pattern, struct fg_s
  */
 bool fg_topic_pattern_match(const struct fg_topic_pattern *pattern, struct fg_span topic,
 			    struct fg_topic_captures *ret);
+
+/**
+ * True when every topic that @other matches is matched by @pattern too: a rule with @other that comes
+ * later is never reached.
+ */
+bool fg_topic_pattern_covers(const struct fg_topic_pattern *pattern,
+			     const struct fg_topic_pattern *other);

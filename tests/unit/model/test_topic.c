@@ -296,6 +296,45 @@ static void a_pattern_that_is_not_one_is_refused_with_a_sentence(void **state)
 	assert_null(fg_topic_pattern_free(NULL));
 }
 
+static void a_pattern_covers_another_when_it_takes_every_topic_of_it(void **state)
+{
+	static const char *const patterns[] = {
+		"a",     "a/b",      "{x}", "a/{x}", "a/#",   "a/{r...}", "#",    "{r...}", "+/b",
+		"{x}/#", "+/{r...}", "/",   "a/+/c", "a/b/#", "$s",       "$s/#", "$s/{x}",
+	};
+	static const char *const topics[] = {
+		"a", "a/b", "a/b/c", "a/x/c", "a/",     "a/$s",  "b",       "b/b",
+		"/", "//",  "$s",    "$s/b",  "$s/b/c", "x/y/z", "a/b/c/d", "q",
+	};
+	enum {
+		N = sizeof(patterns) / sizeof(patterns[0]),
+		N_TOPICS = sizeof(topics) / sizeof(topics[0])
+	};
+	struct fg_topic_pattern *compiled[N] = {NULL};
+
+	(void)state;
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(fg_topic_pattern_new(fg_span_str(patterns[i]), &compiled[i], NULL),
+				 0);
+	for (size_t a = 0; a < N; a++)
+		for (size_t b = 0; b < N; b++) {
+			bool takes_all = true;
+
+			for (size_t t = 0; t < N_TOPICS; t++) {
+				struct fg_topic_captures captures;
+				struct fg_span topic = fg_span_str(topics[t]);
+
+				if (fg_topic_pattern_match(compiled[b], topic, &captures) &&
+				    !fg_topic_pattern_match(compiled[a], topic, &captures))
+					takes_all = false;
+			}
+			if (fg_topic_pattern_covers(compiled[a], compiled[b]) != takes_all)
+				fail_msg("%s, %s", patterns[a], patterns[b]);
+		}
+	for (size_t i = 0; i < N; i++)
+		fg_topic_pattern_free(compiled[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +345,7 @@ int main(void)
 		cmocka_unit_test(a_pattern_without_names_matches_like_the_filter_it_is),
 		cmocka_unit_test(captures_are_whole_levels_and_the_rest),
 		cmocka_unit_test(a_named_rest_wants_at_least_one_level),
+		cmocka_unit_test(a_pattern_covers_another_when_it_takes_every_topic_of_it),
 		cmocka_unit_test(a_pattern_that_is_not_one_is_refused_with_a_sentence),
 	};
 
