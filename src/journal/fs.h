@@ -1,12 +1,12 @@
 #pragma once
 
 /*
- * The file system as the journal needs it: few calls, paths relative to one directory, errors as negative
- * errno. fg_fs_posix() is the real one; tests/powercut puts a simulated disk in its place that forgets,
- * tears and reorders whatever is not synced, and fails any call it is told to.
+ * The file system as the journal needs it: few calls, paths relative to one directory, errors as
+ * negative errno. fg_fs_posix() is the real one; tests/powercut puts a simulated disk in its place
+ * that forgets, tears and reorders whatever is not synced, and fails any call it is told to.
  *
- * Calls come from the loop (read) and from the writer thread (all others); a file handle may be used from
- * both at once.
+ * Once the journal is open the loop only opens, reads and closes; the writer thread makes all calls
+ * that change something. Both may call at once, each with handles of its own.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,13 +16,16 @@
 struct fg_fs {
 	void *ctx;
 
-	/** Make directory @path (parents exist; existing is fine). Not durable before sync_dir of its parent. */
+	/** Make directory @path (parents exist; existing is fine). Not durable before sync_dir of
+	 * its parent. */
 	int (*mkdir)(void *ctx, const char *path);
 
 	/** Call @each for each name in directory @path, in any order; a non-zero return ends it. */
-	int (*list)(void *ctx, const char *path, int (*each)(void *arg, const char *name), void *arg);
+	int (*list)(void *ctx, const char *path, int (*each)(void *arg, const char *name),
+		    void *arg);
 
-	/** Open for reading and writing. @create: make it, fail with -EEXIST if it is there. Returns a handle >= 0. */
+	/** Open for reading and writing. @create: make it, fail with -EEXIST if it is there.
+	 * Returns a handle >= 0. */
 	int (*open)(void *ctx, const char *path, bool create);
 	void (*close)(void *ctx, int file);
 
@@ -36,7 +39,8 @@ struct fg_fs {
 	int (*allocate)(void *ctx, int file, uint64_t size);
 	int (*truncate)(void *ctx, int file, uint64_t size);
 
-	/** Data and size are durable when this returns 0. After a failure nothing unsynced may be relied on. */
+	/** Data and size are durable when this returns 0. After a failure nothing unsynced may be
+	 * relied on. */
 	int (*sync)(void *ctx, int file);
 
 	int64_t (*size)(void *ctx, int file);
@@ -48,8 +52,8 @@ struct fg_fs {
 };
 
 /**
- * The real file system below @directory, which must exist. The caller owns *@ret and releases it with
- * fg_fs_posix_free(). Returns 0 or a negative errno.
+ * The real file system below @directory, which must exist. The caller owns *@ret and releases it
+ * with fg_fs_posix_free(). Returns 0 or a negative errno.
  */
 int fg_fs_posix_new(const char *directory, struct fg_fs **ret);
 struct fg_fs *fg_fs_posix_free(struct fg_fs *fs);

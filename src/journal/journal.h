@@ -1,12 +1,13 @@
 #pragma once
 
 /*
- * The journal: everything that goes up is written here first, once, and every link reads it with a cursor
- * of its own. Appending gathers a batch in memory; a writer thread writes and syncs it while the next one
- * gathers (group commit without a timer). format.h is the on-disk specification.
+ * The journal: everything that goes up is written here first, once, and every link reads it with a
+ * cursor of its own. Appending gathers a batch in memory; a writer thread writes and syncs it while
+ * the next one gathers (group commit without a timer). format.h is the on-disk specification.
  *
- * All functions belong to the loop's thread. The writer thread touches only the batch it was handed, and
- * reports through the `notify` callback, upon which the loop calls fg_journal_collect().
+ * All functions belong to the loop's thread. The writer thread touches only the batch it was
+ * handed, and reports through the `notify` callback, upon which the loop calls
+ * fg_journal_collect().
  */
 #include "fieldgate/plugin.h"
 #include "journal/fs.h"
@@ -16,23 +17,36 @@ struct fg_journal;
 struct fg_cursor;
 
 enum fg_lane {
-	FG_LANE_MAIN,	    /* what links read */
+	FG_LANE_MAIN,       /* what links read */
 	FG_LANE_QUARANTINE, /* what nobody could take; read by fieldgatectl */
 	FG_N_LANES,
 };
 
 struct fg_journal_options {
-	struct fg_fs *fs;	      /* borrowed */
-	size_t segment_bytes;	      /* 1 MiB .. 1 GiB; at least twice batch_bytes */
-	size_t batch_bytes;	      /* bound of what gathers while a commit runs; two such buffers exist */
-	uint64_t max_bytes;	      /* cap of the main lane on disk; the oldest segment goes when it is reached */
-	uint64_t max_quarantine_bytes;/* the same for the quarantine lane */
-	int64_t commit_interval_ms;   /* a batch gathers at least so long; 0: commit as soon as the disk is free */
-	bool is_threaded;	      /* false: fg_journal_flush() commits before it returns (tests, tools) */
-	void (*notify)(void *arg);    /* from the writer thread: call fg_journal_collect() on the loop */
-	/* On the loop, from fg_journal_collect(): everything up to ticket @committed is on disk. */
+	struct fg_fs *fs; /* borrowed */
+	/* Up to 1 GiB (1 MiB or more outside tests); at least twice batch_bytes, plus 6 KiB. */
+	size_t segment_bytes;
+	/* Bound of what gathers while a commit runs, and of one record; two such buffers exist. */
+	size_t batch_bytes;
+	/* Cap of the main lane on disk; the oldest segment goes when it is reached. */
+	uint64_t max_bytes;
+	uint64_t max_quarantine_bytes; /* the same for the quarantine lane */
+	/*
+	 * A batch gathers at least so long, counted from the first flush that saw it, unless it is
+	 * half full or a cursor waits to be saved; 0: commit as soon as the disk is free. Whoever
+	 * sets it calls fg_journal_flush() when it has passed.
+	 */
+	int64_t commit_interval_ms;
+	/* false: fg_journal_flush() commits before it returns (tests, tools). */
+	bool is_threaded;
+	/* From the writer thread: have fg_journal_collect() called on the loop. */
+	void (*notify)(void *arg);
+	/* On the loop, from fg_journal_collect(): all up to ticket @committed is on disk. */
 	void (*committed)(void *arg, uint64_t committed);
-	/* On the loop: cursor @link lost @records records up to @seq, because of @why (static text). */
+	/*
+	 * On the loop: cursor @link lost @records records up to @seq, because of @why (static
+	 * text). From within fg_cursor_read() too; do not use that cursor in it.
+	 */
 	void (*lost)(void *arg, const char *link, uint64_t records, uint64_t seq, const char *why);
 	/* On the loop: the disk refused (@error < 0, a negative errno) or works again (0). */
 	void (*trouble)(void *arg, int error, const char *what);
@@ -42,16 +56,16 @@ struct fg_journal_options {
 /** What there is to know from outside, for status, logs and benchmarks. */
 struct fg_journal_stats {
 	uint64_t first_seq, next_seq, synced_seq; /* main lane; next_seq: of the next append */
-	uint64_t bytes_on_disk;			  /* main lane */
+	uint64_t bytes_on_disk;                   /* main lane */
 	uint64_t quarantine_records, quarantine_bytes;
 	uint64_t commits, bytes_written, cursor_saves;
 	uint64_t damaged_records; /* found unreadable since opening */
 };
 
 /**
- * Open the journal in @options->fs, making it if need be, and recover: the torn tail is cut, damage is
- * counted and left in place. Appending then starts in a new segment.
- * On success the caller owns *@ret_journal. Returns 0 or a negative errno with a sentence in @err.
+ * Open the journal in @options->fs, making it if need be, and recover: the torn tail is cut, damage
+ * is counted and left in place. Appending then starts in a new segment. On success the caller owns
+ * *@ret_journal. Returns 0 or a negative errno with a sentence in @err.
  */
 int fg_journal_open(const struct fg_journal_options *options, struct fg_journal **ret_journal,
 		    struct fg_error *err);
@@ -72,39 +86,44 @@ bool fg_journal_has_room(const struct fg_journal *j, size_t bytes);
 
 /**
  * Append @msg (its seq is ignored) to the batch that gathers. Copies; allocates nothing.
- * Returns 0 and its sequence number, -EAGAIN when the batch is full (nothing was taken), -EMSGSIZE when
- * the record can never fit a batch.
+ * Returns 0 and its sequence number, -EAGAIN when the batch is full (nothing was taken), -EMSGSIZE
+ * when the record can never fit a batch, -EINVAL when it has no device or an unknown kind.
  */
 int fg_journal_append(struct fg_journal *j, const struct fg_message *msg, uint64_t *ret_seq);
 
 /** What goes into quarantine, with whom and why. */
 struct fg_quarantined {
-	struct fg_span link;	/* empty: the gateway itself */
+	struct fg_span link; /* empty: the gateway itself */
 	struct fg_span reason;
-	struct fg_span topic;	/* as it came, or empty */
-	struct fg_span device;	/* or empty */
+	struct fg_span topic;  /* as it came, or empty */
+	struct fg_span device; /* or empty */
 	struct fg_span stream;
-	uint8_t kind;		/* enum fg_kind, or 0: it never became a message */
+	uint8_t kind; /* enum fg_kind, or 0: it never became a message */
 	uint8_t time_quality;
 	int64_t time_us;
 	uint32_t attempts;
-	uint64_t whole_size;	/* of the message before it was cut to fit */
+	uint64_t whole_size; /* of the message before it was cut to fit */
 	struct fg_span body;
 };
 
-/** Append to the quarantine lane; same rules and errors as fg_journal_append(). Over-long texts are cut. */
+/**
+ * Append to the quarantine lane; same rules as fg_journal_append(). What is too long is cut, so the
+ * only error is -EAGAIN.
+ */
 int fg_journal_quarantine(struct fg_journal *j, const struct fg_quarantined *q);
 
 /**
- * The ticket of the batch that gathers now. Once `committed` reports it (or a later one), everything
- * appended up to now is on disk and may be acknowledged. Tickets rise by one.
+ * The ticket that covers all that was appended up to now. Once `committed` reports it (or a later
+ * one), that is on disk and may be acknowledged. When nothing has gathered, this is the ticket of
+ * the batch before, which may be on disk already: compare with fg_journal_committed(). Tickets rise
+ * by one.
  */
 uint64_t fg_journal_ticket(const struct fg_journal *j);
 
 /** The newest ticket that is on disk. */
 uint64_t fg_journal_committed(const struct fg_journal *j);
 
-/** Hand the batch over to the writer thread, if there is one to hand over and the thread is idle. */
+/** Hand the batch over to the writer thread, if there is one and the thread is idle. */
 void fg_journal_flush(struct fg_journal *j, int64_t now_ms);
 
 /** After notify(): take what the writer thread has done, call back, hand over the next batch. */
@@ -118,24 +137,26 @@ void fg_journal_get_stats(const struct fg_journal *j, struct fg_journal_stats *r
 /* ---- reading: one cursor for each link */
 
 /**
- * The cursor called @name (1..63 bytes), made at the newest record if the journal has not seen it. Only
- * names that were asked for hold segments back. @max_unsaved bounds what a crash re-sends: see
+ * The cursor called @name (1..63 bytes), made at the newest record if the journal has not seen it.
+ * Only names that were asked for hold segments back. @max_unsaved bounds what a crash re-sends: see
  * fg_cursor_may_send(). On success the cursor belongs to the journal until fg_cursor_close().
  * Returns 0, -EEXIST (open already), -EINVAL, -ENOSPC (32 cursors are open), -ENOMEM.
  */
-int fg_cursor_open(struct fg_journal *j, const char *name, uint64_t max_unsaved, struct fg_cursor **ret);
+int fg_cursor_open(struct fg_journal *j, const char *name, uint64_t max_unsaved,
+		   struct fg_cursor **ret);
 void fg_cursor_close(struct fg_cursor *c);
 
 /**
- * The next synced records from the read position on: up to @max of them into @ret_messages. All spans point
- * into the cursor's buffer and are valid until the next fg_cursor_read() or fg_cursor_seek(). Does not
- * move the read position. Records that are damaged or were dropped by retention are passed over and
- * reported by `lost`.
- * Returns how many (0: nothing synced beyond the read position), or -EIO.
+ * The next synced records from the read position on: up to @max of them into @ret_messages. All
+ * spans point into the cursor's buffer and are valid until the next fg_cursor_read() or
+ * fg_cursor_seek(). Does not move the read position. Records that are damaged or were dropped by
+ * retention are passed over and reported by `lost`. Returns how many (0: nothing synced beyond the
+ * read position), or -EIO.
  */
 int fg_cursor_read(struct fg_cursor *c, struct fg_message *ret_messages, size_t max);
 
-/** Set the read position: the next fg_cursor_read() starts at @seq (or the first one that exists above). */
+/** Set the read position: the next fg_cursor_read() starts at @seq (or the first one that exists
+ * above). */
 void fg_cursor_seek(struct fg_cursor *c, uint64_t seq);
 uint64_t fg_cursor_position(const struct fg_cursor *c);
 
@@ -147,9 +168,9 @@ uint64_t fg_cursor_watermark(const struct fg_cursor *c);
 uint64_t fg_cursor_saved(const struct fg_cursor *c);
 
 /**
- * May record @seq be sent now? False when that could make more than max_unsaved records be sent twice
- * after a crash: the saved watermark is too far behind. The journal then saves it with the next commit
- * and calls `committed`; ask again.
+ * May record @seq be sent now? False when that could make more than max_unsaved records be sent
+ * twice after a crash: the saved watermark is too far behind. The journal then saves it with the
+ * next commit and calls `committed`; ask again.
  */
 bool fg_cursor_may_send(struct fg_cursor *c, uint64_t seq);
 

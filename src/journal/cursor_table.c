@@ -1,0 +1,63 @@
+#include "journal/cursor_table.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "util/bytes.h"
+
+size_t fg_cursor_table_encode(const struct fg_cursor_table *table, uint8_t *out)
+{
+	uint8_t *at = out;
+
+	fg_put_le16(at, (uint16_t)table->n);
+	at += 2;
+	for (unsigned i = 0; i < table->n; i++) {
+		const struct fg_cursor_entry *e = &table->entries[i];
+		size_t size = strlen(e->name);
+
+		*at++ = (uint8_t)size;
+		memcpy(at, e->name, size);
+		at += size;
+		fg_put_le64(at, e->watermark);
+		fg_put_le16(at + 8, 0);
+		at += 10;
+	}
+	return (size_t)(at - out);
+}
+
+int fg_cursor_table_decode(const uint8_t *data, size_t size, struct fg_cursor_table *ret)
+{
+	const uint8_t *end = data + size;
+	unsigned n;
+
+	ret->n = 0;
+	if (size < 2)
+		return -EBADMSG;
+	n = fg_get_le16(data);
+	data += 2;
+	for (unsigned i = 0; i < n; i++) {
+		const uint8_t *name = data + 1;
+		size_t name_size, n_ranges;
+		uint64_t watermark;
+
+		if (end - data < 1 || end - data < 1 + data[0] + 10)
+			return -EBADMSG;
+		name_size = data[0];
+		data = name + name_size;
+		watermark = fg_get_le64(data);
+		n_ranges = fg_get_le16(data + 8);
+		data += 10;
+		if ((size_t)(end - data) < n_ranges * 16)
+			return -EBADMSG;
+		for (; n_ranges > 0; n_ranges--, data += 16)
+			if (fg_get_le64(data) <= watermark + 1 && fg_get_le64(data + 8) > watermark)
+				watermark = fg_get_le64(data + 8);
+		if (name_size == 0 || name_size > FG_CURSOR_NAME_MAX || ret->n == FG_CURSORS_MAX ||
+		    memchr(name, 0, name_size))
+			continue;
+		memcpy(ret->entries[ret->n].name, name, name_size);
+		ret->entries[ret->n].name[name_size] = '\0';
+		ret->entries[ret->n++].watermark = watermark;
+	}
+	return 0;
+}

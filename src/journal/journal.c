@@ -1,0 +1,590 @@
+#include "journal/journal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "journal/cursor.h"
+#include "journal/record.h"
+#include "journal/recovery.h"
+#include "journal/segment.h"
+#include "journal/writer.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/span.h"
+
+#define SAVE_INTERVAL_MS 1000 /* with data that is written anyway */
+#define IDLE_SAVE_MS 5000     /* without */
+#define RETRY_MIN_MS 1000
+#define RETRY_MAX_MS 10000
+/* Room at the end of a batch for a cursor table, and for quarantine one message of full size. */
+#define TABLE_RECORD_MAX (FG_RECORD_OVERHEAD_MAX + FG_CURSOR_TABLE_MAX)
+#define QUARANTINE_BATCH_MAX (((size_t)1 << 20) + ((size_t)128 << 10))
+#define SEGMENT_MAX ((size_t)1 << 30)
+
+static const char *const lane_dirs[FG_N_LANES] = {"main", "quarantine"};
+
+struct batch {
+	struct fg_commit commit;
+	struct fg_cursor_save save;
+	uint64_t table_seq; /* of the cursor table in it, or 0 */
+	bool has_data;
+};
+
+struct fg_journal {
+	struct fg_journal_options options;
+	struct fg_segments lanes[FG_N_LANES];
+	size_t capacity[FG_N_LANES];      /* of a batch */
+	uint64_t next_seq[FG_N_LANES];    /* of the next append */
+	uint64_t active_used[FG_N_LANES]; /* bytes; 0: no active segment */
+	struct fg_cursors cursors;
+	struct fg_writer *writer;
+
+	struct batch batches[2];
+	struct batch *gather;
+	struct batch *in_flight; /* with the writer, or waiting for a retry */
+	uint64_t committed;
+	int64_t gather_since_ms; /* first flush that saw something in it; INT64_MIN: none yet */
+	int64_t last_save_ms;
+	int64_t last_data_ms;
+	bool is_calling_back;
+
+	int trouble;     /* the negative errno that was reported, or 0 */
+	bool is_waiting; /* for the retry of in_flight */
+	int64_t retry_ms, retry_at_ms;
+
+	uint64_t commits, bytes_written, cursor_saves;
+};
+
+/* ---- opening */
+
+static int check_options(const struct fg_journal_options *o, struct fg_error *err)
+{
+	if (o->batch_bytes < 1024 || o->segment_bytes > SEGMENT_MAX ||
+	    o->segment_bytes < 2 * o->batch_bytes ||
+	    o->segment_bytes < FG_SEGMENT_HEADER_BYTES + o->batch_bytes + TABLE_RECORD_MAX)
+		return fg_error_set(err, -EINVAL,
+				    "journal: segments of %zu bytes do not go with batches of %zu",
+				    o->segment_bytes, o->batch_bytes);
+	return 0;
+}
+
+/* A lane that rarely has anything needs no large segments, but one message must fit. */
+static uint64_t quarantine_segment_bytes(const struct fg_journal *j)
+{
+	uint64_t least = FG_SEGMENT_HEADER_BYTES + j->capacity[FG_LANE_QUARANTINE];
+	uint64_t bytes = j->options.max_quarantine_bytes / 8;
+
+	if (bytes < least)
+		bytes = least;
+	return bytes < j->options.segment_bytes ? bytes : j->options.segment_bytes;
+}
+
+static void batch_reset(struct fg_journal *j, struct batch *b, uint64_t ticket)
+{
+	struct fg_commit *c = &b->commit;
+
+	b->save.is_any = false;
+	b->table_seq = 0;
+	b->has_data = false;
+	c->ticket = ticket;
+	c->bytes_written = 0;
+	for (int i = 0; i < FG_N_LANES; i++) {
+		struct fg_commit_part *p = &c->parts[i];
+
+		p->size = 0;
+		p->n_records = 0;
+		p->first_seq = j->next_seq[i];
+		p->n_retired = 0;
+		p->is_written = false;
+		p->made_segment = false;
+	}
+}
+
+static int make_batches(struct fg_journal *j)
+{
+	for (int b = 0; b < 2; b++)
+		for (int i = 0; i < FG_N_LANES; i++) {
+			size_t size = j->capacity[i];
+
+			if (i == FG_LANE_MAIN)
+				size += TABLE_RECORD_MAX;
+			/* Large, so it comes from mmap(): pages count once they are written to. */
+			j->batches[b].commit.parts[i].data = malloc(size);
+			if (!j->batches[b].commit.parts[i].data)
+				return -ENOMEM;
+		}
+	j->gather = &j->batches[0];
+	j->gather_since_ms = INT64_MIN;
+	batch_reset(j, j->gather, 1);
+	return 0;
+}
+
+static void add_table(void *arg, uint64_t seq)
+{
+	fg_cursors_add_table(arg, seq);
+}
+
+static void ignore_table(void *arg, uint64_t seq)
+{
+	(void)arg;
+	(void)seq;
+}
+
+static int start_writer(struct fg_journal *j, const struct fg_recovered *found)
+{
+	struct fg_writer_options o = {
+		.fs = j->options.fs,
+		.is_threaded = j->options.is_threaded,
+		.notify = j->options.notify,
+		.arg = j->options.arg,
+	};
+
+	for (int i = 0; i < FG_N_LANES; i++) {
+		o.dirs[i] = lane_dirs[i];
+		o.segment_bytes[i] = j->lanes[i].segment_bytes;
+		o.n_damaged[i] = found[i].n_damaged_files;
+		memcpy(o.ids[i], j->lanes[i].id, sizeof(o.ids[i]));
+	}
+	return fg_writer_new(&o, &j->writer);
+}
+
+/* Both lanes are looked at before anything is changed in either. */
+static int recover(struct fg_journal *j, struct fg_recovered *found, struct fg_error *err)
+{
+	struct fg_recovery *recoveries[FG_N_LANES] = {NULL};
+	int r = 0;
+
+	for (int i = 0; i < FG_N_LANES && r == 0; i++)
+		r = fg_recovery_look(&j->lanes[i], i == FG_LANE_MAIN ? add_table : ignore_table,
+				     &j->cursors, &recoveries[i], &found[i], err);
+	for (int i = 0; i < FG_N_LANES; i++) {
+		if (r == 0) {
+			fg_recovery_mend(recoveries[i]);
+			j->next_seq[i] = found[i].next_seq;
+		}
+		fg_recovery_free(recoveries[i]);
+	}
+	return r;
+}
+
+static void journal_freep(struct fg_journal **j)
+{
+	fg_journal_free(*j);
+}
+
+int fg_journal_open(const struct fg_journal_options *options, struct fg_journal **ret_journal,
+		    struct fg_error *err)
+{
+	FG_CLEANUP(journal_freep) struct fg_journal *j = NULL;
+	struct fg_recovered found[FG_N_LANES];
+	int r;
+
+	r = check_options(options, err);
+	if (r < 0)
+		return r;
+	j = calloc(1, sizeof(*j));
+	if (!j)
+		return fg_error_set(err, -ENOMEM, "journal: out of memory");
+	j->options = *options;
+	j->retry_ms = RETRY_MIN_MS;
+	j->capacity[FG_LANE_MAIN] = options->batch_bytes;
+	j->capacity[FG_LANE_QUARANTINE] = options->batch_bytes < QUARANTINE_BATCH_MAX
+						  ? options->batch_bytes
+						  : QUARANTINE_BATCH_MAX;
+	for (int i = 0; i < FG_N_LANES; i++)
+		fg_segments_init(&j->lanes[i], options->fs, lane_dirs[i],
+				 i == FG_LANE_MAIN ? options->segment_bytes
+						   : quarantine_segment_bytes(j));
+	j->cursors.lane = &j->lanes[FG_LANE_MAIN];
+	j->cursors.lost = options->lost;
+	j->cursors.arg = options->arg;
+
+	r = recover(j, found, err);
+	if (r < 0)
+		return r;
+	j->cursors.damaged_records = found[FG_LANE_MAIN].damaged_records;
+	fg_cursors_load(&j->cursors, &found[FG_LANE_MAIN].table);
+	r = make_batches(j);
+	if (r == 0)
+		r = start_writer(j, found);
+	if (r < 0)
+		return fg_error_set(err, r, "journal: cannot start: %s", strerror(-r));
+
+	*ret_journal = j;
+	j = NULL;
+	return 0;
+}
+
+/* ---- appending */
+
+bool fg_journal_has_room(const struct fg_journal *j, size_t bytes)
+{
+	const struct fg_commit_part *p = &j->gather->commit.parts[FG_LANE_MAIN];
+
+	return bytes + FG_RECORD_OVERHEAD_MAX <= j->capacity[FG_LANE_MAIN] - p->size;
+}
+
+int fg_journal_append(struct fg_journal *j, const struct fg_message *msg, uint64_t *ret_seq)
+{
+	struct fg_commit_part *p = &j->gather->commit.parts[FG_LANE_MAIN];
+	struct fg_record r = {
+		.seq = j->next_seq[FG_LANE_MAIN],
+		.time_us = msg->time_us,
+		.batch_index = p->n_records,
+		.kind = (uint8_t)msg->kind,
+		.time_quality = (uint8_t)msg->time_quality,
+		.device = msg->device,
+		.stream = msg->stream,
+		.content_type = msg->content_type,
+		.ref = msg->ref,
+		.body = msg->body,
+	};
+	int64_t size = fg_record_size(&r);
+
+	if (msg->device.size == 0 || msg->kind < FG_TELEMETRY || msg->kind > FG_EVENT)
+		return -EINVAL;
+	if (size < 0 || (uint64_t)size > j->capacity[FG_LANE_MAIN])
+		return -EMSGSIZE;
+	if ((uint64_t)size > j->capacity[FG_LANE_MAIN] - p->size)
+		return -EAGAIN;
+	p->size += fg_record_encode(&r, j->lanes[FG_LANE_MAIN].seed, p->data + p->size);
+	p->n_records++;
+	j->gather->has_data = true;
+	*ret_seq = j->next_seq[FG_LANE_MAIN]++;
+	return 0;
+}
+
+int fg_journal_quarantine(struct fg_journal *j, const struct fg_quarantined *q)
+{
+	struct fg_commit_part *p = &j->gather->commit.parts[FG_LANE_QUARANTINE];
+	size_t capacity = j->capacity[FG_LANE_QUARANTINE];
+	size_t size = fg_quarantine_size(q);
+
+	/* What is too large even for an empty batch goes in cut: the reason matters most. */
+	if (size > capacity)
+		size = capacity;
+	if (size > capacity - p->size)
+		return -EAGAIN;
+	size = fg_quarantine_encode(q, j->next_seq[FG_LANE_QUARANTINE], p->n_records,
+				    j->lanes[FG_LANE_QUARANTINE].seed, p->data + p->size,
+				    capacity - p->size);
+	if (size == 0)
+		return -EMSGSIZE;
+	p->size += size;
+	p->n_records++;
+	j->gather->has_data = true;
+	j->next_seq[FG_LANE_QUARANTINE]++;
+	return 0;
+}
+
+uint64_t fg_journal_ticket(const struct fg_journal *j)
+{
+	return j->gather->has_data ? j->gather->commit.ticket : j->gather->commit.ticket - 1;
+}
+
+uint64_t fg_journal_committed(const struct fg_journal *j)
+{
+	return j->committed;
+}
+
+/* ---- retention */
+
+/* Will this part need a new segment? As the writer decides it. */
+static bool will_rotate(const struct fg_journal *j, int lane)
+{
+	const struct fg_commit_part *p = &j->gather->commit.parts[lane];
+
+	return p->size > 0 && (j->active_used[lane] == 0 ||
+			       j->active_used[lane] + p->size > j->lanes[lane].segment_bytes);
+}
+
+static void retire_oldest(struct fg_journal *j, int lane)
+{
+	struct fg_commit_part *p = &j->gather->commit.parts[lane];
+	struct fg_segments *l = &j->lanes[lane];
+
+	p->retired[p->n_retired++] = (struct fg_retired){
+		.first_seq = l->items[0]->first_seq,
+		.is_damaged = l->items[0]->is_damaged,
+	};
+	fg_segments_drop_oldest(l);
+}
+
+static void retire(struct fg_journal *j, int lane)
+{
+	uint64_t cap =
+		lane == FG_LANE_MAIN ? j->options.max_bytes : j->options.max_quarantine_bytes;
+	struct fg_commit_part *p = &j->gather->commit.parts[lane];
+	struct fg_segments *l = &j->lanes[lane];
+	uint64_t low = 0, bytes;
+
+	/*
+	 * Past it, as far as the disk knows: after a crash nobody shall look for records that are
+	 * gone. On a full disk that knowledge may be stuck in a commit that does not fit; then what
+	 * is in memory must do.
+	 */
+	if (lane == FG_LANE_MAIN && fg_cursors_any_open(&j->cursors))
+		low = fg_cursors_low(&j->cursors, j->trouble != -ENOSPC);
+	while (l->n > 1 && p->n_retired < FG_RETIRED_MAX && low >= l->items[1]->first_seq - 1)
+		retire_oldest(j, lane);
+
+	bytes = fg_segments_bytes(l) + (will_rotate(j, lane) ? l->segment_bytes : 0);
+	while (l->n > 1 && p->n_retired < FG_RETIRED_MAX && bytes > cap) {
+		uint64_t first = l->items[0]->first_seq;
+		uint64_t end = fg_segments_end_seq(l, 0);
+
+		bytes -= l->items[0]->on_disk;
+		retire_oldest(j, lane);
+		if (lane == FG_LANE_MAIN && end > first)
+			fg_cursors_dropped(&j->cursors, first, end - 1, "journal limit");
+	}
+}
+
+/* ---- committing */
+
+static void append_table(struct fg_journal *j)
+{
+	struct fg_commit_part *p = &j->gather->commit.parts[FG_LANE_MAIN];
+	uint64_t seq = j->next_seq[FG_LANE_MAIN]++;
+	uint8_t table[FG_CURSOR_TABLE_MAX];
+	struct fg_record r = {
+		.seq = seq,
+		.time_us = fg_clock_utc_us(),
+		.batch_index = p->n_records,
+		.kind = FG_RECORD_KIND_CURSORS,
+		.time_quality = FG_TIME_GATEWAY,
+	};
+
+	r.body = fg_span_of(table, fg_cursors_encode(&j->cursors, seq - 1, table));
+	p->size += fg_record_encode(&r, j->lanes[FG_LANE_MAIN].seed, p->data + p->size);
+	p->n_records++;
+	j->gather->table_seq = seq;
+	fg_cursors_saving(&j->cursors, &j->gather->save);
+}
+
+static bool is_save_due(const struct fg_journal *j, int64_t now_ms, bool is_last)
+{
+	if (!fg_cursors_are_dirty(&j->cursors))
+		return false;
+	if (is_last || j->cursors.must_save)
+		return true;
+	if (j->gather->has_data)
+		return fg_cursors_want_save(&j->cursors,
+					    now_ms - j->last_save_ms >= SAVE_INTERVAL_MS);
+	return now_ms - j->last_data_ms >= IDLE_SAVE_MS && now_ms - j->last_save_ms >= IDLE_SAVE_MS;
+}
+
+static bool is_gathering(struct fg_journal *j, int64_t now_ms)
+{
+	const struct fg_commit_part *p = &j->gather->commit.parts[FG_LANE_MAIN];
+
+	if (j->gather_since_ms == INT64_MIN)
+		j->gather_since_ms = now_ms;
+	return now_ms - j->gather_since_ms < j->options.commit_interval_ms &&
+	       p->size < j->capacity[FG_LANE_MAIN] / 2;
+}
+
+/* Give the gathered batch to the writer. Returns whether there was something to give. */
+static bool hand_over(struct fg_journal *j, int64_t now_ms, bool is_last)
+{
+	struct batch *b = j->gather;
+	bool is_save, is_any = false;
+
+	if (j->in_flight)
+		return false;
+	is_save = is_save_due(j, now_ms, is_last);
+	if (b->has_data && is_gathering(j, now_ms) && !is_save && !is_last)
+		return false;
+	for (int i = 0; i < FG_N_LANES; i++)
+		if (fg_segments_reserve(&j->lanes[i]) < 0)
+			return false;
+	if (is_save) {
+		append_table(j);
+		j->last_save_ms = now_ms;
+	}
+	for (int i = 0; i < FG_N_LANES; i++) {
+		retire(j, i);
+		is_any = is_any || b->commit.parts[i].size > 0 || b->commit.parts[i].n_retired > 0;
+	}
+	if (!is_any)
+		return false;
+	if (b->has_data)
+		j->last_data_ms = now_ms;
+	b->commit.table_size = fg_cursors_encode(
+		&j->cursors, b->commit.parts[FG_LANE_MAIN].first_seq - 1, b->commit.table);
+
+	j->in_flight = b;
+	j->gather = b == &j->batches[0] ? &j->batches[1] : &j->batches[0];
+	j->gather_since_ms = INT64_MIN;
+	batch_reset(j, j->gather, b->commit.ticket + 1);
+	fg_writer_submit(j->writer, &b->commit);
+	return true;
+}
+
+static void apply_part(struct fg_journal *j, int lane, const struct fg_commit_part *p)
+{
+	struct fg_segments *l = &j->lanes[lane];
+	struct fg_segment *s;
+
+	if (p->size == 0)
+		return;
+	if (p->made_segment) {
+		/* What the segment before gave back when it was sealed. */
+		if (l->n > 0)
+			l->items[l->n - 1]->on_disk = l->items[l->n - 1]->used;
+		fg_segments_add(l, p->first_seq, FG_SEGMENT_HEADER_BYTES, 0);
+	}
+	s = l->items[l->n - 1];
+	fg_segment_mark_set(l, s, p->offset, p->first_seq);
+	s->used = p->offset + p->size;
+	s->on_disk = p->segment_bytes;
+	j->active_used[lane] = s->used;
+	l->end_seq = p->first_seq + p->n_records;
+}
+
+static void apply(struct fg_journal *j, struct batch *b)
+{
+	for (int i = 0; i < FG_N_LANES; i++)
+		apply_part(j, i, &b->commit.parts[i]);
+	j->commits++;
+	if (b->save.is_any) {
+		j->cursor_saves++;
+		fg_cursors_saved(&j->cursors, &b->save);
+		fg_cursors_add_table(&j->cursors, b->table_seq);
+	}
+	j->committed = b->commit.ticket;
+}
+
+static void report_trouble(struct fg_journal *j, int error, const char *what)
+{
+	if (j->trouble == error)
+		return;
+	j->trouble = error;
+	if (j->options.trouble)
+		j->options.trouble(j->options.arg, error, what);
+}
+
+static void wait_for_retry(struct fg_journal *j, int64_t now_ms)
+{
+	j->is_waiting = true;
+	j->retry_at_ms = now_ms + j->retry_ms;
+	j->retry_ms = j->retry_ms * 2 < RETRY_MAX_MS ? j->retry_ms * 2 : RETRY_MAX_MS;
+}
+
+/* Take what the writer has done, if anything. Returns whether a commit has succeeded. */
+static bool take_done(struct fg_journal *j, struct fg_commit *c, int64_t now_ms)
+{
+	struct batch *b = j->in_flight;
+
+	if (!c)
+		return false;
+	j->bytes_written += c->bytes_written;
+	c->bytes_written = 0;
+	if (c->error < 0) {
+		wait_for_retry(j, now_ms);
+		report_trouble(j, c->error, c->what);
+		return false;
+	}
+	apply(j, b);
+	j->in_flight = NULL;
+	j->retry_ms = RETRY_MIN_MS;
+	report_trouble(j, 0, "the journal can be written again");
+	if (j->options.committed)
+		j->options.committed(j->options.arg, j->committed);
+	return true;
+}
+
+/* Callbacks may come back in here; what they ask for is done by the outermost call. */
+static void advance(struct fg_journal *j, int64_t now_ms)
+{
+	if (j->is_calling_back)
+		return;
+	j->is_calling_back = true;
+	take_done(j, fg_writer_take(j->writer), now_ms);
+	while (hand_over(j, now_ms, false) && !j->options.is_threaded)
+		if (!take_done(j, fg_writer_take(j->writer), now_ms))
+			break;
+	j->is_calling_back = false;
+}
+
+void fg_journal_flush(struct fg_journal *j, int64_t now_ms)
+{
+	if (!j->in_flight)
+		advance(j, now_ms);
+}
+
+void fg_journal_collect(struct fg_journal *j, int64_t now_ms)
+{
+	advance(j, now_ms);
+}
+
+void fg_journal_tick(struct fg_journal *j, int64_t now_ms)
+{
+	if (j->is_waiting && now_ms >= j->retry_at_ms) {
+		j->is_waiting = false;
+		fg_writer_submit(j->writer, &j->in_flight->commit);
+	}
+	advance(j, now_ms);
+}
+
+/* ---- the end */
+
+static void commit_last(struct fg_journal *j)
+{
+	int64_t now_ms = j->last_save_ms;
+
+	j->is_calling_back = true;
+	if (j->in_flight) {
+		/* One more try for what the disk has refused so far. */
+		if (j->is_waiting)
+			fg_writer_submit(j->writer, &j->in_flight->commit);
+		if (!take_done(j, fg_writer_wait(j->writer), now_ms))
+			return;
+	}
+	if (hand_over(j, now_ms, true))
+		take_done(j, fg_writer_wait(j->writer), now_ms);
+}
+
+struct fg_journal *fg_journal_free(struct fg_journal *j)
+{
+	if (!j)
+		return NULL;
+	if (j->writer)
+		commit_last(j);
+	fg_writer_free(j->writer);
+	fg_cursors_free(&j->cursors);
+	for (int i = 0; i < FG_N_LANES; i++)
+		fg_segments_free(&j->lanes[i]);
+	for (int b = 0; b < 2; b++)
+		for (int i = 0; i < FG_N_LANES; i++)
+			free(j->batches[b].commit.parts[i].data);
+	free(j);
+	return NULL;
+}
+
+void fg_journal_get_stats(const struct fg_journal *j, struct fg_journal_stats *ret)
+{
+	const struct fg_segments *l = &j->lanes[FG_LANE_MAIN];
+	const struct fg_segments *q = &j->lanes[FG_LANE_QUARANTINE];
+
+	*ret = (struct fg_journal_stats){
+		.first_seq = l->n > 0 ? l->items[0]->first_seq : l->end_seq,
+		.next_seq = j->next_seq[FG_LANE_MAIN],
+		.synced_seq = l->end_seq - 1,
+		.bytes_on_disk = fg_segments_bytes(l),
+		.quarantine_records = q->n > 0 ? q->end_seq - q->items[0]->first_seq : 0,
+		.quarantine_bytes = fg_segments_bytes(q),
+		.commits = j->commits,
+		.bytes_written = j->bytes_written,
+		.cursor_saves = j->cursor_saves,
+		.damaged_records = j->cursors.damaged_records,
+	};
+}
+
+int fg_cursor_open(struct fg_journal *j, const char *name, uint64_t max_unsaved,
+		   struct fg_cursor **ret)
+{
+	return fg_cursors_open(&j->cursors, name, max_unsaved, j->next_seq[FG_LANE_MAIN] - 1, ret);
+}

@@ -1,0 +1,413 @@
+#include "journal/recovery.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "journal/reader.h"
+#include "util/cleanup.h"
+
+#define SEQ_LEAP_MAX ((uint64_t)1 << 40)
+
+enum file_state {
+	FILE_GOOD,
+	FILE_UNREADABLE, /* the header; to be set aside */
+	FILE_FOREIGN,    /* of another journal; ignored */
+	FILE_SET_ASIDE,  /* earlier */
+	FILE_IN_THE_WAY, /* of another journal, where ours will go; to be set aside */
+};
+
+struct file {
+	uint64_t first_seq;
+	uint64_t size;
+	uint8_t id[16];
+	enum file_state state;
+};
+
+struct fg_recovery {
+	struct fg_segments *lane; /* borrowed */
+	struct file *files;
+	size_t n, capacity;
+	bool is_cut; /* the newest segment shall be cut at cut_offset */
+	uint64_t cut_seq;
+	uint64_t cut_offset;
+};
+
+struct fg_recovery *fg_recovery_free(struct fg_recovery *r)
+{
+	if (!r)
+		return NULL;
+	free(r->files);
+	free(r);
+	return NULL;
+}
+
+static void recovery_freep(struct fg_recovery **r)
+{
+	fg_recovery_free(*r);
+}
+
+static int add_file(void *arg, const char *name)
+{
+	struct fg_recovery *r = arg;
+	uint64_t first_seq = 0;
+	enum fg_segment_name kind;
+
+	kind = strlen(name) < 20 ? FG_SEGMENT_NAME_OTHER : fg_segment_name_parse(name, &first_seq);
+	if (kind == FG_SEGMENT_NAME_OTHER)
+		return 0;
+	if (r->n == r->capacity) {
+		size_t capacity = r->capacity > 0 ? 2 * r->capacity : 64;
+		struct file *files = realloc(r->files, capacity * sizeof(*files));
+
+		if (!files)
+			return -ENOMEM;
+		r->files = files;
+		r->capacity = capacity;
+	}
+	r->files[r->n++] = (struct file){
+		.first_seq = first_seq,
+		.state = kind == FG_SEGMENT_NAME_DAMAGED ? FILE_SET_ASIDE : FILE_GOOD,
+	};
+	return 0;
+}
+
+static int compare_files(const void *a, const void *b)
+{
+	const struct file *x = a, *y = b;
+
+	return x->first_seq < y->first_seq ? -1 : x->first_seq > y->first_seq;
+}
+
+/* Returns 0, with the state found, or -EPROTONOSUPPORT. */
+static int look_at_file(struct fg_recovery *r, struct file *f, struct fg_error *err)
+{
+	struct fg_fs *fs = r->lane->fs;
+	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
+	char path[FG_SEGMENT_PATH_MAX];
+	struct fg_segment_header header;
+	int64_t size;
+	int file, e;
+
+	/* Those set aside with a number behind the name cannot be asked; a full segment is assumed.
+	 */
+	f->size = r->lane->segment_bytes;
+	fg_segment_path(r->lane->dir, f->first_seq,
+			f->state == FILE_SET_ASIDE ? FG_SEGMENT_DAMAGED_SUFFIX : "", path);
+	file = fs->open(fs->ctx, path, false);
+	if (file < 0) {
+		f->state = f->state == FILE_SET_ASIDE ? FILE_SET_ASIDE : FILE_UNREADABLE;
+		return 0;
+	}
+	size = fs->size(fs->ctx, file);
+	if (size >= 0)
+		f->size = (uint64_t)size;
+	if (f->state == FILE_SET_ASIDE) {
+		fs->close(fs->ctx, file);
+		return 0;
+	}
+	e = fs->read(fs->ctx, file, bytes, sizeof(bytes), 0) == sizeof(bytes)
+		    ? fg_segment_header_decode(bytes, &header)
+		    : -EBADMSG;
+	fs->close(fs->ctx, file);
+	if (e == -EPROTONOSUPPORT)
+		return fg_error_set(err, e,
+				    "journal file %s was written by a later version (format %u, "
+				    "features 0x%x): run that version, or move the file away and "
+				    "lose what is in it",
+				    path, header.version, header.incompatible);
+	if (e < 0 || size < 0 || header.first_seq != f->first_seq)
+		f->state = FILE_UNREADABLE;
+	else
+		memcpy(f->id, header.id, sizeof(f->id));
+	return 0;
+}
+
+/* The journal is the one most files belong to; of equals, the one of the newest. */
+static void choose_id(struct fg_recovery *r)
+{
+	struct fg_segments *l = r->lane;
+	size_t votes = 0, ours = 0, theirs = 0;
+	const struct file *newest = NULL;
+
+	/* Boyer and Moore: who has the majority, if anyone, is left at the end. */
+	for (size_t i = 0; i < r->n; i++) {
+		const struct file *f = &r->files[i];
+
+		if (f->state != FILE_GOOD)
+			continue;
+		newest = f;
+		if (votes == 0)
+			memcpy(l->id, f->id, sizeof(l->id));
+		if (memcmp(l->id, f->id, sizeof(l->id)) == 0)
+			votes++;
+		else
+			votes--;
+	}
+	for (size_t i = 0; i < r->n; i++)
+		if (r->files[i].state == FILE_GOOD) {
+			if (memcmp(l->id, r->files[i].id, sizeof(l->id)) == 0)
+				ours++;
+			else
+				theirs++;
+		}
+	if (newest && ours <= theirs)
+		memcpy(l->id, newest->id, sizeof(l->id));
+	if (!newest && RAND_bytes(l->id, sizeof(l->id)) != 1)
+		memset(l->id, 0x5a, sizeof(l->id));
+	for (size_t i = 0; i < r->n; i++)
+		if (r->files[i].state == FILE_GOOD &&
+		    memcmp(l->id, r->files[i].id, sizeof(l->id)) != 0)
+			r->files[i].state = FILE_FOREIGN;
+	l->seed = fg_record_seed(l->id);
+}
+
+/* ---- the newest segment */
+
+static int header_table(struct fg_segments *l, struct fg_segment *s, struct fg_cursor_table *ret)
+{
+	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
+	struct fg_segment_header header;
+	int file = fg_segments_file(l, s);
+
+	ret->n = 0;
+	if (file < 0 || l->fs->read(l->fs->ctx, file, bytes, sizeof(bytes), 0) != sizeof(bytes) ||
+	    fg_segment_header_decode(bytes, &header) < 0)
+		return -EBADMSG;
+	return fg_cursor_table_decode(header.table, header.table_size, ret);
+}
+
+struct walk {
+	struct fg_segments *lane;
+	uint64_t proven; /* every record up to this one is known to have been synced */
+	bool has_hole;
+	uint64_t end_seq, end_offset; /* behind the last good record */
+	uint64_t damaged;
+	struct fg_cursor_table *table;
+	void (*each_table)(void *arg, uint64_t seq);
+	void *arg;
+};
+
+static void walk_record(struct walk *w, const struct fg_read_result *found, bool is_final)
+{
+	struct fg_cursor_table table;
+	struct fg_record record;
+	bool is_whole = fg_record_decode(found->data, found->size, &record) == 0;
+
+	if (record.batch_index < record.seq && record.seq - record.batch_index - 1 > w->proven)
+		w->proven = record.seq - record.batch_index - 1;
+	if (!is_final || !is_whole || record.kind != FG_RECORD_KIND_CURSORS)
+		return;
+	w->each_table(w->arg, record.seq);
+	if (fg_cursor_table_decode((const uint8_t *)record.body.data, record.body.size, &table) ==
+	    0)
+		*w->table = table;
+}
+
+/*
+ * Walk the newest segment. The first time all valid records are looked at for what they prove; the
+ * second time, the walk ends in front of the first hole that nothing proves to be damage.
+ */
+static int walk_newest(struct walk *w, bool is_final)
+{
+	struct fg_segments *l = w->lane;
+	struct fg_segment *s = l->items[l->n - 1];
+	struct fg_read_result found;
+	struct fg_reader reader;
+	int e;
+
+	/* As if the file were full of records: the walk ends where no more come. */
+	l->end_seq = s->first_seq + (s->used - FG_SEGMENT_HEADER_BYTES) / FG_RECORD_MIN_BYTES + 2;
+	fg_reader_init(&reader, l);
+	fg_reader_seek(&reader, s->first_seq);
+	w->end_seq = s->first_seq;
+	w->end_offset = FG_SEGMENT_HEADER_BYTES;
+	w->damaged = 0;
+	for (;;) {
+		e = fg_reader_next(&reader, true, &found);
+		if (e < 0 || e == FG_READ_END)
+			break;
+		if (e == FG_READ_LOST && found.lost_last + 1 >= l->end_seq)
+			break;
+		if (e == FG_READ_LOST) {
+			w->has_hole = true;
+			if (is_final && found.lost_first > w->proven)
+				break;
+			w->damaged += found.lost_last - found.lost_first + 1;
+			continue;
+		}
+		walk_record(w, &found, is_final);
+		w->end_seq = found.seq + 1;
+		w->end_offset = reader.offset;
+	}
+	fg_reader_free(&reader);
+	return e < 0 ? e : 0;
+}
+
+static int look_at_newest(struct fg_recovery *r, struct walk *w)
+{
+	struct fg_segments *l = r->lane;
+	struct fg_segment *s = l->items[l->n - 1];
+	uint64_t size = s->used;
+	int e;
+
+	header_table(l, s, w->table);
+	e = walk_newest(w, false);
+	if (e == 0)
+		e = walk_newest(w, true);
+	if (e < 0)
+		return e;
+	/* What the walks have noted behind the new end does not hold. */
+	s->damaged_to = w->damaged > 0 ? w->end_seq - 1 : 0;
+	s->is_damaged = w->damaged > 0;
+	for (unsigned i = 0; i < FG_SEGMENT_MARKS; i++)
+		if (s->marks[i].offset >= w->end_offset)
+			s->marks[i].offset = 0;
+	s->used = w->end_offset;
+	s->on_disk = w->end_offset;
+	l->end_seq = w->end_seq;
+	r->cut_seq = s->first_seq;
+	r->cut_offset = w->end_offset;
+	r->is_cut = size > w->end_offset;
+	return 0;
+}
+
+/* ---- the whole */
+
+static int fill_lane(struct fg_recovery *r)
+{
+	struct fg_segments *l = r->lane;
+
+	for (size_t i = 0; i < r->n; i++) {
+		const struct file *f = &r->files[i];
+		uint64_t used = f->size - f->size % FG_RECORD_ALIGN;
+
+		if (f->state != FILE_GOOD)
+			continue;
+		if (fg_segments_reserve(l) < 0)
+			return -ENOMEM;
+		fg_segments_add(l, f->first_seq, used, f->size);
+	}
+	return 0;
+}
+
+/*
+ * A sequence number must never be used twice: a file that cannot be read may have held records
+ * behind all that can, and a cursor that counts them as settled would skip what comes next.
+ */
+static uint64_t next_seq(const struct fg_recovery *r, const struct fg_recovered *found)
+{
+	uint64_t next = r->lane->end_seq;
+
+	for (size_t i = 0; i < r->n; i++) {
+		const struct file *f = &r->files[i];
+		uint64_t end = f->first_seq + f->size / FG_RECORD_MIN_BYTES + 1;
+
+		/* A name out of all proportion is not one of ours. */
+		if ((f->state == FILE_UNREADABLE || f->state == FILE_SET_ASIDE) && end > next &&
+		    end - next < SEQ_LEAP_MAX)
+			next = end;
+	}
+	for (unsigned i = 0; i < found->table.n; i++)
+		if (found->table.entries[i].watermark >= next &&
+		    found->table.entries[i].watermark - next < SEQ_LEAP_MAX)
+			next = found->table.entries[i].watermark + 1;
+	return next;
+}
+
+int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t seq), void *arg,
+		     struct fg_recovery **ret, struct fg_recovered *ret_found, struct fg_error *err)
+{
+	FG_CLEANUP(recovery_freep) struct fg_recovery *r = NULL;
+	struct fg_recovered found = {0};
+	struct walk walk = {.lane = l, .table = &found.table, .each_table = table, .arg = arg};
+	int e;
+
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return fg_error_set(err, -ENOMEM, "journal: out of memory");
+	r->lane = l;
+	e = l->fs->list(l->fs->ctx, l->dir, add_file, r);
+	if (e < 0 && e != -ENOENT)
+		return fg_error_set(err, e, "journal: cannot list directory %s: %s", l->dir,
+				    strerror(-e));
+	if (r->n > 0)
+		qsort(r->files, r->n, sizeof(*r->files), compare_files);
+	for (size_t i = 0; i < r->n; i++) {
+		e = look_at_file(r, &r->files[i], err);
+		if (e < 0)
+			return e;
+	}
+	choose_id(r);
+	e = fill_lane(r);
+	if (e == 0 && l->n > 0)
+		e = look_at_newest(r, &walk);
+	if (e < 0)
+		return fg_error_set(err, e, "journal: cannot read the newest segment of %s: %s",
+				    l->dir, strerror(-e));
+
+	found.damaged_records = walk.damaged;
+	found.next_seq = next_seq(r, &found);
+	l->end_seq = found.next_seq;
+	for (size_t i = 0; i < r->n; i++) {
+		struct file *f = &r->files[i];
+
+		if (f->state == FILE_FOREIGN && f->first_seq >= found.next_seq)
+			f->state = FILE_IN_THE_WAY;
+		found.n_damaged_files += f->state == FILE_UNREADABLE || f->state == FILE_SET_ASIDE;
+	}
+	*ret_found = found;
+	*ret = r;
+	r = NULL;
+	return 0;
+}
+
+static void set_aside(struct fg_recovery *r, const struct file *f)
+{
+	struct fg_fs *fs = r->lane->fs;
+	char path[FG_SEGMENT_PATH_MAX], aside[FG_SEGMENT_PATH_MAX], suffix[24];
+	int file;
+
+	fg_segment_path(r->lane->dir, f->first_seq, "", path);
+	snprintf(suffix, sizeof(suffix), "%s", FG_SEGMENT_DAMAGED_SUFFIX);
+	/* Under a name that nothing has: what was set aside before is kept. */
+	for (unsigned i = 1; i < 100; i++) {
+		fg_segment_path(r->lane->dir, f->first_seq, suffix, aside);
+		file = fs->open(fs->ctx, aside, false);
+		if (file < 0)
+			break;
+		fs->close(fs->ctx, file);
+		snprintf(suffix, sizeof(suffix), "%s%u", FG_SEGMENT_DAMAGED_SUFFIX, i);
+	}
+	fs->rename(fs->ctx, path, aside);
+}
+
+void fg_recovery_mend(struct fg_recovery *r)
+{
+	struct fg_segments *l = r->lane;
+	char path[FG_SEGMENT_PATH_MAX];
+	bool is_any = false;
+	int file;
+
+	for (size_t i = 0; i < r->n; i++)
+		if (r->files[i].state == FILE_UNREADABLE || r->files[i].state == FILE_IN_THE_WAY) {
+			set_aside(r, &r->files[i]);
+			is_any = true;
+		}
+	if (is_any)
+		l->fs->sync_dir(l->fs->ctx, l->dir);
+	if (l->n == 0)
+		return;
+	fg_segment_path(l->dir, r->cut_seq, "", path);
+	file = l->fs->open(l->fs->ctx, path, false);
+	if (file < 0)
+		return;
+	if (r->is_cut)
+		l->fs->truncate(l->fs->ctx, file, r->cut_offset);
+	/* Its last records may be there only in memory: a daemon that was killed, no power cut. */
+	l->fs->sync(l->fs->ctx, file);
+	l->fs->close(l->fs->ctx, file);
+}

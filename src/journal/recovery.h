@@ -1,0 +1,39 @@
+#pragma once
+
+/*
+ * Start-up: what is in a lane's directory, which of it may be read, and where the last good record
+ * ends. Works in two steps, so that a journal that must be left alone is not touched at all. Only
+ * the newest segment is read from end to end; of the others only the headers.
+ */
+#include "journal/cursor_table.h"
+#include "journal/segment.h"
+#include "util/error.h"
+
+struct fg_recovery;
+
+/** What has been found. */
+struct fg_recovered {
+	uint64_t next_seq; /* for the next append: above all that may ever have been used */
+	struct fg_cursor_table table;
+	uint64_t damaged_records; /* in the newest segment */
+	unsigned n_damaged_files; /* that have been set aside, earlier or now */
+};
+
+/**
+ * Look at lane @l, changing nothing on disk: lists the segments, reads their headers and the newest
+ * segment, and fills @l (segments, id, end_seq). @table: called for each cursor table record of the
+ * newest segment, in order. Returns 0; -EPROTONOSUPPORT with a sentence when a later version wrote
+ * a file; another negative errno when the directory cannot be read. On success the caller owns
+ * *@ret.
+ */
+int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t seq), void *arg,
+		     struct fg_recovery **ret, struct fg_recovered *ret_found,
+		     struct fg_error *err);
+
+/**
+ * Mend what was found: set unreadable files aside, cut the torn tail and sync what is left of it.
+ * Errors are not fatal: nothing that this could not change was ever acknowledged.
+ */
+void fg_recovery_mend(struct fg_recovery *r);
+
+struct fg_recovery *fg_recovery_free(struct fg_recovery *r);

@@ -1,0 +1,434 @@
+#include "support.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "util/clock.h"
+#include "util/crc32c.h"
+#include "util/span.h"
+
+static int setup(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	assert_non_null(b);
+	bench_new(b);
+	bench_open(b);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	bench_free(*state);
+	free(*state);
+	return 0;
+}
+
+static void first_sequence_number_is_one(void **state)
+{
+	assert_int_equal(bench_append(*state, 10), 1);
+	assert_int_equal(bench_append(*state, 10), 2);
+}
+
+static void ticket_is_reported_once_its_batch_is_on_disk(void **state)
+{
+	struct bench *b = *state;
+	uint64_t ticket;
+
+	bench_append(b, 10);
+	ticket = fg_journal_ticket(b->j);
+	assert_true(fg_journal_committed(b->j) < ticket);
+	bench_flush(b);
+	assert_int_equal(b->committed, ticket);
+	assert_int_equal(fg_journal_committed(b->j), ticket);
+	assert_int_equal(b->n_committed, 1);
+}
+
+static void ticket_of_an_empty_batch_is_one_that_is_on_disk(void **state)
+{
+	struct bench *b = *state;
+
+	assert_true(fg_journal_ticket(b->j) <= fg_journal_committed(b->j));
+	bench_append(b, 10);
+	bench_flush(b);
+	assert_true(fg_journal_ticket(b->j) <= fg_journal_committed(b->j));
+}
+
+static void flush_of_nothing_writes_nothing(void **state)
+{
+	struct bench *b = *state;
+
+	bench_flush(b);
+	fg_journal_tick(b->j, b->now_ms + 100000);
+	assert_int_equal(b->n_committed, 0);
+	assert_int_equal(bench_count_files(b, "main", ""), 0);
+}
+
+static void all_fields_come_back(void **state)
+{
+	struct bench *b = *state;
+	struct fg_message in = {
+		.time_us = -42,
+		.kind = FG_COMMAND_RESPONSE,
+		.time_quality = FG_TIME_UNSYNCHRONISED,
+		.device = fg_span_str("pump-01"),
+		.stream = fg_span_str("alerts"),
+		.content_type = fg_span_str("application/cbor"),
+		.ref = fg_span_str("cmd-77"),
+		.body = fg_span_of("\0\1\2", 3),
+	};
+	struct fg_message out;
+	struct fg_cursor *c;
+	uint64_t seq;
+
+	assert_int_equal(fg_cursor_open(b->j, "a", 10, &c), 0);
+	assert_int_equal(fg_journal_append(b->j, &in, &seq), 0);
+	assert_int_equal(fg_cursor_read(c, &out, 1), 0);
+	bench_flush(b);
+	assert_int_equal(fg_cursor_read(c, &out, 1), 1);
+	assert_int_equal(out.seq, seq);
+	assert_int_equal(out.time_us, -42);
+	assert_int_equal(out.kind, FG_COMMAND_RESPONSE);
+	assert_int_equal(out.time_quality, FG_TIME_UNSYNCHRONISED);
+	assert_true(fg_span_equal(out.device, in.device));
+	assert_true(fg_span_equal(out.stream, in.stream));
+	assert_true(fg_span_equal(out.content_type, in.content_type));
+	assert_true(fg_span_equal(out.ref, in.ref));
+	assert_true(fg_span_equal(out.body, in.body));
+}
+
+static void read_does_not_move_the_position(void **state)
+{
+	struct bench *b = *state;
+	struct fg_message m[3];
+	struct fg_cursor *c;
+
+	assert_int_equal(fg_cursor_open(b->j, "a", 10, &c), 0);
+	bench_fill(b, 20);
+	assert_int_equal(fg_cursor_read(c, m, 3), 3);
+	assert_int_equal(m[0].seq, 1);
+	assert_int_equal(fg_cursor_read(c, m, 3), 3);
+	assert_int_equal(m[0].seq, 1);
+	fg_cursor_seek(c, 3);
+	assert_int_equal(fg_cursor_read(c, m, 3), 3);
+	assert_int_equal(m[0].seq, 3);
+	fg_cursor_seek(c, 2);
+	assert_int_equal(fg_cursor_read(c, m, 3), 3);
+	assert_int_equal(m[0].seq, 2);
+}
+
+static void records_are_found_again_after_a_restart(void **state)
+{
+	struct bench *b = *state;
+	struct fg_cursor *c;
+
+	assert_int_equal(fg_cursor_open(b->j, "a", 10, &c), 0);
+	bench_fill(b, 300);
+	bench_close(b);
+	bench_open(b);
+	assert_int_equal(fg_cursor_open(b->j, "a", 10, &c), 0);
+	assert_int_equal(bench_read_all(c), 300);
+	assert_int_equal(b->n_lost, 0);
+	bench_fill(b, 5);
+	assert_int_equal(bench_read_all(c), 5);
+}
+
+static void restarts_without_data_leave_no_files_behind(void **state)
+{
+	struct bench *b = *state;
+	struct fg_cursor *c;
+
+	bench_fill(b, 3);
+	for (int i = 0; i < 10; i++) {
+		bench_close(b);
+		bench_open(b);
+	}
+	assert_int_equal(bench_count_files(b, "main", ".seg"), 1);
+	assert_int_equal(fg_cursor_open(b->j, "a", 10, &c), 0);
+	fg_cursor_seek(c, 1);
+	assert_int_equal(bench_read_all(c), 3);
+}
+
+static void clean_shutdown_saves_the_cursors(void **state)
+{
+	struct bench *b = *state;
+	struct fg_cursor *c;
+	uint64_t last;
+
+	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	last = bench_fill(b, 30);
+	fg_cursor_ack(c, last - 2);
+	bench_close(b);
+	bench_open(b);
+	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	assert_int_equal(fg_cursor_watermark(c), last - 2);
+	assert_int_equal(fg_cursor_saved(c), last - 2);
+	assert_int_equal(fg_cursor_position(c), last - 1);
+	assert_int_equal(fg_cursor_backlog(c), 2);
+	assert_int_equal(bench_read_all(c), 2);
+}
+
+static void cursor_tables_do_not_count_as_backlog(void **state)
+{
+	struct bench *b = *state;
+	struct fg_journal_stats stats;
+	struct fg_cursor *c;
+	uint64_t saves;
+
+	assert_int_equal(fg_cursor_open(b->j, "a", 10, &c), 0);
+	bench_fill(b, 10);
+	fg_cursor_ack(c, 10);
+	for (int i = 0; i < 5; i++) {
+		b->now_ms += 10000;
+		fg_journal_tick(b->j, b->now_ms);
+	}
+	assert_int_equal(fg_cursor_backlog(c), 0);
+	assert_true(fg_cursor_saved(c) >= 10);
+	fg_journal_get_stats(b->j, &stats);
+	saves = stats.cursor_saves;
+	/* One with the first batch for the new name, one for the acknowledged; then no more. */
+	assert_int_equal(saves, 2);
+	bench_close(b);
+	bench_open(b);
+	assert_int_equal(fg_cursor_open(b->j, "a", 10, &c), 0);
+	assert_int_equal(fg_cursor_backlog(c), 0);
+	assert_int_equal(bench_read_all(c), 0);
+}
+
+static void new_cursor_starts_at_the_newest_record(void **state)
+{
+	struct bench *b = *state;
+	struct fg_cursor *c;
+
+	bench_fill(b, 10);
+	bench_append(b, 10);
+	assert_int_equal(fg_cursor_open(b->j, "late", 10, &c), 0);
+	bench_append(b, 10);
+	bench_flush(b);
+	assert_int_equal(bench_read_all(c), 1);
+	assert_int_equal(fg_cursor_open(b->j, "late", 10, &c), -EEXIST);
+	assert_int_equal(fg_cursor_open(b->j, "", 10, &c), -EINVAL);
+}
+
+static void sending_waits_for_the_saved_watermark(void **state)
+{
+	struct bench *b = *state;
+	struct fg_cursor *c;
+
+	assert_int_equal(fg_cursor_open(b->j, "a", 4, &c), 0);
+	bench_fill(b, 10);
+	for (uint64_t seq = 1; seq <= 4; seq++)
+		assert_true(fg_cursor_may_send(c, seq));
+	assert_false(fg_cursor_may_send(c, 5));
+	fg_cursor_ack(c, 3);
+	assert_false(fg_cursor_may_send(c, 5));
+	bench_flush(b);
+	assert_int_equal(fg_cursor_saved(c), 3);
+	assert_true(fg_cursor_may_send(c, 7));
+	assert_false(fg_cursor_may_send(c, 8));
+}
+
+static void segments_go_when_every_cursor_is_past_them(void **state)
+{
+	struct bench *b = *state;
+	struct fg_cursor *one, *two;
+	struct fg_journal_stats stats;
+	unsigned before;
+
+	assert_int_equal(fg_cursor_open(b->j, "one", 10, &one), 0);
+	assert_int_equal(fg_cursor_open(b->j, "two", 10, &two), 0);
+	bench_fill(b, 300);
+	before = bench_count_files(b, "main", ".seg");
+	assert_true(before > 3);
+	fg_cursor_ack(one, 300);
+	bench_fill(b, 10);
+	assert_true(bench_count_files(b, "main", ".seg") >= before);
+	fg_cursor_ack(two, 150);
+	b->now_ms += 2000;
+	bench_fill(b, 10);
+	fg_journal_tick(b->j, b->now_ms);
+	assert_true(bench_count_files(b, "main", ".seg") < before);
+	fg_journal_get_stats(b->j, &stats);
+	assert_true(stats.first_seq > 1 && stats.first_seq <= 151);
+	fg_cursor_seek(two, 151);
+	assert_true(bench_read_all(two) >= 169);
+	assert_int_equal(b->n_lost, 0);
+}
+
+static void limit_drops_the_oldest_and_says_who_lost_what(void **state)
+{
+	struct bench *b = *state;
+	struct fg_journal_stats stats;
+	struct fg_cursor *c;
+	unsigned n;
+
+	bench_close(b);
+	b->options.max_bytes = 65536;
+	bench_open(b);
+	assert_int_equal(fg_cursor_open(b->j, "slow", 10, &c), 0);
+	bench_fill(b, 1000);
+	fg_journal_get_stats(b->j, &stats);
+	assert_true(stats.bytes_on_disk <= 65536);
+	assert_true(b->n_lost > 0);
+	assert_string_equal(b->lost_why, "journal limit");
+	n = bench_read_all(c);
+	assert_int_equal(n + b->lost, 1000);
+	assert_int_equal(fg_cursor_watermark(c), b->lost_seq);
+}
+
+static void full_batch_refuses_and_takes_nothing(void **state)
+{
+	struct bench *b = *state;
+	struct fg_message msg = {.kind = FG_EVENT, .device = fg_span_str("dev")};
+	char body[5000] = {0};
+	uint64_t seq = 0;
+
+	msg.body = fg_span_of(body, sizeof(body));
+	assert_int_equal(fg_journal_append(b->j, &msg, &seq), -EMSGSIZE);
+	msg.body = fg_span_of(body, 3000);
+	assert_true(fg_journal_has_room(b->j, 3003));
+	assert_int_equal(fg_journal_append(b->j, &msg, &seq), 0);
+	assert_false(fg_journal_has_room(b->j, 3003));
+	assert_int_equal(fg_journal_append(b->j, &msg, &seq), -EAGAIN);
+	bench_flush(b);
+	assert_int_equal(fg_journal_append(b->j, &msg, &seq), 0);
+	assert_int_equal(seq, 2);
+	msg.device.size = 0;
+	assert_int_equal(fg_journal_append(b->j, &msg, &seq), -EINVAL);
+}
+
+static void second_daemon_version_is_refused_untouched(void **state)
+{
+	struct bench *b = *state;
+	struct stat before, after;
+	struct fg_journal *j;
+	char path[256];
+
+	bench_fill(b, 200);
+	bench_close(b);
+	bench_segment(b, "main", 1, path, sizeof(path));
+	{
+		/* Version 2 with a right CRC, as a later version would write it. */
+		uint8_t header[4096];
+		FILE *f = fopen(path, "r+b");
+		uint32_t crc;
+
+		assert_int_equal(fread(header, 1, sizeof(header), f), sizeof(header));
+		header[12] = 2;
+		crc = fg_crc32c(0, header + 12, sizeof(header) - 12);
+		for (int i = 0; i < 4; i++)
+			header[8 + i] = (uint8_t)(crc >> 8 * i);
+		rewind(f);
+		fwrite(header, 1, sizeof(header), f);
+		fclose(f);
+	}
+	bench_segment(b, "main", -1, path, sizeof(path));
+	assert_int_equal(stat(path, &before), 0);
+	assert_int_equal(fg_journal_open(&b->options, &j, &b->err), -EPROTONOSUPPORT);
+	assert_non_null(strstr(b->err.text, "later version"));
+	assert_non_null(strstr(b->err.text, ".seg"));
+	assert_int_equal(stat(path, &after), 0);
+	assert_int_equal(before.st_size, after.st_size);
+	assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+}
+
+/* ---- with the thread */
+
+static void wake(void *arg)
+{
+	int *fd = *(int **)arg;
+
+	assert_int_equal(write(fd[1], "", 1), 1);
+}
+
+struct threaded {
+	int *fd; /* first: wake() looks for it there */
+	uint64_t committed;
+};
+
+static void note_committed(void *arg, uint64_t committed)
+{
+	struct threaded *t = arg;
+
+	t->committed = committed;
+}
+
+static void threaded_writer_commits_everything(void **state)
+{
+	struct bench *b = *state;
+	struct fg_message messages[64];
+	struct fg_cursor *c;
+	int fd[2];
+	struct threaded t = {fd, 0};
+	uint64_t n = 0, n_read = 0;
+	int r;
+
+	bench_close(b);
+	assert_int_equal(pipe(fd), 0);
+	b->options.is_threaded = true;
+	b->options.notify = wake;
+	b->options.committed = note_committed;
+	b->options.lost = NULL;
+	b->options.trouble = NULL;
+	b->options.arg = &t;
+	bench_open(b);
+	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	while (n_read < 5000) {
+		struct fg_message msg = {.kind = FG_TELEMETRY, .device = fg_span_str("dev")};
+		char byte;
+
+		msg.body = fg_span_str("{\"temperature\":21.50}");
+		while (n < 5000 && fg_journal_append(b->j, &msg, &(uint64_t){0}) == 0)
+			n++;
+		fg_journal_flush(b->j, fg_clock_monotonic_ms());
+		assert_int_equal(read(fd[0], &byte, 1), 1);
+		fg_journal_collect(b->j, fg_clock_monotonic_ms());
+		while ((r = fg_cursor_read(c, messages, 64)) > 0) {
+			n_read += (uint64_t)r;
+			fg_cursor_seek(c, messages[r - 1].seq + 1);
+			fg_cursor_ack(c, messages[r - 1].seq);
+		}
+		assert_int_equal(r, 0);
+	}
+	bench_close(b);
+	assert_true(t.committed > 0);
+	close(fd[0]);
+	close(fd[1]);
+	b->options.is_threaded = false;
+	bench_open(b);
+	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	assert_int_equal(fg_cursor_backlog(c), 0);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(first_sequence_number_is_one),
+		TEST(ticket_is_reported_once_its_batch_is_on_disk),
+		TEST(ticket_of_an_empty_batch_is_one_that_is_on_disk),
+		TEST(flush_of_nothing_writes_nothing),
+		TEST(all_fields_come_back),
+		TEST(read_does_not_move_the_position),
+		TEST(records_are_found_again_after_a_restart),
+		TEST(restarts_without_data_leave_no_files_behind),
+		TEST(clean_shutdown_saves_the_cursors),
+		TEST(cursor_tables_do_not_count_as_backlog),
+		TEST(new_cursor_starts_at_the_newest_record),
+		TEST(sending_waits_for_the_saved_watermark),
+		TEST(segments_go_when_every_cursor_is_past_them),
+		TEST(limit_drops_the_oldest_and_says_who_lost_what),
+		TEST(full_batch_refuses_and_takes_nothing),
+		TEST(second_daemon_version_is_refused_untouched),
+		TEST(threaded_writer_commits_everything),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
