@@ -115,14 +115,9 @@ static void session_message(void *owner, const struct fg_mqtt_message *message)
 		.now_us = fg_clock_utc_us(),
 	};
 	struct fg_error reason = {0};
-	uint64_t ticket = fg_journal_ticket(b->with.journal);
+	uint64_t ticket;
 	int r;
 
-	if (ticket != b->pending_ticket) {
-		b->pending_ticket = ticket;
-		b->gathered_bytes = 0;
-	}
-	b->gathered_bytes += arrival.topic.size + arrival.payload.size;
 	b->stats.received++;
 	r = fg_mapping_apply(b->with.mapping, &arrival, emit, b, &reason);
 	if (r == -ENOENT) {
@@ -133,6 +128,14 @@ static void session_message(void *owner, const struct fg_mqtt_message *message)
 	} else if (r < 0) {
 		put_into_quarantine(b, &arrival, reason.text[0] ? reason.text : strerror(-r));
 	}
+	ticket = fg_journal_ticket(b->with.journal);
+	if (ticket <= fg_journal_committed(b->with.journal))
+		return; /* nothing of this message is to be waited for, and nothing before it */
+	if (ticket != b->pending_ticket) {
+		b->pending_ticket = ticket;
+		b->gathered_bytes = 0;
+	}
+	b->gathered_bytes += arrival.topic.size + arrival.payload.size;
 }
 
 /*
@@ -145,7 +148,7 @@ static bool session_may_read(void *owner)
 
 	if (b->state != ONLINE)
 		return false;
-	if (b->pending_ticket && (b->pending_ticket != fg_journal_ticket(b->with.journal) ||
+	if (b->pending_ticket && (!fg_journal_gathers(b->with.journal, b->pending_ticket) ||
 				  b->gathered_bytes >= MAX_GATHERED_BYTES))
 		return false;
 	return fg_journal_has_room(
