@@ -42,21 +42,29 @@ static const struct fg_gap *gap_at(const struct fg_cursor *c, uint64_t seq)
 	return NULL;
 }
 
+/* Past all tables that follow @seq directly. They are found again by whoever reads the journal. */
+static uint64_t step_over_tables(const struct fg_cursor *c, uint64_t seq)
+{
+	while (tables_within(c->set, seq + 1, seq + 1) > 0)
+		seq++;
+	return seq;
+}
+
 /* The highest watermark that means the same as @seq: past all that follows it and is no message. */
 static uint64_t step_over(const struct fg_cursor *c, uint64_t seq)
 {
-	for (;;) {
-		const struct fg_gap *gap = gap_at(c, seq + 1);
+	const struct fg_gap *gap;
 
-		if (gap)
-			seq = gap->last;
-		else if (tables_within(c->set, seq + 1, seq + 1) > 0)
-			seq++;
-		else
-			return seq;
-	}
+	seq = step_over_tables(c, seq);
+	while ((gap = gap_at(c, seq + 1)))
+		seq = step_over_tables(c, gap->last);
+	return seq;
 }
 
+/*
+ * What is saved steps over tables only: a segment that was dropped may be back after a power cut,
+ * and then the watermark on disk stands in front of records that can be sent again.
+ */
 static void set_watermark(struct fg_cursor *c, uint64_t watermark)
 {
 	unsigned n = 0;
@@ -64,8 +72,8 @@ static void set_watermark(struct fg_cursor *c, uint64_t watermark)
 	if (watermark > c->watermark)
 		c->watermark = watermark;
 	c->watermark = step_over(c, c->watermark);
-	c->saved = step_over(c, c->saved);
-	while (n < c->n_gaps && c->gaps[n].last <= c->saved)
+	c->saved = step_over_tables(c, c->saved);
+	while (n < c->n_gaps && c->gaps[n].last <= c->watermark)
 		n++;
 	if (n == 0)
 		return;
@@ -442,8 +450,7 @@ uint64_t fg_cursor_backlog(const struct fg_cursor *c)
 		return 0;
 	backlog = newest - c->watermark - tables_within(c->set, c->watermark + 1, newest);
 	for (unsigned i = 0; i < c->n_gaps; i++)
-		if (c->gaps[i].first > c->watermark)
-			backlog -= c->gaps[i].last - c->gaps[i].first + 1 -
-				   tables_within(c->set, c->gaps[i].first, c->gaps[i].last);
+		backlog -= c->gaps[i].last - c->gaps[i].first + 1 -
+			   tables_within(c->set, c->gaps[i].first, c->gaps[i].last);
 	return backlog;
 }

@@ -284,6 +284,11 @@ uint64_t fg_journal_ticket(const struct fg_journal *j)
 	return j->gather->has_data ? j->gather->commit.ticket : j->gather->commit.ticket - 1;
 }
 
+bool fg_journal_gathers(const struct fg_journal *j, uint64_t ticket)
+{
+	return ticket == j->gather->commit.ticket;
+}
+
 uint64_t fg_journal_committed(const struct fg_journal *j)
 {
 	return j->committed;
@@ -291,13 +296,13 @@ uint64_t fg_journal_committed(const struct fg_journal *j)
 
 /* ---- retention */
 
-/* Will this part need a new segment? As the writer decides it. */
-static bool will_rotate(const struct fg_journal *j, int lane)
+/* Will this lane need a new segment for @more bytes on top? As the writer decides it. */
+static bool will_rotate(const struct fg_journal *j, int lane, size_t more)
 {
-	const struct fg_commit_part *p = &j->gather->commit.parts[lane];
+	size_t size = j->gather->commit.parts[lane].size + more;
 
-	return p->size > 0 && (j->active_used[lane] == 0 ||
-			       j->active_used[lane] + p->size > j->lanes[lane].segment_bytes);
+	return size > 0 && (j->active_used[lane] == 0 ||
+			    j->active_used[lane] + size > j->lanes[lane].segment_bytes);
 }
 
 static void retire_oldest(struct fg_journal *j, int lane)
@@ -312,33 +317,46 @@ static void retire_oldest(struct fg_journal *j, int lane)
 	fg_segments_drop_oldest(l);
 }
 
-static void retire(struct fg_journal *j, int lane)
+/*
+ * Segments that every cursor is past, as far as the disk knows: after a crash nobody shall look for
+ * records that are gone. On a full disk that knowledge may be stuck in a commit that does not fit;
+ * then what is in memory must do.
+ */
+static void retire_passed(struct fg_journal *j)
+{
+	struct fg_commit_part *p = &j->gather->commit.parts[FG_LANE_MAIN];
+	struct fg_segments *l = &j->lanes[FG_LANE_MAIN];
+	uint64_t low;
+
+	if (!fg_cursors_any_open(&j->cursors))
+		return;
+	low = fg_cursors_low(&j->cursors, j->trouble != -ENOSPC);
+	while (l->n > 1 && p->n_retired < FG_RETIRED_MAX && low >= l->items[1]->first_seq - 1)
+		retire_oldest(j, FG_LANE_MAIN);
+}
+
+/* Segments beyond the lane's cap, counting one that @more bytes may need. */
+static void retire_beyond_cap(struct fg_journal *j, int lane, size_t more)
 {
 	uint64_t cap =
 		lane == FG_LANE_MAIN ? j->options.max_bytes : j->options.max_quarantine_bytes;
 	struct fg_commit_part *p = &j->gather->commit.parts[lane];
 	struct fg_segments *l = &j->lanes[lane];
-	uint64_t low = 0, bytes;
+	uint64_t bytes;
 
-	/*
-	 * Past it, as far as the disk knows: after a crash nobody shall look for records that are
-	 * gone. On a full disk that knowledge may be stuck in a commit that does not fit; then what
-	 * is in memory must do.
-	 */
-	if (lane == FG_LANE_MAIN && fg_cursors_any_open(&j->cursors))
-		low = fg_cursors_low(&j->cursors, j->trouble != -ENOSPC);
-	while (l->n > 1 && p->n_retired < FG_RETIRED_MAX && low >= l->items[1]->first_seq - 1)
-		retire_oldest(j, lane);
-
-	bytes = fg_segments_bytes(l) + (will_rotate(j, lane) ? l->segment_bytes : 0);
+	bytes = fg_segments_bytes(l) + (will_rotate(j, lane, more) ? l->segment_bytes : 0);
 	while (l->n > 1 && p->n_retired < FG_RETIRED_MAX && bytes > cap) {
 		uint64_t first = l->items[0]->first_seq;
 		uint64_t end = fg_segments_end_seq(l, 0);
 
 		bytes -= l->items[0]->on_disk;
 		retire_oldest(j, lane);
-		if (lane == FG_LANE_MAIN && end > first)
+		if (lane != FG_LANE_MAIN)
+			continue;
+		if (end > first)
 			fg_cursors_dropped(&j->cursors, first, end - 1, "journal limit");
+		/* Who had settled those, but not on disk, must not miss them after a crash. */
+		j->cursors.must_save = true;
 	}
 }
 
@@ -400,14 +418,15 @@ static bool hand_over(struct fg_journal *j, int64_t now_ms, bool is_last)
 	for (int i = 0; i < FG_N_LANES; i++)
 		if (fg_segments_reserve(&j->lanes[i]) < 0)
 			return false;
-	if (is_save) {
+	retire_passed(j);
+	retire_beyond_cap(j, FG_LANE_MAIN, is_save ? TABLE_RECORD_MAX : 0);
+	retire_beyond_cap(j, FG_LANE_QUARANTINE, 0);
+	if (is_save || is_save_due(j, now_ms, is_last)) {
 		append_table(j);
 		j->last_save_ms = now_ms;
 	}
-	for (int i = 0; i < FG_N_LANES; i++) {
-		retire(j, i);
+	for (int i = 0; i < FG_N_LANES; i++)
 		is_any = is_any || b->commit.parts[i].size > 0 || b->commit.parts[i].n_retired > 0;
-	}
 	if (!is_any)
 		return false;
 	if (b->has_data)

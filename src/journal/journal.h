@@ -113,12 +113,29 @@ struct fg_quarantined {
 int fg_journal_quarantine(struct fg_journal *j, const struct fg_quarantined *q);
 
 /**
+ * Walk the quarantined messages of the journal in @fs, oldest first, from number @from on. Changes
+ * nothing, and works whether or not a daemon has the journal open; one that has just been appended
+ * may be missing.
+ * @each: called with each message's number (they rise, with gaps where the disk was damaged); spans
+ * are valid during the call; a non-zero return ends the walk. Returns 0, what @each returned, or a
+ * negative errno with a sentence in @err.
+ */
+int fg_journal_each_quarantined(struct fg_fs *fs, uint64_t from,
+				int (*each)(void *arg, uint64_t number,
+					    const struct fg_quarantined *q),
+				void *arg, struct fg_error *err);
+
+/**
  * The ticket that covers all that was appended up to now. Once `committed` reports it (or a later
  * one), that is on disk and may be acknowledged. When nothing has gathered, this is the ticket of
  * the batch before, which may be on disk already: compare with fg_journal_committed(). Tickets rise
  * by one.
  */
 uint64_t fg_journal_ticket(const struct fg_journal *j);
+
+/** Is the batch with @ticket still gathering? False once it was handed over: nothing joins it any
+ * more. */
+bool fg_journal_gathers(const struct fg_journal *j, uint64_t ticket);
 
 /** The newest ticket that is on disk. */
 uint64_t fg_journal_committed(const struct fg_journal *j);
