@@ -1,0 +1,877 @@
+/*
+ * Conformance cases as data, one folder for each cloud, played against the plugin as it is
+ *installed: the shared object is loaded, fed with messages, acknowledgements and deliveries, and
+ *what it wants to publish is compared with the case. Payloads are compared byte for byte after
+ *white space outside strings is taken away, so that 42.0 is not 42.
+ *
+ *	vectors [-p PLUGIN-DIRECTORY] [-d DATA-DIRECTORY] [CLOUD...]
+ *
+ * README.md beside this file tells what a case may say.
+ */
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/json.h"
+#include "util/cleanup.h"
+
+#define MAX_MESSAGES 8192
+#define MAX_PUBLISHES 256
+#define MAX_OPTIONS 64
+#define BUFFER_SIZE (1024 * 1024)
+
+struct sent {
+	uint64_t tag;
+	bool is_settled;
+	size_t n_taken;
+	uint32_t *taken; /* places in the pool */
+};
+
+/* One case being played. */
+struct play {
+	const struct fg_plugin *plugin;
+	void *ctx;
+	unsigned mqtt_version;
+
+	struct fg_message messages[MAX_MESSAGES];
+	uint8_t states[MAX_MESSAGES];
+	char reasons[MAX_MESSAGES][160];
+	size_t n_messages;
+	size_t n_hidden; /* of announcements made for the case; not numbered */
+
+	struct sent sent[MAX_PUBLISHES];
+	size_t n_sent;
+	uint64_t n_dropped;
+
+	char warnings[4096];
+	unsigned n_warnings;
+
+	void *garbage[MAX_MESSAGES * 4]; /* freed when the case ends */
+	size_t n_garbage;
+
+	char failure[4096];
+};
+
+static struct play play;
+
+/* ------------------------------------------------------------------ small things */
+
+static bool fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static bool fail(const char *format, ...)
+{
+	size_t used = strlen(play.failure);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(play.failure + used, sizeof(play.failure) - used, format, args);
+	va_end(args);
+	return false;
+}
+
+static void *keep(void *memory)
+{
+	if (!memory || play.n_garbage == sizeof(play.garbage) / sizeof(play.garbage[0])) {
+		fputs("out of memory\n", stderr);
+		exit(2);
+	}
+	play.garbage[play.n_garbage++] = memory;
+	return memory;
+}
+
+static bool get(struct fg_json_value object, const char *name, struct fg_json_value *ret)
+{
+	return fg_json_member(object, fg_span_str(name), ret);
+}
+
+/* The text of a JSON string, NUL-terminated; NULL for null and what is no string. */
+static char *text_of(struct fg_json_value value)
+{
+	char *text;
+	size_t n;
+
+	if (value.type != FG_JSON_STRING)
+		return NULL;
+	text = keep(malloc(value.text.size));
+	n = fg_json_unescape(fg_span_of(value.text.data + 1, value.text.size - 2), text);
+	text[n] = 0;
+	return text;
+}
+
+static char *get_text(struct fg_json_value object, const char *name)
+{
+	struct fg_json_value value;
+
+	return get(object, name, &value) ? text_of(value) : NULL;
+}
+
+static long long number_of(struct fg_json_value value)
+{
+	return strtoll(value.text.data, NULL, 10);
+}
+
+static long long get_number(struct fg_json_value object, const char *name, long long fallback)
+{
+	struct fg_json_value value;
+
+	return get(object, name, &value) && value.type == FG_JSON_INTEGER ? number_of(value)
+									  : fallback;
+}
+
+/* Written apart from fg_json_compact(): the plugin may use that. */
+static struct fg_span compact(struct fg_span text)
+{
+	char *out = keep(malloc(text.size + 1));
+	size_t n = 0;
+	bool in_string = false;
+
+	for (size_t i = 0; i < text.size; i++) {
+		char c = text.data[i];
+
+		if (!in_string && strchr(" \t\r\n", c))
+			continue;
+		out[n++] = c;
+		if (c == '"')
+			in_string = !in_string;
+		else if (c == '\\' && in_string && i + 1 < text.size)
+			out[n++] = text.data[++i];
+	}
+	return fg_span_of(out, n);
+}
+
+static void note_warning(void *host_ctx, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void note_warning(void *host_ctx, const char *format, ...)
+{
+	size_t used = strlen(play.warnings);
+	va_list args;
+
+	(void)host_ctx;
+	va_start(args, format);
+	vsnprintf(play.warnings + used, sizeof(play.warnings) - used, format, args);
+	va_end(args);
+	play.n_warnings++;
+}
+
+static int note_subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
+{
+	(void)host_ctx;
+	(void)session;
+	(void)qos;
+	fail("unexpected SUBSCRIBE %s; ", filter);
+	return 0;
+}
+
+static const struct fg_host host = {
+	.size = sizeof(struct fg_host),
+	.warn = note_warning,
+	.subscribe = note_subscribe,
+};
+
+/* ------------------------------------------------------------------ options and sessions */
+
+static bool option_value(const struct fg_option *option, const char *text, struct fg_value *ret)
+{
+	char *end = NULL;
+
+	ret->is_set = true;
+	switch (option->type) {
+	case FG_OPTION_STRING:
+	case FG_OPTION_SECRET:
+		ret->string = text;
+		return true;
+	case FG_OPTION_CHOICE:
+		for (ret->number = 0; option->choices[ret->number]; ret->number++)
+			if (strcmp(option->choices[ret->number], text) == 0)
+				return true;
+		return fail("%s has no choice \"%s\"; ", option->name, text);
+	case FG_OPTION_BOOLEAN:
+		ret->number = strcmp(text, "true") == 0;
+		return true;
+	case FG_OPTION_INTEGER:
+	case FG_OPTION_DURATION:
+		ret->number = strtoll(text, &end, 10);
+		if (*end || ret->number < option->min || ret->number > option->max)
+			return fail("%s cannot be %s; ", option->name, text);
+		return true;
+	}
+	return false;
+}
+
+static bool read_options(struct fg_json_value of_case, struct fg_value *values)
+{
+	const struct fg_option *option = play.plugin->options;
+	struct fg_json_value given, value;
+	size_t n_given = 0, n_used = 0;
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+	const char *text;
+
+	if (!get(of_case, "options", &given))
+		given = (struct fg_json_value){.type = FG_JSON_OBJECT, .text = fg_span_str("{}")};
+	fg_json_walk_begin(&walk, given);
+	while (fg_json_walk_next(&walk, &member))
+		n_given++;
+	for (size_t i = 0; option[i].name; i++) {
+		text = option[i].fallback;
+		if (get(given, option[i].name, &value)) {
+			text = text_of(value);
+			n_used++;
+			if (!text)
+				text = keep(strndup(value.text.data, value.text.size));
+		}
+		if (text && !option_value(&option[i], text, &values[i]))
+			return false;
+	}
+	return n_given == n_used || fail("an option the plugin does not know; ");
+}
+
+static bool open_plugin(struct fg_json_value of_case)
+{
+	struct fg_value *values = keep(calloc(MAX_OPTIONS, sizeof(*values)));
+	const char *expected = get_text(of_case, "open_fails");
+	struct fg_json_value certificate;
+	char error[512] = "";
+	struct fg_open with = {
+		.values = values,
+		.host = &host,
+		.link_name = "customer",
+		.gateway_name = "plant7",
+		.has_client_certificate = get(of_case, "certificate", &certificate) &&
+					  certificate.type == FG_JSON_TRUE,
+	};
+	int r;
+
+	if (!read_options(of_case, values))
+		return false;
+	r = play.plugin->open(&with, &play.ctx, error, sizeof(error));
+	if (!expected)
+		return r == 0 || fail("open: %d, \"%s\"; ", r, error);
+	if (r == 0)
+		return fail("open should have failed; ");
+	if (r != -EINVAL || !strstr(error, expected))
+		return fail("open: %d, \"%s\" does not say \"%s\"; ", r, error, expected);
+	return true;
+}
+
+static bool same_text(const char *what, const char *is, struct fg_json_value wanted,
+		      const char *name)
+{
+	const char *text = get_text(wanted, name);
+
+	if ((!is && !text) || (is && text && strcmp(is, text) == 0))
+		return true;
+	return fail("%s %s is %s, not %s; ", what, name, is ? is : "absent",
+		    text ? text : "absent");
+}
+
+static bool connect_plugin(struct fg_json_value *wanted)
+{
+	struct fg_connect_request request = {
+		.session = "", .now_us = 1718000000000000, .mqtt_version = play.mqtt_version};
+	struct fg_connect out = {0};
+	struct fg_json_value value;
+	int r = play.plugin->connect(play.ctx, &request, &out);
+
+	if (r < 0)
+		return fail("connect: %d; ", r);
+	if (!wanted)
+		return true;
+	if (get(*wanted, "clean_start", &value) && out.clean_start != (value.type == FG_JSON_TRUE))
+		return fail("clean start is %d; ", out.clean_start);
+	if (out.keep_alive_s != (unsigned)get_number(*wanted, "keep_alive", out.keep_alive_s))
+		return fail("keep alive is %u; ", out.keep_alive_s);
+	return same_text("CONNECT", out.client_id, *wanted, "client_id") &&
+	       same_text("CONNECT", out.username, *wanted, "username") &&
+	       same_text("CONNECT", out.password, *wanted, "password");
+}
+
+static void connected(struct fg_json_value how)
+{
+	struct fg_json_value present;
+	struct fg_connack connack = {
+		.session_present =
+			get(how, "session_present", &present) && present.type == FG_JSON_TRUE,
+		.mqtt_version = play.mqtt_version,
+		.max_packet_bytes = (size_t)get_number(how, "max_packet", 0),
+	};
+
+	if (play.plugin->connected)
+		play.plugin->connected(play.ctx, "", &connack);
+}
+
+/* What was not settled is offered again, as the link does. */
+static void disconnected(void)
+{
+	if (play.plugin->disconnected)
+		play.plugin->disconnected(play.ctx, "");
+	for (size_t i = 0; i < play.n_sent; i++) {
+		struct sent *sent = &play.sent[i];
+
+		for (size_t k = 0; !sent->is_settled && k < sent->n_taken; k++)
+			play.states[sent->taken[k]] = FG_OFFERED;
+		sent->is_settled = true;
+	}
+}
+
+/* ------------------------------------------------------------------ messages */
+
+static const char *const kinds[] = {
+	[FG_TELEMETRY] = "telemetry", [FG_ATTRIBUTES] = "attributes",
+	[FG_PRESENCE] = "presence",   [FG_COMMAND_RESPONSE] = "command_response",
+	[FG_EVENT] = "event",
+};
+
+static bool is_text(const char *a, const char *b)
+{
+	return a && strcmp(a, b) == 0;
+}
+
+/* A body of a given size: {"text":"xxxxxxxx"}. */
+static struct fg_span padded_body(size_t size)
+{
+	char *body = keep(malloc(size + 16));
+
+	memset(body, 'x', size);
+	memcpy(body, "{\"text\":\"", 9);
+	memcpy(body + size - 2, "\"}", 2);
+	return fg_span_of(body, size);
+}
+
+static bool offer_message(struct fg_json_value from)
+{
+	const char *kind = get_text(from, "kind"), *quality = get_text(from, "time_from");
+	long long copies = get_number(from, "copies", 1), ms = get_number(from, "time", 0);
+	long long pad = get_number(from, "body_size", 0);
+	struct fg_json_value body;
+	struct fg_message m = {
+		.time_us = get_number(from, "time_us", ms * 1000),
+		.device = fg_span_str(get_text(from, "device")),
+		.stream = fg_span_str(get_text(from, "stream")),
+		.content_type = fg_span_str(get_text(from, "content_type")),
+		.ref = fg_span_str(get_text(from, "ref")),
+	};
+
+	for (unsigned k = FG_TELEMETRY; k <= FG_EVENT; k++)
+		if (is_text(kind, kinds[k]))
+			m.kind = k;
+	if (is_text(quality, "gateway"))
+		m.time_quality = FG_TIME_GATEWAY;
+	else if (is_text(quality, "unsynchronised"))
+		m.time_quality = FG_TIME_UNSYNCHRONISED;
+	if (pad > 0)
+		m.body = padded_body((size_t)pad);
+	else if (get(from, "body", &body))
+		m.body = body.text;
+	if (!m.kind || m.device.size == 0)
+		return fail("a message without kind or device; ");
+	for (long long i = 0; i < copies; i++) {
+		if (play.n_messages == MAX_MESSAGES)
+			return fail("too many messages; ");
+		m.seq = play.n_messages + 1;
+		play.states[play.n_messages] = FG_OFFERED;
+		play.messages[play.n_messages++] = m;
+		m.time_us += 1000;
+	}
+	return true;
+}
+
+static bool offer(struct fg_json_value list)
+{
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+
+	fg_json_walk_begin(&walk, list);
+	while (fg_json_walk_next(&walk, &member))
+		if (!offer_message(member.value))
+			return false;
+	return true;
+}
+
+/* ------------------------------------------------------------------ publishes */
+
+static struct fg_publish out;
+
+/* Ask the plugin once. Returns what encode() returned; the publish is in `out`. */
+static int encode(size_t max_take)
+{
+	static char topic[512];
+	static char payload[BUFFER_SIZE];
+	uint8_t before[MAX_MESSAGES];
+	struct fg_batch batch = {
+		.messages = play.messages,
+		.states = play.states,
+		.count = play.n_messages,
+		.max_take = max_take,
+	};
+	struct sent *sent;
+	int r;
+
+	memcpy(before, play.states, play.n_messages);
+	out = (struct fg_publish){
+		.topic = topic,
+		.topic_size = sizeof(topic),
+		.payload = payload,
+		.payload_size = sizeof(payload),
+		.qos = 1,
+	};
+	r = play.plugin->encode(play.ctx, "", &batch, &out);
+	play.n_dropped += batch.values_dropped;
+	if (play.n_sent == MAX_PUBLISHES) {
+		fail("too many publishes; ");
+		return -E2BIG;
+	}
+	sent = &play.sent[play.n_sent];
+	*sent = (struct sent){.tag = out.tag, .taken = keep(calloc(play.n_messages + 1, 4))};
+	for (uint32_t i = 0; i < play.n_messages; i++) {
+		if (play.states[i] == before[i])
+			continue;
+		if (before[i] != FG_OFFERED)
+			fail("message %u changed from state %d to %d; ", i, before[i],
+			     play.states[i]);
+		if (play.states[i] == FG_TAKEN)
+			sent->taken[sent->n_taken++] = i;
+		if (play.states[i] == FG_REFUSED)
+			memcpy(play.reasons[i], batch.reason, sizeof(batch.reason));
+	}
+	if (r == 1)
+		play.n_sent++;
+	else if (sent->n_taken > 0)
+		fail("messages taken without a publish; ");
+	return r;
+}
+
+static bool right_messages(struct fg_json_value wanted, const struct sent *sent)
+{
+	struct fg_json_member member;
+	struct fg_json_value takes;
+	struct fg_json_walk walk;
+	size_t n = 0;
+
+	if (!get(wanted, "takes", &takes))
+		return true;
+	if (takes.type == FG_JSON_INTEGER)
+		return sent->n_taken == (size_t)number_of(takes) ||
+		       fail("it takes %zu messages; ", sent->n_taken);
+	fg_json_walk_begin(&walk, takes);
+	for (; fg_json_walk_next(&walk, &member); n++)
+		if (n >= sent->n_taken ||
+		    sent->taken[n] + 1 - play.n_hidden != (size_t)number_of(member.value))
+			return fail("it does not take message %lld; ", number_of(member.value));
+	return n == sent->n_taken || fail("it takes %zu messages; ", sent->n_taken);
+}
+
+/* The Remaining Length of @out as an MQTT packet. */
+static size_t remaining_length(void)
+{
+	return 2 + strlen(out.topic) + 2 + (play.mqtt_version >= 5) + out.payload_len;
+}
+
+static bool well_formed(void)
+{
+	struct json_tokener *tokener = json_tokener_new_ex(128);
+	struct json_object *object;
+	bool is_ok;
+
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+	object = json_tokener_parse_ex(tokener, out.payload, (int)out.payload_len);
+	is_ok = object && json_tokener_get_error(tokener) == json_tokener_success;
+	json_object_put(object);
+	json_tokener_free(tokener);
+	return is_ok || fail("json-c does not read the payload; ");
+}
+
+static bool publish(struct fg_json_value step, struct fg_json_value wanted)
+{
+	int r = encode((size_t)get_number(step, "max_take", MAX_MESSAGES));
+	struct fg_json_value payload;
+	struct fg_span is, should;
+
+	if (r != 1)
+		return fail("nothing is published (%d); ", r);
+	if (!same_text("PUBLISH", out.topic, wanted, "topic"))
+		return false;
+	if (out.qos != 1 || !well_formed())
+		return fail("QoS %u; ", out.qos);
+	if (remaining_length() > (size_t)get_number(wanted, "remaining_length_at_most", 65536) ||
+	    remaining_length() < (size_t)get_number(wanted, "remaining_length_at_least", 0))
+		return fail("Remaining Length %zu; ", remaining_length());
+	if (get(wanted, "payload", &payload)) {
+		is = compact(fg_span_of(out.payload, out.payload_len));
+		should = compact(payload.text);
+		if (!fg_span_equal(is, should))
+			return fail("payload is\n\t%.*s\n\tand should be\n\t%.*s\n\t",
+				    FG_SPAN_ARGS(is), FG_SPAN_ARGS(should));
+	}
+	return right_messages(wanted, &play.sent[play.n_sent - 1]);
+}
+
+static const char *const verdicts[] = {
+	[FG_ACCEPTED] = "accepted",
+	[FG_RETRY] = "retry",
+	[FG_LATER] = "later",
+	[FG_POISON] = "poison",
+};
+
+static enum fg_verdict settle_one(struct sent *sent, unsigned code)
+{
+	struct fg_settlement how = {
+		.tag = sent->tag, .reason_code = code, .n_messages = sent->n_taken};
+	enum fg_verdict verdict = play.plugin->settled(play.ctx, "", &how);
+
+	sent->is_settled = true;
+	for (size_t i = 0; i < sent->n_taken; i++) {
+		if (verdict == FG_RETRY || verdict == FG_LATER ||
+		    (verdict == FG_POISON && sent->n_taken > 1))
+			play.states[sent->taken[i]] = FG_OFFERED;
+	}
+	return verdict;
+}
+
+static bool settle(struct fg_json_value step, struct fg_json_value code)
+{
+	size_t at = (size_t)get_number(step, "publish", 0);
+	const char *wanted = get_text(step, "verdict");
+	enum fg_verdict verdict;
+
+	if (at == 0)
+		while (at < play.n_sent && play.sent[at].is_settled)
+			at++;
+	else
+		at--;
+	if (at >= play.n_sent)
+		return fail("there is no publish to settle; ");
+	verdict = settle_one(&play.sent[at], (unsigned)number_of(code));
+	if (wanted && strcmp(verdicts[verdict], wanted) != 0)
+		return fail("the verdict is %s; ", verdicts[verdict]);
+	return true;
+}
+
+/* Announce devices the short way, for cases that are about something else. */
+static bool announced(struct fg_json_value list)
+{
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+
+	fg_json_walk_begin(&walk, list);
+	while (fg_json_walk_next(&walk, &member)) {
+		struct fg_message *m = &play.messages[play.n_messages];
+
+		*m = (struct fg_message){
+			.seq = play.n_messages + 1,
+			.kind = FG_PRESENCE,
+			.device = fg_span_str(text_of(member.value)),
+			.body = fg_span_str("{\"state\":\"up\"}"),
+		};
+		play.states[play.n_messages++] = FG_OFFERED;
+		play.n_hidden++;
+		if (encode(1) != 1)
+			return fail("no announcement; ");
+		if (settle_one(&play.sent[play.n_sent - 1], 0) != FG_ACCEPTED)
+			return fail("announcement not accepted; ");
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------ other checks */
+
+static bool check_message(struct fg_json_value step, struct fg_json_value number)
+{
+	static const char *const states[] = {"offered", "taken", "nothing", "refused"};
+	size_t at = (size_t)number_of(number) - 1 + play.n_hidden;
+	const char *wanted = get_text(step, "is"), *reason = get_text(step, "reason");
+
+	if (at >= play.n_messages)
+		return fail("there is no such message; ");
+	if (!is_text(wanted, states[play.states[at]]))
+		return fail("message %zu is %s; ", at + 1 - play.n_hidden, states[play.states[at]]);
+	if (reason && !strstr(play.reasons[at], reason))
+		return fail("the reason is \"%s\"; ", play.reasons[at]);
+	return true;
+}
+
+static bool check_warnings(struct fg_json_value wanted)
+{
+	const char *text = text_of(wanted);
+
+	if (text)
+		return strstr(play.warnings, text) ||
+		       fail("the warnings are \"%s\"; ", play.warnings);
+	return play.n_warnings == (unsigned)number_of(wanted) ||
+	       fail("%u warnings; ", play.n_warnings);
+}
+
+static bool deliver(struct fg_json_value step, struct fg_json_value what)
+{
+	struct fg_json_value payload = {0};
+	const char *wanted = get_text(step, "result");
+	struct fg_delivery delivery = {.topic = get_text(what, "topic"), .qos = 1};
+	int r;
+
+	if (get(what, "payload", &payload))
+		delivery.payload = payload.text;
+	r = play.plugin->receive ? play.plugin->receive(play.ctx, "", &delivery) : -EPROTO;
+	if (is_text(wanted, "nonsense"))
+		return r == -EPROTO || fail("receive: %d; ", r);
+	return r == 0 || fail("receive: %d; ", r);
+}
+
+static bool silence(void)
+{
+	int r = encode(MAX_MESSAGES);
+
+	return r == 0 || fail("%s is published; ", r == 1 ? out.topic : "nothing, but an error");
+}
+
+static bool play_step(struct fg_json_value step)
+{
+	struct fg_json_value v;
+
+	if (get(step, "connect", &v))
+		return connect_plugin(&v);
+	if (get(step, "connected", &v))
+		return connected(v), true;
+	if (get(step, "disconnected", &v))
+		return disconnected(), true;
+	if (get(step, "announced", &v))
+		return announced(v);
+	if (get(step, "offer", &v))
+		return offer(v);
+	if (get(step, "settle", &v))
+		return settle(step, v);
+	if (get(step, "publish", &v))
+		return publish(step, v);
+	if (get(step, "silence", &v))
+		return silence();
+	if (get(step, "message", &v))
+		return check_message(step, v);
+	if (get(step, "warned", &v))
+		return check_warnings(v);
+	if (get(step, "dropped", &v))
+		return play.n_dropped == (uint64_t)number_of(v) ||
+		       fail("%llu values dropped; ", (unsigned long long)play.n_dropped);
+	if (get(step, "deliver", &v))
+		return deliver(step, v);
+	return fail("a step the runner does not know; ");
+}
+
+/* ------------------------------------------------------------------ cases */
+
+static void begin_play(const struct fg_plugin *plugin)
+{
+	while (play.n_garbage > 0)
+		free(play.garbage[--play.n_garbage]);
+	memset(&play, 0, offsetof(struct play, messages));
+	play.n_messages = play.n_hidden = play.n_sent = 0;
+	play.n_dropped = 0;
+	play.n_warnings = 0;
+	play.warnings[0] = play.failure[0] = 0;
+	play.plugin = plugin;
+}
+
+static bool play_case(struct fg_json_value of_case)
+{
+	struct fg_json_value steps, connecting;
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+	unsigned n = 0;
+
+	play.mqtt_version = (unsigned)get_number(of_case, "mqtt", 5);
+	if (!open_plugin(of_case))
+		return false;
+	if (!play.ctx)
+		return true;
+	if (!get(of_case, "by_hand", &connecting)) {
+		if (!connect_plugin(NULL))
+			return false;
+		connected(
+			(struct fg_json_value){.type = FG_JSON_OBJECT, .text = fg_span_str("{}")});
+	}
+	if (!get(of_case, "steps", &steps) || steps.type != FG_JSON_ARRAY)
+		return fail("the case has no steps; ");
+	fg_json_walk_begin(&walk, steps);
+	while (fg_json_walk_next(&walk, &member)) {
+		n++;
+		if (!play_step(member.value) || play.failure[0])
+			return fail("at step %u", n);
+	}
+	return true;
+}
+
+struct tally {
+	unsigned n_passed, n_failed, n_not_yet;
+};
+
+static void run_case(const struct fg_plugin *plugin, struct fg_json_value of_case,
+		     struct tally *tally)
+{
+	const char *id, *says, *needs, *host_part;
+
+	begin_play(plugin);
+	id = get_text(of_case, "id");
+	says = get_text(of_case, "says");
+	needs = get_text(of_case, "needs");
+	host_part = get_text(of_case, "host");
+	if (!id || !says) {
+		tally->n_failed++;
+		puts("FAILED  a case without id or says");
+	} else if (needs) {
+		tally->n_not_yet++;
+		printf("not yet %-8s %s (needs %s)\n", id, says, needs);
+	} else if (play_case(of_case)) {
+		tally->n_passed++;
+		printf("passed  %-8s %s", id, says);
+		printf(host_part ? " (the plugin's part; the link's: %s)\n" : "\n", host_part);
+	} else {
+		tally->n_failed++;
+		printf("FAILED  %-8s %s: %s\n", id, says, play.failure);
+	}
+	if (play.ctx)
+		plugin->close(play.ctx);
+	play.ctx = NULL;
+}
+
+static void free_p(char **text)
+{
+	free(*text);
+}
+
+static int read_whole(const char *path, char **ret, size_t *ret_size)
+{
+	FG_CLEANUP(fg_fclose_p) FILE *f = fopen(path, "rb");
+	FG_CLEANUP(free_p) char *text = malloc(BUFFER_SIZE);
+
+	if (!f)
+		return -errno;
+	if (!text)
+		return -ENOMEM;
+	*ret_size = fread(text, 1, BUFFER_SIZE, f);
+	if (ferror(f) || *ret_size == BUFFER_SIZE)
+		return -EFBIG;
+	*ret = text;
+	text = NULL;
+	return 0;
+}
+
+static bool run_file(const struct fg_plugin *plugin, const char *path, struct tally *tally)
+{
+	FG_CLEANUP(free_p) char *text = NULL;
+	struct fg_json_fault fault;
+	struct fg_json_value list;
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+	size_t size = 0;
+	int r;
+
+	r = read_whole(path, &text, &size);
+	if (r < 0) {
+		fprintf(stderr, "%s: %s\n", path, strerror(-r));
+		return false;
+	}
+	if (fg_json_check(fg_span_of(text, size), &list, &fault) < 0) {
+		fprintf(stderr, "%s: byte %zu: %s\n", path, fault.offset, fault.reason);
+		return false;
+	}
+	fg_json_walk_begin(&walk, list);
+	while (fg_json_walk_next(&walk, &member))
+		run_case(plugin, member.value, tally);
+	begin_play(plugin);
+	return true;
+}
+
+static int is_data(const struct dirent *entry)
+{
+	const char *dot = strrchr(entry->d_name, '.');
+
+	return dot && strcmp(dot, ".json") == 0;
+}
+
+static bool run_cloud(const char *plugin_dir, const char *data_dir, const char *cloud)
+{
+	const struct fg_plugin *plugin;
+	struct tally tally = {0};
+	struct dirent **entries;
+	char path[4096];
+	bool is_ok = true;
+	void *library;
+	int n;
+
+	snprintf(path, sizeof(path), "%s/%s.so", plugin_dir, cloud);
+	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!library) {
+		fprintf(stderr, "%s\n", dlerror());
+		return false;
+	}
+	plugin = dlsym(library, "fg_plugin");
+	if (!plugin || plugin->abi != FG_PLUGIN_ABI) {
+		fprintf(stderr, "%s: not a plugin of ABI %u\n", path, FG_PLUGIN_ABI);
+		return false;
+	}
+	snprintf(path, sizeof(path), "%s/%s", data_dir, cloud);
+	n = scandir(path, &entries, is_data, alphasort);
+	if (n <= 0) {
+		fprintf(stderr, "%s: no cases\n", path);
+		return false;
+	}
+	for (int i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%s/%s/%s", data_dir, cloud, entries[i]->d_name);
+		is_ok = run_file(plugin, path, &tally) && is_ok;
+		free(entries[i]);
+	}
+	free(entries);
+	printf("%s: %u passed, %u failed, %u not yet\n", cloud, tally.n_passed, tally.n_failed,
+	       tally.n_not_yet);
+	dlclose(library);
+	return is_ok && tally.n_failed == 0 && tally.n_passed > 0;
+}
+
+static int is_cloud(const struct dirent *entry)
+{
+	return !strchr(entry->d_name, '.');
+}
+
+/* Each folder of cases names a cloud. */
+static bool run_all(const char *plugin_dir, const char *data_dir)
+{
+	struct dirent **entries;
+	bool is_ok = true;
+	int n = scandir(data_dir, &entries, is_cloud, alphasort);
+
+	if (n <= 0) {
+		fprintf(stderr, "%s: no clouds\n", data_dir);
+		return false;
+	}
+	for (int i = 0; i < n; i++) {
+		is_ok = run_cloud(plugin_dir, data_dir, entries[i]->d_name) && is_ok;
+		free(entries[i]);
+	}
+	free(entries);
+	return is_ok;
+}
+
+int main(int argc, char **argv)
+{
+	const char *plugin_dir = FG_BUILT_PLUGINS, *data_dir = FG_VECTORS;
+	bool is_ok = true;
+	int c;
+
+	while ((c = getopt(argc, argv, "p:d:")) != -1) {
+		if (c == 'p')
+			plugin_dir = optarg;
+		else if (c == 'd')
+			data_dir = optarg;
+		else
+			return 2;
+	}
+	if (optind == argc)
+		is_ok = run_all(plugin_dir, data_dir);
+	for (int i = optind; i < argc; i++)
+		is_ok = run_cloud(plugin_dir, data_dir, argv[i]) && is_ok;
+	return is_ok ? 0 : 1;
+}
