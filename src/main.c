@@ -12,13 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef FG_HAVE_SYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
-
 #include "config/config.h"
 #include "gateway.h"
 #include "util/log.h"
+#include "util/notify.h"
 
 #define EXIT_USAGE 2
 
@@ -120,15 +117,6 @@ static int parse_arguments(int argc, char **argv, struct arguments *args)
 	return -1;
 }
 
-static void notify_manager(const char *state)
-{
-#ifdef FG_HAVE_SYSTEMD
-	sd_notify(0, state);
-#else
-	(void)state;
-#endif
-}
-
 /* ---- the loop */
 
 static void on_stop_signal(struct ev_loop *loop, ev_signal *w, int events)
@@ -136,7 +124,7 @@ static void on_stop_signal(struct ev_loop *loop, ev_signal *w, int events)
 	(void)loop;
 	(void)events;
 	fg_notice("gateway: %s, stopping", w->signum == SIGTERM ? "SIGTERM" : "SIGINT");
-	notify_manager("STOPPING=1");
+	fg_notify("STOPPING=1");
 	fg_gateway_stop(w->data);
 }
 
@@ -160,25 +148,13 @@ static void on_watchdog(struct ev_loop *loop, ev_timer *w, int events)
 	(void)loop;
 	(void)w;
 	(void)events;
-	notify_manager("WATCHDOG=1");
-}
-
-/* Half the interval the service manager asks for; 0 when it asks for none. */
-static double watchdog_interval_s(void)
-{
-#ifdef FG_HAVE_SYSTEMD
-	uint64_t usec = 0;
-
-	if (sd_watchdog_enabled(0, &usec) > 0)
-		return (double)usec / 2e6;
-#endif
-	return 0;
+	fg_notify("WATCHDOG=1");
 }
 
 static int run(struct fg_gateway *gateway)
 {
 	struct ev_loop *loop = ev_default_loop(EVFLAG_NOENV);
-	double watchdog_s = watchdog_interval_s();
+	double watchdog_s = (double)fg_notify_watchdog_us() / 2e6; /* twice as often as asked */
 	ev_signal term, interrupt, status, reload;
 	struct fg_error err = {0};
 	ev_timer watchdog;
@@ -206,7 +182,7 @@ static int run(struct fg_gateway *gateway)
 		return EXIT_FAILURE;
 	}
 	ev_signal_start(loop, &status);
-	notify_manager("READY=1");
+	fg_notify("READY=1");
 	ev_run(loop, 0);
 	fg_gateway_log_status(gateway);
 	return EXIT_SUCCESS;

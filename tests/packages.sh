@@ -1,8 +1,7 @@
 # The Debian 12 packages each job needs, and a quick way to have them. Sourced by tests/run.sh and
 # quickstart.sh.
 
-packages_build=(gcc libc6-dev meson ninja-build pkg-config libmosquitto-dev libssl-dev libyaml-dev libev-dev
-	libjson-c-dev libsystemd-dev)
+packages_build=(gcc libc6-dev meson ninja-build pkg-config libmosquitto-dev libssl-dev libyaml-dev libev-dev libjson-c-dev)
 packages_sim=(mosquitto mosquitto-clients mosquitto-dev python3 python3-paho-mqtt openssl)
 packages_test=("${packages_sim[@]}" libcmocka-dev clang libclang-rt-14-dev clang-format valgrind systemd
 	iproute2 procps)

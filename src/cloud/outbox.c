@@ -13,7 +13,7 @@
 /* Records offered to the plugin at once: enough to fill a 64 KiB packet with short readings. */
 #define WINDOW_RECORDS 512
 /* Most payload bytes in flight while more than one publish is: libmosquitto holds a copy of each. */
-#define MAX_IN_FLIGHT_BYTES (1024 * 1024)
+#define MAX_IN_FLIGHT_BYTES (512 * 1024)
 /* The largest publish a plugin can make; pages that are never touched cost nothing. */
 #define PAYLOAD_BYTES (1024 * 1024 + 64 * 1024)
 #define TOPIC_BYTES 65536

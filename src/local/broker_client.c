@@ -15,7 +15,7 @@
 
 #define CONNACK_TIMEOUT_S 30
 /* Gathered in one turn before the commit is waited for; bounds memory, costs no throughput. */
-#define MAX_GATHERED_BYTES (512 * 1024)
+#define MAX_GATHERED_BYTES (256 * 1024)
 /* Maximum Packet Size announced to an MQTT 5 broker: far above any message we keep whole, and a
  * bound for what a broker gone mad can make libmosquitto allocate. */
 #define MAX_PACKET_BYTES (16 * 1024 * 1024)

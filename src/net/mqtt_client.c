@@ -14,7 +14,7 @@
 #include "util/cleanup.h"
 
 /* Packets read in one turn of the loop before other watchers get theirs. */
-#define MAX_PACKETS_PER_TURN 4096
+#define MAX_PACKETS_PER_TURN 2048
 
 struct fg_mqtt_client {
 	struct ev_loop *loop;
