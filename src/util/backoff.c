@@ -39,11 +39,11 @@ int64_t fg_backoff_next(struct fg_backoff *b, enum fg_backoff_class class, int64
 	b->connected_at_ms = 0;
 	for (unsigned i = 0; i < b->failures && highest < limit; i++)
 		highest *= 2;
+	if (is_credentials)
+		highest += CREDENTIALS_FIRST_MS / 2; /* some jitter from the first on */
 	if (highest > limit)
 		highest = limit;
 	if (b->failures < 1000)
 		b->failures++;
-	if (is_credentials)
-		highest += CREDENTIALS_FIRST_MS / 2; /* some jitter from the first on */
 	return lowest + (int64_t)(next_random(b) % (uint64_t)(highest - lowest + 1));
 }
