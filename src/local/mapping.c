@@ -32,13 +32,14 @@ struct naming {
 struct select {
 	char *name; /* quoted, with its colon: "\"temperature\":" */
 	size_t name_size;
-	struct fg_json_path *path;
 };
 
 /* What goes into one kind of message. */
 struct members {
 	bool is_all;
 	struct select *select;
+	struct fg_json_path *
+		*paths; /* one for each `select`, side by side for fg_json_path_find_all() */
 	size_t n_select;
 	size_t names_bytes; /* of all names, with colons and commas */
 };
@@ -68,6 +69,7 @@ struct fg_mapping {
 	/* where bodies are built: one for each kind of message, scratch_bytes each */
 	char *scratch;
 	size_t scratch_bytes;
+	struct fg_json_value *found; /* max_values of them: what the paths of one kind select */
 };
 
 /* What a payload format makes of a payload. */
@@ -199,27 +201,27 @@ static struct fg_span json_all(const struct rule *rule, struct fg_json_value roo
 	return fg_span_of(out, (size_t)(at - out));
 }
 
-/* The selected members. Returns -EMSGSIZE when the values exceed @max_bytes. */
-static int json_selected(const struct members *members, struct fg_json_value root, char *out,
-			 size_t max_bytes, struct fg_span *ret)
+/* The selected members. Returns -EMSGSIZE when the values exceed what a message may have. */
+static int json_selected(struct fg_mapping *m, const struct members *members,
+			 struct fg_json_value root, char *out, struct fg_span *ret)
 {
 	size_t values_bytes = 0;
 	char *at = out;
 
+	fg_json_path_find_all(members->paths, members->n_select, root, m->found);
 	for (size_t i = 0; i < members->n_select; i++) {
 		const struct select *select = &members->select[i];
-		struct fg_json_value value;
 
-		if (!fg_json_path_find(select->path, root, &value))
+		if (!m->found[i].text.data)
 			continue;
-		values_bytes += value.text.size;
-		if (values_bytes > max_bytes)
+		values_bytes += m->found[i].text.size;
+		if (values_bytes > m->max_message_bytes)
 			return -EMSGSIZE;
 		*at = at == out ? '{' : ',';
 		at++;
 		memcpy(at, select->name, select->name_size);
 		at += select->name_size;
-		at += fg_json_compact(value, at);
+		at += fg_json_compact(m->found[i], at);
 	}
 	if (at > out)
 		*at++ = '}';
@@ -236,7 +238,7 @@ static int json_body(struct fg_mapping *m, const struct rule *rule, const struct
 		*ret = json_all(rule, root, out);
 		return 0;
 	}
-	if (json_selected(members, root, out, m->max_message_bytes, ret) < 0)
+	if (json_selected(m, members, root, out, ret) < 0)
 		return fg_error_set(ret_reason, -EPROTO,
 				    "the selected members make more than the %zu bytes allowed",
 				    m->max_message_bytes);
@@ -541,7 +543,8 @@ static int compile_path(const struct compiler *c, const struct fg_place *place, 
 }
 
 static int compile_select(const struct compiler *c, const char *kind,
-			  const struct fg_select_config *config, struct select *select)
+			  const struct fg_select_config *config, struct select *select,
+			  struct fg_json_path **ret_path)
 {
 	struct fg_span name = fg_span_str(config->name);
 	char key[300];
@@ -557,7 +560,7 @@ static int compile_select(const struct compiler *c, const char *kind,
 	fg_json_quote(name, select->name, size);
 	select->name[size] = ':';
 	select->name_size = size + 1;
-	return compile_path(c, &config->place, key, config->from, &select->path);
+	return compile_path(c, &config->place, key, config->from, ret_path);
 }
 
 static int compile_members(const struct compiler *c, const char *kind,
@@ -569,7 +572,8 @@ static int compile_members(const struct compiler *c, const char *kind,
 	if (config->is_all || config->n_select == 0)
 		return 0;
 	members->select = calloc(config->n_select, sizeof(*members->select));
-	if (!members->select)
+	members->paths = calloc(config->n_select, sizeof(struct fg_json_path *));
+	if (!members->select || !members->paths)
 		return -ENOMEM;
 	for (size_t i = 0; i < config->n_select; i++) {
 		const struct fg_select_config *member = &config->select[i];
@@ -582,7 +586,7 @@ static int compile_members(const struct compiler *c, const char *kind,
 						"selected twice");
 				break;
 			}
-		r = compile_select(c, kind, member, select);
+		r = compile_select(c, kind, member, select, &members->paths[i]);
 		if (r == -ENOMEM)
 			return r;
 		if (r < 0)
@@ -775,7 +779,8 @@ int fg_mapping_new(const struct fg_config *config, struct fg_report *report,
 	 */
 	m->scratch_bytes = m->max_message_bytes + m->max_names_bytes + 2;
 	m->scratch = malloc(m->max_messages * m->scratch_bytes);
-	if (!m->scratch)
+	m->found = calloc(m->max_values, sizeof(*m->found));
+	if (!m->scratch || !m->found)
 		return -ENOMEM;
 	*ret = m;
 	m = NULL;
@@ -792,9 +797,10 @@ static void members_release(struct members *members)
 {
 	for (size_t i = 0; i < members->n_select; i++) {
 		free(members->select[i].name);
-		fg_json_path_free(members->select[i].path);
+		fg_json_path_free(members->paths[i]);
 	}
 	free(members->select);
+	free(members->paths);
 }
 
 struct fg_mapping *fg_mapping_free(struct fg_mapping *m)
@@ -815,6 +821,7 @@ struct fg_mapping *fg_mapping_free(struct fg_mapping *m)
 	free(m->rules);
 	free(m->filters);
 	free(m->scratch);
+	free(m->found);
 	free(m);
 	return NULL;
 }

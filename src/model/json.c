@@ -587,10 +587,14 @@ bool fg_json_name_is(struct fg_span raw, struct fg_span name)
 	const char *p, *end;
 	size_t done = 0;
 
+	/* undoing an escape always makes text shorter */
 	if (raw.size < name.size)
-		return false; /* unescaping never makes text longer */
-	if (raw.size == 0 || !memchr(raw.data, '\\', raw.size))
-		return fg_span_equal(raw, name);
+		return false;
+	if (raw.size == name.size)
+		return fg_span_equal(raw, name) &&
+		       (raw.size == 0 || !memchr(raw.data, '\\', raw.size));
+	if (!memchr(raw.data, '\\', raw.size))
+		return false;
 	p = raw.data;
 	end = p + raw.size;
 	while (p < end) {
@@ -951,12 +955,11 @@ static bool element_at(struct fg_json_value array, uint64_t index, struct fg_jso
 	return false;
 }
 
-bool fg_json_path_find(const struct fg_json_path *path, struct fg_json_value root,
-		       struct fg_json_value *ret)
+/* Follow the steps from the @i-th on. */
+static bool follow(const struct fg_json_path *path, size_t i, struct fg_json_value value,
+		   struct fg_json_value *ret)
 {
-	struct fg_json_value value = root;
-
-	for (size_t i = 0; i < path->n_steps; i++) {
+	for (; i < path->n_steps; i++) {
 		const struct step *step = &path->steps[i];
 		bool is_found = step->is_index ? element_at(value, step->index, &value)
 					       : fg_json_member(value, step->name, &value);
@@ -966,6 +969,40 @@ bool fg_json_path_find(const struct fg_json_path *path, struct fg_json_value roo
 	}
 	*ret = value;
 	return true;
+}
+
+bool fg_json_path_find(const struct fg_json_path *path, struct fg_json_value root,
+		       struct fg_json_value *ret)
+{
+	return follow(path, 0, root, ret);
+}
+
+static bool starts_with_member(const struct fg_json_path *path)
+{
+	return path->n_steps > 0 && !path->steps[0].is_index;
+}
+
+void fg_json_path_find_all(struct fg_json_path *const *paths, size_t n, struct fg_json_value root,
+			   struct fg_json_value *ret_values)
+{
+	struct fg_json_walk walk;
+	struct fg_json_member member;
+
+	memset(ret_values, 0, n * sizeof(*ret_values));
+	fg_json_walk_begin(&walk, root);
+	while (root.type == FG_JSON_OBJECT && fg_json_walk_next(&walk, &member))
+		for (size_t i = 0; i < n; i++)
+			if (starts_with_member(paths[i]) &&
+			    fg_json_name_is(member.name, paths[i]->steps[0].name))
+				ret_values[i] = member.value;
+	for (size_t i = 0; i < n; i++) {
+		bool is_member = starts_with_member(paths[i]);
+
+		if (is_member && !ret_values[i].text.data)
+			continue;
+		if (!follow(paths[i], is_member, is_member ? ret_values[i] : root, &ret_values[i]))
+			ret_values[i].text = (struct fg_span){0};
+	}
 }
 
 size_t fg_json_path_steps(const struct fg_json_path *path)

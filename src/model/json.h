@@ -18,7 +18,7 @@ enum fg_json_type {
 	FG_JSON_ARRAY,
 	FG_JSON_STRING,
 	FG_JSON_INTEGER,   /* no '.', no exponent; any number of digits */
-	FG_JSON_REAL,	   /* with '.' or exponent */
+	FG_JSON_REAL,      /* with '.' or exponent */
 	FG_JSON_NONFINITE, /* NaN, Infinity, -Infinity */
 	FG_JSON_TRUE,
 	FG_JSON_FALSE,
@@ -39,7 +39,7 @@ struct fg_json_member {
 
 /** Where and why a text is not acceptable. */
 struct fg_json_fault {
-	size_t offset;	    /* bytes from the start */
+	size_t offset;      /* bytes from the start */
 	const char *reason; /* static: "nested deeper than 64 levels", "ill-formed UTF-8", … */
 };
 
@@ -51,8 +51,8 @@ struct fg_json_fault {
 int fg_json_check(struct fg_span text, struct fg_json_value *ret, struct fg_json_fault *ret_fault);
 
 /**
- * Walk the members of an object or the elements of an array that passed fg_json_check(). On text that
- * did not, the walk ends early but never leaves the span.
+ * Walk the members of an object or the elements of an array that passed fg_json_check(). On text
+ * that did not, the walk ends early but never leaves the span.
  */
 struct fg_json_walk {
 	const char *at;
@@ -65,7 +65,7 @@ void fg_json_walk_begin(struct fg_json_walk *walk, struct fg_json_value containe
 /** Returns true and the next member, or false at the end. */
 bool fg_json_walk_next(struct fg_json_walk *walk, struct fg_json_member *ret);
 
-/** Is @name what the inside of a string, @raw, says once its escapes are undone? Allocates nothing. */
+/** Is @name what @raw, the inside of a string, says once its escapes are undone? */
 bool fg_json_name_is(struct fg_span raw, struct fg_span name);
 
 /** The last member called @name (compared after unescaping). Returns false when there is none. */
@@ -79,9 +79,9 @@ bool fg_json_member(struct fg_json_value object, struct fg_span name, struct fg_
 size_t fg_json_unescape(struct fg_span raw, char *out);
 
 /**
- * Write @text as a JSON string with its quotes: `"`, `\` and control characters escaped, all else as
- * it is. Returns the size it needs; nothing is written beyond @out_size (compare, as with snprintf;
- * no NUL is added).
+ * Write @text as a JSON string with its quotes: `"`, `\` and control characters escaped, all else
+ * as it is. Returns the size it needs; nothing is written beyond @out_size (compare, as with
+ * snprintf; no NUL is added).
  */
 size_t fg_json_quote(struct fg_span text, char *out, size_t out_size);
 
@@ -102,15 +102,24 @@ struct fg_json_path; /* compiled */
  * Compile @text. The caller owns *@ret and releases it with fg_json_path_free().
  * Returns 0, -ENOMEM, or -EINVAL with *@ret_fault.
  */
-int fg_json_path_new(struct fg_span text, struct fg_json_path **ret, struct fg_json_fault *ret_fault);
+int fg_json_path_new(struct fg_span text, struct fg_json_path **ret,
+		     struct fg_json_fault *ret_fault);
 struct fg_json_path *fg_json_path_free(struct fg_json_path *path);
 
 /** Find the value @path selects in @root. Returns false when there is none. Allocates nothing. */
 bool fg_json_path_find(const struct fg_json_path *path, struct fg_json_value root,
 		       struct fg_json_value *ret);
 
+/**
+ * Find what each of the @n @paths selects, in one walk over the members of @root.
+ * ret_values[i].text.data is NULL where paths[i] selects nothing. Allocates nothing.
+ */
+void fg_json_path_find_all(struct fg_json_path *const *paths, size_t n, struct fg_json_value root,
+			   struct fg_json_value *ret_values);
+
 /** The number of member/index steps; 0 for "$". */
 size_t fg_json_path_steps(const struct fg_json_path *path);
 
-/** The name of the path's only step if it has exactly one and that is a member, else the empty span. */
+/** The name of the path's only step if it has exactly one and that is a member, else a span of
+ * NULL. */
 struct fg_span fg_json_path_only_member(const struct fg_json_path *path);

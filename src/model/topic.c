@@ -355,8 +355,10 @@ bool fg_topic_pattern_covers(const struct fg_topic_pattern *pattern,
 			return false;
 		if (a->kind == LEVEL_ALL)
 			return !may_end_at(other, i) || may_end_at(pattern, i);
-		if (b->kind == LEVEL_ALL)
-			return false;
+		if (b->kind ==
+		    LEVEL_ALL) /* "+/#" is the same as "#" where there is a level at all */
+			return a->kind == LEVEL_ONE && i + 1 < pattern->n_levels &&
+			       may_end_at(pattern, i + 1) && !may_end_at(other, i);
 		if (a->kind == LEVEL_LITERAL &&
 		    (b->kind != LEVEL_LITERAL || !fg_span_equal(a->literal, b->literal)))
 			return false;

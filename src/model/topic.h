@@ -1,9 +1,9 @@
 #pragma once
 
 /*
- * Topic names, topic filters (MQTT 3.1.1, 4.7) and topic patterns: a filter whose wildcards have names,
- * as in "sensors/{device}/{stream}". A capture is one whole level; a last level written {rest...}
- * captures all levels that remain (at least one) with their slashes.
+ * Topic names, topic filters (MQTT 3.1.1, 4.7) and topic patterns: a filter whose wildcards have
+ * names, as in "sensors/{device}/{stream}". A capture is one whole level; a last level written
+ * {rest...} captures all levels that remain (at least one) with their slashes.
  */
 #include "util/error.h"
 #include "util/span.h"
@@ -18,8 +18,8 @@ bool fg_topic_name_ok(struct fg_span topic);
 bool fg_topic_filter_ok(struct fg_span filter);
 
 /**
- * Does @topic match @filter? A filter that starts with a wildcard does not match a topic that starts
- * with '$' (4.7.2). "a/#" matches "a" (4.7.1.2).
+ * Does @topic match @filter? A filter that starts with a wildcard does not match a topic that
+ * starts with '$' (4.7.2). "a/#" matches "a" (4.7.1.2).
  */
 bool fg_topic_matches(struct fg_span filter, struct fg_span topic);
 
@@ -46,16 +46,16 @@ const char *fg_topic_pattern_filter(const struct fg_topic_pattern *pattern);
 int fg_topic_pattern_capture(const struct fg_topic_pattern *pattern, struct fg_span name);
 
 /**
- * Match @topic, same rules as fg_topic_matches(), but that a {rest...} wants a level to capture: the
- * pattern "a/{rest...}" leaves "a" alone, though a broker that is asked for "a/#" sends it.
+ * Match @topic, same rules as fg_topic_matches(), but that a {rest...} wants a level to capture:
+ * the pattern "a/{rest...}" leaves "a" alone, though a broker that is asked for "a/#" sends it.
  * *@ret is meaningful when the result is true. Allocates nothing.
  */
 bool fg_topic_pattern_match(const struct fg_topic_pattern *pattern, struct fg_span topic,
 			    struct fg_topic_captures *ret);
 
 /**
- * True when every topic that @other matches is matched by @pattern too: a rule with @other that comes
- * later is never reached.
+ * True when every topic that @other matches is matched by @pattern too: a rule with @other that
+ * comes later is never reached.
  */
 bool fg_topic_pattern_covers(const struct fg_topic_pattern *pattern,
 			     const struct fg_topic_pattern *other);

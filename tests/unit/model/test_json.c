@@ -558,6 +558,47 @@ static void paths_select_what_rfc_9535_says(void **state)
 	}
 }
 
+static void several_paths_are_found_at_once_as_one_by_one(void **state)
+{
+	static const char *const texts[] = {
+		"$",      "$.a",       "$.b.c", "$.b['c d'][1]", "$[0]",
+		"$[1].a", "$.missing", "$.a.b", "$['']",         "$.a",
+	};
+	static const char *const documents[] = {
+		"{\"a\":1,\"b\":{\"c\":2,\"c d\":[0,3]},\"\":4}",
+		"{\"b\":{\"c\":1},\"b\":{},\"\\u0061\":{\"b\":5}}",
+		"[0,{\"a\":6}]",
+		"{}",
+		"[]",
+		"7",
+		"\"a\"",
+	};
+	enum { N = sizeof(texts) / sizeof(texts[0]) };
+	struct fg_json_path *paths[N];
+	struct fg_json_fault fault;
+
+	(void)state;
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(fg_json_path_new(fg_span_str(texts[i]), &paths[i], &fault), 0);
+	for (size_t d = 0; d < sizeof(documents) / sizeof(documents[0]); d++) {
+		struct fg_json_value root = value_of(documents[d]);
+		struct fg_json_value found[N];
+
+		fg_json_path_find_all(paths, N, root, found);
+		for (size_t i = 0; i < N; i++) {
+			struct fg_json_value value = {0};
+			bool is_found = fg_json_path_find(paths[i], root, &value);
+
+			assert_int_equal(is_found, found[i].text.data != NULL);
+			if (is_found)
+				assert_true(fg_span_equal(value.text, found[i].text) &&
+					    value.type == found[i].type);
+		}
+	}
+	for (size_t i = 0; i < N; i++)
+		fg_json_path_free(paths[i]);
+}
+
 static void a_path_that_is_not_one_is_refused_at_the_right_place(void **state)
 {
 	static const struct {
@@ -829,6 +870,7 @@ int main(void)
 		cmocka_unit_test(quoting_escapes_what_must_be_escaped_and_nothing_else),
 		cmocka_unit_test(compacting_leaves_out_white_space_between_tokens_only),
 		cmocka_unit_test(paths_select_what_rfc_9535_says),
+		cmocka_unit_test(several_paths_are_found_at_once_as_one_by_one),
 		cmocka_unit_test(a_path_that_is_not_one_is_refused_at_the_right_place),
 		cmocka_unit_test(a_path_tells_whether_it_is_a_single_member),
 		cmocka_unit_test(texts_made_at_random_are_judged_as_json_c_judges_them),

@@ -299,8 +299,9 @@ static void a_pattern_that_is_not_one_is_refused_with_a_sentence(void **state)
 static void a_pattern_covers_another_when_it_takes_every_topic_of_it(void **state)
 {
 	static const char *const patterns[] = {
-		"a",     "a/b",      "{x}", "a/{x}", "a/#",   "a/{r...}", "#",    "{r...}", "+/b",
-		"{x}/#", "+/{r...}", "/",   "a/+/c", "a/b/#", "$s",       "$s/#", "$s/{x}",
+		"a",      "a/b",  "{x}",    "a/{x}",    "a/#",   "a/{r...}",     "#",
+		"{r...}", "+/b",  "{x}/#",  "+/{r...}", "/",     "a/+/c",        "a/b/#",
+		"$s",     "$s/#", "$s/{x}", "a/{x}/#",  "+/+/#", "a/{x}/{r...}",
 	};
 	static const char *const topics[] = {
 		"a", "a/b", "a/b/c", "a/x/c", "a/",     "a/$s",  "b",       "b/b",
