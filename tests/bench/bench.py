@@ -23,6 +23,8 @@ PROBE_N = 60_000_000  # "n" of the samples that only ask whether the way is open
 PUBLISHED_RATE = 2000  # messages per second of the latency rounds
 WAIT_S = 30
 
+LOAD_BEFORE = os.getloadavg()[0]  # others at work spoil the figures: let the reader see them
+
 libc = ctypes.CDLL(None, use_errno=True)
 running = []
 
@@ -174,13 +176,16 @@ def start_gateway(args, directory, field_port, cloud_ports):
     clouds = "".join(f"  - name: {name}\n    plugin: thingsboard\n"
                      f"    url: mqtt://127.0.0.1:{port}\n    access_token: bench-{name}\n"
                      for name, port in cloud_ports.items())
+    journal = ""
+    if args.commit_interval:
+        journal = f"journal:\n  commit_interval: {args.commit_interval}\n"
     path = os.path.join(directory, "gateway.yaml")
     with open(path, "w") as f:
         f.write(f"gateway:\n  name: bench\n  state_directory: {state}\n"
                 f"local:\n  brokers:\n    - name: field\n"
                 f"      url: mqtt://127.0.0.1:{field_port}\n      mqtt_version: 5\n"
                 f"mappings:\n  - topic: \"sensors/{{device}}/climate\"\n    payload: json\n"
-                f"    telemetry: all\nclouds:\n{clouds}")
+                f"    telemetry: all\nclouds:\n{clouds}{journal}")
     return Process("fieldgate", [os.path.join(args.build, "src", "fieldgate"), "--config", path,
                                  "--plugin-dir", plugins], directory)
 
@@ -262,6 +267,7 @@ class Way:
                        "switches": part.context_switches()} for name, part in self.parts.items()}
 
     def close(self):
+        self.subject.stop()  # first, so that it need not mind the others' going
         for part in self.parts.values():
             part.stop()
         if not self.args.keep:
@@ -417,6 +423,7 @@ def uplink(args, parent):
         "machine": describe_machine(),
         "state": {"filesystem": filesystem_of(parent), "fdatasync_us": sync},
         "load": {"payload_bytes": 100, "qos": 1, "topic": "sensors/<device>/climate",
+                 "commit_interval": args.commit_interval or "none",
                  "window_1_publisher": args.window, "window_20_publishers": args.window * 4 // 20},
         "mosquitto": mosquitto_description(),
         "results": results,
@@ -482,7 +489,7 @@ def describe_machine():
         if found:
             model = found.group(1)
     return {"cpus": os.cpu_count(), "cpu": model, "kernel": os.uname().release,
-            "load_average_at_end": os.getloadavg()[0]}
+            "load_average_before": LOAD_BEFORE, "load_average_after": os.getloadavg()[0]}
 
 
 def mosquitto_description():
@@ -622,7 +629,7 @@ def rss(args, parent):
     memory["draining_peak"] = {**peak, "samples": n_samples}
     settle(gateway)
     memory["after"] = gateway.memory_kib()
-    gateway.check()
+    gateway.stop()  # first, so that it need not mind the others' going
     return {
         "benchmark": "rss",
         "machine": describe_machine(),
@@ -650,6 +657,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--window", type=int, default=1000)
     parser.add_argument("--only", choices=["bridge", "fieldgate"])
+    parser.add_argument("--commit-interval")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--perf")
     args = parser.parse_args()
@@ -662,7 +670,7 @@ def main():
         say("note: the state directory is in memory; syncing costs nothing there")
     try:
         result = {"uplink": uplink, "rss": rss}[args.name](args, parent)
-    except Failure as failure:
+    except (Failure, FileNotFoundError) as failure:
         say(f"run.sh {args.name}: {failure}")
         return 1
     finally:

@@ -21,6 +21,7 @@ usage()
 	  --messages N       messages of one throughput round or of the backlog
 	  --seconds N        uplink: length of one latency round (default 10)
 	  --only WAY         uplink: "bridge" or "fieldgate" alone
+	  --commit-interval D  the gateway's journal.commit_interval, such as 5ms (default: none)
 	  --keep             keep the state directories and logs
 	  --perf FILE        uplink: profile the gateway in its first throughput round (perf record -g)
 
