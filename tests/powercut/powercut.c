@@ -421,6 +421,10 @@ static bool open_journal(struct life *l)
 	struct fg_error err = {.text = ""};
 	int r;
 
+	/* Tickets start anew; what was not acked before will not be. */
+	for (uint64_t seq = l->next_seq; seq-- > 1;)
+		if (!record(l, seq)->is_acked)
+			record(l, seq)->ticket = UINT64_MAX;
 	for (;;) {
 		bool may_cut = chance(l, 4) == 0;
 
