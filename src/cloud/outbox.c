@@ -42,6 +42,7 @@ struct fg_outbox {
 	uint64_t last_read; /* the highest record ever read in this pass */
 
 	/* the publish just made */
+	bool is_made; /* handed out, and neither sent nor given up with its session */
 	struct fg_publish publish;
 	struct fg_inflight_entry entry;
 
@@ -137,6 +138,8 @@ static void advance_watermark(struct fg_outbox *o)
 	lower(&lowest, fg_inflight_lowest(o->inflight));
 	lower(&lowest, o->held_seq);
 	lower(&lowest, o->retreat_seq);
+	if (o->is_made)
+		lower(&lowest, o->entry.first_seq);
 	if (window_has_open(o))
 		lower(&lowest, o->messages[o->first_open].seq);
 	fg_cursor_ack(o->with.cursor, lowest - 1);
@@ -253,6 +256,7 @@ void fg_outbox_session_end(struct fg_outbox *o, bool is_suspicious)
 	if (is_suspicious && oldest)
 		suspect(o, oldest);
 	fg_inflight_clear(o->inflight);
+	o->is_made = false;
 	rewind_to(o, fg_cursor_watermark(o->with.cursor) + 1);
 	o->limit = 0;
 }
@@ -315,7 +319,7 @@ static bool is_isolating(const struct fg_outbox *o)
 
 int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish **ret)
 {
-	if (now_ms < o->paused_until_ms)
+	if (o->is_made || now_ms < o->paused_until_ms)
 		return 0;
 	o->paused_until_ms = 0;
 	if (o->retreat_seq) {
@@ -364,6 +368,7 @@ int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish 
 		if (take_states(o, &batch, now_ms) < 0 && r == 0)
 			return 0;
 		if (r == 1) {
+			o->is_made = true;
 			*ret = &o->publish;
 			return 1;
 		}
@@ -375,6 +380,7 @@ int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish 
 
 void fg_outbox_sent(struct fg_outbox *o, int packet_id, int64_t now_ms)
 {
+	o->is_made = false;
 	o->entry.packet_id = packet_id;
 	o->entry.sent_ms = now_ms;
 	fg_inflight_add(o->inflight, &o->entry);
