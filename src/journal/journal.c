@@ -18,9 +18,8 @@
 #define IDLE_SAVE_MS 5000     /* without */
 #define RETRY_MIN_MS 1000
 #define RETRY_MAX_MS 10000
-/* Room at the end of a batch for a cursor table, and for quarantine one message of full size. */
+/* Room at the end of a batch for a cursor table. */
 #define TABLE_RECORD_MAX (FG_RECORD_OVERHEAD_MAX + FG_CURSOR_TABLE_MAX)
-#define QUARANTINE_BATCH_MAX (((size_t)1 << 20) + ((size_t)128 << 10))
 #define SEGMENT_MAX ((size_t)1 << 30)
 
 static const char *const lane_dirs[FG_N_LANES] = {"main", "quarantine"};
@@ -190,9 +189,7 @@ int fg_journal_open(const struct fg_journal_options *options, struct fg_journal 
 	j->options = *options;
 	j->retry_ms = RETRY_MIN_MS;
 	j->capacity[FG_LANE_MAIN] = options->batch_bytes;
-	j->capacity[FG_LANE_QUARANTINE] = options->batch_bytes < QUARANTINE_BATCH_MAX
-						  ? options->batch_bytes
-						  : QUARANTINE_BATCH_MAX;
+	j->capacity[FG_LANE_QUARANTINE] = options->batch_bytes;
 	for (int i = 0; i < FG_N_LANES; i++)
 		fg_segments_init(&j->lanes[i], options->fs, lane_dirs[i],
 				 i == FG_LANE_MAIN ? options->segment_bytes
@@ -221,9 +218,12 @@ int fg_journal_open(const struct fg_journal_options *options, struct fg_journal 
 
 bool fg_journal_has_room(const struct fg_journal *j, size_t bytes)
 {
-	const struct fg_commit_part *p = &j->gather->commit.parts[FG_LANE_MAIN];
-
-	return bytes + FG_RECORD_OVERHEAD_MAX <= j->capacity[FG_LANE_MAIN] - p->size;
+	/* A message that no rule fits goes to quarantine: whoever asks cannot know yet which it will be. */
+	for (int i = 0; i < FG_N_LANES; i++)
+		if (bytes + FG_RECORD_OVERHEAD_MAX >
+		    j->capacity[i] - j->gather->commit.parts[i].size)
+			return false;
+	return true;
 }
 
 int fg_journal_append(struct fg_journal *j, const struct fg_message *msg, uint64_t *ret_seq)

@@ -79,7 +79,7 @@ struct fg_journal *fg_journal_free(struct fg_journal *j);
 /* ---- appending */
 
 /**
- * True when a record with parts of @bytes in all certainly fits the batch that gathers now.
+ * True when a record with parts of @bytes in all certainly fits the batch that gathers now, in either lane.
  * When false, wait for the `committed` callback.
  */
 bool fg_journal_has_room(const struct fg_journal *j, size_t bytes);
