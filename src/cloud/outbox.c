@@ -287,6 +287,26 @@ static int remove_poison(struct fg_outbox *o, int64_t now_ms)
 	return 0;
 }
 
+/*
+ * Has encode() kept the contract? A message marked in a way that leads nowhere would count as settled, and
+ * be lost.
+ */
+static bool is_encoded_well(const struct fg_outbox *o, const struct fg_batch *batch, int r)
+{
+	const struct fg_publish *p = &o->publish;
+	size_t n_taken = 0;
+
+	for (size_t i = 0; i < batch->count; i++) {
+		if (batch->states[i] > FG_REFUSED && batch->states[i] != STATE_SENT)
+			return false;
+		n_taken += batch->states[i] == FG_TAKEN;
+	}
+	if (r == 0)
+		return n_taken == 0;
+	return r == 1 && n_taken <= batch->max_take && p->qos <= 1 &&
+	       p->payload_len <= p->payload_size && memchr(p->topic, '\0', p->topic_size);
+}
+
 /* Look at what encode() has done to the states. Returns 0 or -EAGAIN. */
 static int take_states(struct fg_outbox *o, const struct fg_batch *batch, int64_t now_ms)
 {
@@ -363,7 +383,9 @@ int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish 
 		o->publish.tag = 0;
 		r = o->with.plugin->encode(o->with.ctx, "", &batch, &o->publish);
 		if (r < 0)
-			return r;
+			return r == -ENOMEM ? r : -EINVAL;
+		if (!is_encoded_well(o, &batch, r))
+			return -EINVAL;
 		o->stats.values_dropped += batch.values_dropped;
 		if (take_states(o, &batch, now_ms) < 0 && r == 0)
 			return 0;
