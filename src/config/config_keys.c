@@ -448,6 +448,12 @@ static int gateway_finish(struct fg_reader *r, const struct fg_yaml_node *node,
 		e = default_name(r, trail, config);
 	if (e == -ENOMEM)
 		return e;
+	if (!config->plugin_directory) {
+		config->plugin_directory =
+			fg_keep(r, FG_PLUGIN_DIRECTORY, strlen(FG_PLUGIN_DIRECTORY));
+		if (!config->plugin_directory)
+			return -ENOMEM;
+	}
 	if (!config->state_directory) {
 		/* The service manager lists them with colons when the unit names several. */
 		if (state && *state == '/')
@@ -462,8 +468,7 @@ static int gateway_finish(struct fg_reader *r, const struct fg_yaml_node *node,
 static const struct fg_key gateway_keys[] = {
 	{"name", FG_KEY_NAME, FG_KEY_AT(struct fg_config, name)},
 	{"state_directory", FG_KEY_DIRECTORY, FG_KEY_AT(struct fg_config, state_directory)},
-	{"plugin_directory", FG_KEY_DIRECTORY, FG_KEY_AT(struct fg_config, plugin_directory),
-	 .fallback = FG_PLUGIN_DIRECTORY},
+	{"plugin_directory", FG_KEY_DIRECTORY, FG_KEY_AT(struct fg_config, plugin_directory)},
 	{"max_message_size", FG_KEY_SIZE, FG_KEY_AT(struct fg_config, max_message_bytes),
 	 .min = 1 << 10, .max = 1 << 20, .fallback = "1MiB"},
 	{0},

@@ -1,0 +1,165 @@
+/*
+ * Memory that runs out at every possible moment, and secrets that do not stay behind.
+ */
+#include "expect.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <yaml.h>
+
+#define SECRET "hunter2hunter2"
+
+static const char text[] =
+	"gateway: {name: g}\n"
+	"local:\n"
+	"  brokers:\n"
+	"    - name: b\n"
+	"      url: mqtts://h\n"
+	"      password: {env: FG_TEST_SECRET}\n"
+	"      tls: {ca: /etc/passwd, key_pasword: x}\n"
+	"mappings:\n"
+	"  - {topic: a, telemetry: {a: $.a}, attributes: {b: {from: $.b}}, time: $.t}\n"
+	"clouds:\n"
+	"  - name: c\n"
+	"    plugin: p\n"
+	"    url: mqtts://h\n"
+	"    keep_alive: 1s\n"
+	"    token: " SECRET "\n"
+	"    devices: {include: [a, b], rename: {a: b, c: d}}\n";
+
+static const struct fg_option options[] = {
+	{"token", FG_OPTION_SECRET, 0, "token", NULL, NULL, 0, 0},
+	{"mode", FG_OPTION_STRING, 0, "mode", "x", NULL, 0, 0},
+	{"other", FG_OPTION_SECRET, FG_OPTION_REQUIRED, "other", NULL, NULL, 0, 0},
+	{0},
+};
+
+static size_t n_allocations, fail_at; /* 0: never */
+static size_t n_leftovers;            /* blocks that were released with the secret in them */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+static bool fails(void)
+{
+	return ++n_allocations == fail_at;
+}
+
+void *__wrap_malloc(size_t size)
+{
+	return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+	return fails() ? NULL : __real_realloc(p, size);
+}
+
+/* libyaml calls these through its own names, which an executable may stand in for. */
+YAML_DECLARE(void *) yaml_malloc(size_t size);
+YAML_DECLARE(void *) yaml_realloc(void *p, size_t size);
+YAML_DECLARE(void) yaml_free(void *p);
+
+__attribute__((visibility("default"))) void *yaml_malloc(size_t size)
+{
+	return malloc(size ? size : 1);
+}
+
+__attribute__((visibility("default"))) void *yaml_realloc(void *p, size_t size)
+{
+	return p ? realloc(p, size ? size : 1) : malloc(size ? size : 1);
+}
+
+__attribute__((visibility("default"))) void yaml_free(void *p)
+{
+	if (p && memmem(p, malloc_usable_size(p), SECRET, strlen(SECRET)))
+		n_leftovers++;
+	free(p);
+}
+
+static int load(struct fg_report *report)
+{
+	struct fg_value values[3];
+	struct fg_config *config = NULL;
+	int r = fg_config_load_text("f", fg_span_str(text), report, &config);
+
+	assert_true(r == 0 || r == -EINVAL || r == -ENOMEM);
+	if (r == -ENOMEM)
+		assert_null(config);
+	if (config &&
+	    fg_config_options(config, &config->clouds[0], options, report, values) == -ENOMEM)
+		r = -ENOMEM;
+	fg_config_free(config);
+	return r;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+	size_t n_all;
+
+	(void)state;
+	setenv("FG_TEST_SECRET", SECRET, 1);
+	n_allocations = fail_at = 0;
+	{
+		FG_CLEANUP(fg_report_free_p) struct fg_report *report = fg_report_new();
+
+		assert_int_equal(load(report), -EINVAL);
+		expect_report(
+			report, "enough memory",
+			"f:7:30: local.brokers.b.tls.key_pasword: unknown key (did you mean "
+			"\"key_password\"?)\n"
+			"f:11:5: clouds.c.other: required by plugin p\n"
+			"f:14:17: clouds.c.keep_alive: expected a duration from 10s to 20min, got "
+			"\"1s\"");
+	}
+	n_all = n_allocations;
+	assert_true(n_all > 100);
+	for (size_t i = 2; i <= n_all; i++) {
+		FG_CLEANUP(fg_report_free_p) struct fg_report *report = NULL;
+		int r;
+
+		n_allocations = 0;
+		fail_at = i;
+		report = fg_report_new();
+		r = load(report);
+		fail_at = 0;
+		/* Where only a line of the report was lost, the mistake still counts. */
+		if (r != -ENOMEM) {
+			size_t n = fg_report_count(report);
+
+			assert_int_equal(r, -EINVAL);
+			assert_true(n >= 1);
+			assert_non_null(strstr(fg_report_line(report, n - 1), "out of memory"));
+		}
+	}
+}
+
+static void a_secret_does_not_stay_in_memory_that_is_released(void **state)
+{
+	FG_CLEANUP(fg_report_free_p) struct fg_report *report = fg_report_new();
+
+	(void)state;
+	n_leftovers = 0;
+	load(report);
+	assert_int_equal(n_leftovers, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_allocation_may_fail),
+		cmocka_unit_test(a_secret_does_not_stay_in_memory_that_is_released),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
