@@ -421,6 +421,8 @@ static void pause_sending(struct fg_outbox *o, int64_t now_ms)
 {
 	int64_t ms = PAUSE_FIRST_MS;
 
+	if (now_ms < o->paused_until_ms)
+		return; /* all that was in flight is refused together: that is one pause, not many */
 	for (unsigned i = 0; i < o->n_pauses && ms < PAUSE_MAX_MS; i++)
 		ms *= 2;
 	o->n_pauses++;
@@ -449,16 +451,22 @@ static void settle_poison(struct fg_outbox *o, const struct fg_inflight_entry *e
 static void settle_retry(struct fg_outbox *o, const struct fg_inflight_entry *entry,
 			 unsigned reason_code, int64_t now_ms)
 {
-	if (entry->first_seq != o->retried_seq) {
+	if (entry->n_records == 0) {
+		pause_sending(o, now_ms);
+		return;
+	}
+	/* The lowest is counted, or several that fail in turn would start each other's count again. */
+	if (o->retried_seq <= fg_cursor_watermark(o->with.cursor) ||
+	    entry->first_seq < o->retried_seq) {
 		o->retried_seq = entry->first_seq;
 		o->retries = 0;
 	}
-	if (entry->n_records > 0 && ++o->retries > MAX_RETRIES) {
+	if (entry->first_seq == o->retried_seq && ++o->retries > MAX_RETRIES) {
+		o->retried_seq = 0;
 		settle_poison(o, entry, reason_code, now_ms);
 		return;
 	}
-	if (entry->n_records > 0)
-		retreat(o, entry->first_seq);
+	retreat(o, entry->first_seq);
 	pause_sending(o, now_ms);
 }
 
