@@ -332,6 +332,21 @@ static int take_states(struct fg_outbox *o, const struct fg_batch *batch, int64_
 	return r;
 }
 
+/*
+ * How many of the records from first_open on may be sent, as far as a crash is concerned. Sequence numbers
+ * have gaps, and behind a wide one nothing may be sent before what is in front of it is settled.
+ */
+static size_t count_sendable(struct fg_outbox *o)
+{
+	size_t n = o->first_open;
+
+	if (o->n == 0 || fg_cursor_may_send(o->with.cursor, o->last_read))
+		return o->n - o->first_open;
+	while (n < o->n && fg_cursor_may_send(o->with.cursor, o->messages[n].seq))
+		n++;
+	return n - o->first_open;
+}
+
 static bool is_isolating(const struct fg_outbox *o)
 {
 	return o->isolate_until && o->isolate_until > fg_cursor_watermark(o->with.cursor);
@@ -368,12 +383,15 @@ int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish 
 		r = remove_poison(o, now_ms);
 		if (r < 0)
 			return 0;
-		if (o->n > 0 && !fg_cursor_may_send(o->with.cursor, o->last_read))
-			return 0;
-
+		batch.count = count_sendable(o);
+		if (batch.count == 0 && o->n > 0) {
+			advance_watermark(o); /* right in front of a gap it lets us step over it */
+			batch.count = count_sendable(o);
+		}
+		if (batch.count == 0 && o->n > 0)
+			return 0; /* a commit saves the cursor, and we are asked again */
 		batch.messages = o->messages + o->first_open;
 		batch.states = o->states + o->first_open;
-		batch.count = o->n - o->first_open;
 		o->publish.topic_size = TOPIC_BYTES;
 		o->publish.payload_size = PAYLOAD_BYTES;
 		o->publish.payload_len = 0;
