@@ -19,6 +19,7 @@ struct fg_inflight_entry {
 	size_t bytes; /* of the payload: libmosquitto keeps a copy */
 	uint64_t tag;	 /* the plugin's */
 	int64_t sent_ms; /* monotonic */
+	uint64_t number; /* of the publish, counted by whoever sends */
 };
 
 /**

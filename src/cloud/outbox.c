@@ -17,6 +17,13 @@
 /* The largest publish a plugin can make; pages that are never touched cost nothing. */
 #define PAYLOAD_BYTES (1024 * 1024 + 64 * 1024)
 #define TOPIC_BYTES 65536
+/* In front of what the Remaining Length counts: one byte, and up to four for the length itself. */
+#define FIXED_HEADER_BYTES 5
+/*
+ * Packet ids have 16 bits and libmosquitto hands them out in turn, without a look at which are in use.
+ * So many publishes after one that is still in flight we wait for it; the rest is for SUBSCRIBE.
+ */
+#define MAX_PACKET_IDS 60000
 
 /* After so many tries with the same record it is the record's fault. */
 #define MAX_DROPS 3
@@ -229,6 +236,8 @@ void fg_outbox_session_begin(struct fg_outbox *o, unsigned receive_maximum, size
 {
 	o->limit = receive_maximum < o->with.max_in_flight ? receive_maximum : o->with.max_in_flight;
 	o->max_packet_bytes = max_packet_bytes;
+	if (max_packet_bytes > FIXED_HEADER_BYTES)
+		o->max_packet_bytes -= FIXED_HEADER_BYTES;
 	o->has_acks = false;
 	o->paused_until_ms = 0;
 }
@@ -352,6 +361,15 @@ static bool is_isolating(const struct fg_outbox *o)
 	return o->isolate_until && o->isolate_until > fg_cursor_watermark(o->with.cursor);
 }
 
+static bool is_full(const struct fg_outbox *o)
+{
+	const struct fg_inflight_entry *oldest = fg_inflight_oldest(o->inflight);
+
+	return fg_inflight_count(o->inflight) >= o->limit ||
+	       fg_inflight_bytes(o->inflight) >= MAX_IN_FLIGHT_BYTES ||
+	       (oldest && o->stats.published - oldest->number >= MAX_PACKET_IDS);
+}
+
 int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish **ret)
 {
 	if (o->is_made || now_ms < o->paused_until_ms)
@@ -362,9 +380,7 @@ int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish 
 			return 0;
 		rewind_to(o, o->retreat_seq);
 	}
-	if (fg_inflight_count(o->inflight) >= o->limit)
-		return 0;
-	if (fg_inflight_bytes(o->inflight) >= MAX_IN_FLIGHT_BYTES)
+	if (is_full(o))
 		return 0;
 	if (is_isolating(o) && fg_inflight_lowest(o->inflight))
 		return 0;
@@ -423,6 +439,7 @@ void fg_outbox_sent(struct fg_outbox *o, int packet_id, int64_t now_ms)
 	o->is_made = false;
 	o->entry.packet_id = packet_id;
 	o->entry.sent_ms = now_ms;
+	o->entry.number = o->stats.published;
 	fg_inflight_add(o->inflight, &o->entry);
 	o->stats.published++;
 }

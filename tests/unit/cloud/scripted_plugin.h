@@ -1,0 +1,60 @@
+#pragma once
+
+/*
+ * A plugin for tests. What it does with a message hangs on the first letter of its device:
+ *
+ *	n  has nothing to send		r  refuses it, for ever
+ *	c  sends a "connect" publish first and holds the device's messages until that is settled
+ *	s  travels alone		else: as many of the same device as fit in one publish
+ *
+ * Payloads are "1,2,5": the sequence numbers that travel in them.
+ */
+#include "fieldgate/plugin.h"
+
+#define SCRIPT_DEVICES 16
+
+enum script_misdeed {
+	SCRIPT_HONEST,
+	SCRIPT_TAKES_AND_SENDS_NOTHING,
+	SCRIPT_INVENTS_A_STATE,
+	SCRIPT_TAKES_TOO_MANY,
+	SCRIPT_FAILS,
+	SCRIPT_WANTS_QOS_2,
+	SCRIPT_OVERFLOWS_LENGTH,
+};
+
+struct script {
+	unsigned max_batch; /* messages in one publish; 0: as many as there are */
+	unsigned qos;
+	bool has_own;     /* one publish of its own is due */
+	bool has_no_plan; /* `settled` accepts whatever the code */
+	enum script_misdeed misdeed;
+	struct {
+		char name[24];
+		bool is_connected;
+		uint64_t control_tag; /* 0: none under way */
+	} devices[SCRIPT_DEVICES];
+	uint64_t tags;
+	uint64_t seqs[1024]; /* in the publish made last */
+	size_t n_seqs;
+	size_t max_packet_bytes; /* as told with the last encode() */
+	unsigned n_encodes, n_opened, n_closed, n_connects, n_connected, n_disconnected, n_settled,
+		n_received;
+	struct fg_settlement last_settlement;
+	struct fg_connect_request last_request;
+	/* for connect() */
+	int connect_result;
+	int receive_result;
+	int64_t renew_after_us; /* 0: never */
+	const char *filter;     /* subscribed to when connected */
+	int subscribe_result;
+	const struct fg_host *host;
+	void *host_ctx;
+};
+
+/** The script that the next open() takes; the plugin's ctx is the script itself. */
+extern struct script *script_next;
+extern const struct fg_plugin script_plugin;
+
+/** 0: accepted, 0x97: later, 0x80: retry, any other from 0x80 on: poison. */
+enum fg_verdict script_verdict(unsigned reason_code);

@@ -1,0 +1,997 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cloud/outbox.h"
+#include "fake_journal.h"
+#include "scripted_plugin.h"
+#include "util/log.h"
+
+#define LATER 0x97u
+#define RETRY 0x80u
+#define POISON 0x99u
+
+static struct fg_journal journal;
+static struct script script;
+static struct fg_devices_config devices;
+static struct fg_outbox *outbox;
+static const struct fg_publish *publish;
+static int64_t now_ms;
+static int last_id;
+
+static void make(unsigned max_in_flight, unsigned max_unsaved)
+{
+	struct fg_outbox_options options = {
+		.link_name = "cloud",
+		.journal = &journal,
+		.plugin = &script_plugin,
+		.ctx = &script,
+		.devices = &devices,
+		.max_in_flight = max_in_flight,
+		.max_unsaved = max_unsaved,
+	};
+
+	assert_int_equal(fg_cursor_open(&journal, "cloud", max_unsaved, &options.cursor), 0);
+	assert_int_equal(fg_outbox_new(&options, &outbox), 0);
+	fg_outbox_session_begin(outbox, 65535, 0);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_journal_init(&journal);
+	memset(&script, 0, sizeof(script));
+	memset(&devices, 0, sizeof(devices));
+	now_ms = 1000000;
+	last_id = 0;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	outbox = fg_outbox_free(outbox);
+	fake_journal_done(&journal);
+	return 0;
+}
+
+static void add(const char *device, unsigned n)
+{
+	while (n--)
+		fake_journal_add(&journal, device);
+}
+
+/* Send one publish; its payload must be @payload. Returns the packet id. */
+static int sends(const char *payload)
+{
+	int r = fg_outbox_next(outbox, now_ms, &publish);
+
+	if (r != 1)
+		fail_msg("fg_outbox_next() gives %d, expected \"%s\"", r, payload);
+	if (publish->payload_len != strlen(payload) ||
+	    memcmp(publish->payload, payload, publish->payload_len) != 0)
+		fail_msg("sends \"%.*s\", expected \"%s\"", (int)publish->payload_len,
+			 publish->payload, payload);
+	fg_outbox_sent(outbox, ++last_id, now_ms);
+	return last_id;
+}
+
+static void sends_nothing(void)
+{
+	assert_int_equal(fg_outbox_next(outbox, now_ms, &publish), 0);
+}
+
+static void settled(int packet_id, unsigned code)
+{
+	fg_outbox_settled(outbox, packet_id, code, now_ms);
+}
+
+static void new_session(bool is_suspicious)
+{
+	fg_outbox_session_end(outbox, is_suspicious);
+	script_plugin.disconnected(&script, "");
+	fg_outbox_session_begin(outbox, 65535, 0);
+}
+
+static void commit(void)
+{
+	fg_outbox_committed(outbox, fake_journal_commit(&journal));
+}
+
+static void wait_for_pause(void)
+{
+	int64_t until = fg_outbox_paused_until(outbox);
+
+	assert_true(until > now_ms);
+	sends_nothing();
+	now_ms = until;
+}
+
+#define assert_watermark(expected) assert_int_equal(fg_cursor_watermark(&journal.cursor), expected)
+
+/* ---- the usual */
+
+static void records_are_batched_and_settled_when_acknowledged(void **state)
+{
+	int a, b;
+
+	(void)state;
+	add("a", 2);
+	add("b", 1);
+	add("a", 1);
+	make(16, 10000);
+	a = sends("1,2,4");
+	b = sends("3");
+	sends_nothing();
+	assert_watermark(0);
+	settled(b, 0);
+	assert_watermark(0);
+	settled(a, 0);
+	assert_watermark(4);
+	sends_nothing();
+	assert_int_equal(fg_outbox_in_flight(outbox), 0);
+}
+
+static void the_watermark_stays_below_an_interleaved_publish(void **state)
+{
+	int a, b, c;
+
+	(void)state;
+	add("s1", 1);
+	add("a", 1);
+	add("s2", 1);
+	add("a", 1);
+	make(16, 10000);
+	a = sends("1");
+	b = sends("2,4");
+	c = sends("3");
+	settled(c, 0);
+	assert_watermark(0);
+	settled(a, 0);
+	assert_watermark(1);
+	settled(b, 0);
+	assert_watermark(4);
+}
+
+static void a_puback_counts_once_and_an_unknown_one_not_at_all(void **state)
+{
+	struct fg_outbox_stats stats;
+	int a;
+
+	(void)state;
+	add("s1", 1);
+	add("s2", 1);
+	make(16, 10000);
+	a = sends("1");
+	sends("2");
+	settled(99, 0);
+	settled(a, 0);
+	settled(a, 0);
+	settled(a, POISON);
+	assert_watermark(1);
+	fg_outbox_get_stats(outbox, &stats);
+	assert_int_equal(stats.records_acked, 1);
+	assert_int_equal(stats.published, 2);
+	assert_int_equal(stats.quarantined, 0);
+}
+
+static void the_window_is_bounded_by_receive_maximum(void **state)
+{
+	int a;
+
+	(void)state;
+	add("s", 5);
+	make(16, 10000);
+	fg_outbox_session_end(outbox, false);
+	sends_nothing(); /* no session */
+	fg_outbox_session_begin(outbox, 2, 0);
+	a = sends("1");
+	sends("2");
+	sends_nothing();
+	settled(a, 0);
+	sends("3");
+	sends_nothing();
+}
+
+static void what_the_plugin_has_nothing_for_is_settled_at_once(void **state)
+{
+	(void)state;
+	add("n", 700);
+	make(16, 10000);
+	sends_nothing();
+	assert_watermark(700);
+}
+
+static void nothings_behind_an_unsettled_record_wait_with_it(void **state)
+{
+	int a;
+
+	(void)state;
+	add("n", 1);
+	add("s", 1);
+	add("n", 3);
+	make(16, 10000);
+	a = sends("2");
+	sends_nothing();
+	assert_watermark(1);
+	settled(a, 0);
+	assert_watermark(5);
+}
+
+static void only_devices_of_this_cloud_are_sent_under_their_name(void **state)
+{
+	static char *include[] = {"pump-*"};
+	static struct fg_rename renames[] = {{"pump-2", "Zwei"}};
+	int a;
+
+	(void)state;
+	devices.include = include;
+	devices.n_include = 1;
+	devices.rename = renames;
+	devices.n_rename = 1;
+	add("boiler", 600);
+	add("pump-2", 1);
+	add("boiler", 600);
+	make(16, 10000);
+	a = sends("601");
+	assert_string_equal(publish->topic, "data/Zwei");
+	sends_nothing();
+	assert_watermark(600);
+	settled(a, 0);
+	assert_watermark(1201);
+}
+
+static void messages_held_for_a_control_publish_follow_it(void **state)
+{
+	int control, data;
+
+	(void)state;
+	add("c1", 2);
+	add("s", 1);
+	make(16, 10000);
+	control = sends("");
+	assert_string_equal(publish->topic, "connect/c1");
+	sends("3");
+	sends_nothing();
+	settled(control, 0);
+	assert_watermark(0);
+	data = sends("1,2");
+	settled(data, 0);
+	assert_watermark(2);
+}
+
+static void messages_held_survive_the_session_they_were_held_in(void **state)
+{
+	int control;
+
+	(void)state;
+	add("c1", 2);
+	make(16, 10000);
+	control = sends("");
+	new_session(false);
+	settled(control, 0); /* of the session before: unknown now */
+	assert_watermark(0);
+	control = sends("");
+	settled(control, 0);
+	settled(sends("1,2"), 0);
+	assert_watermark(2);
+}
+
+static void the_plugins_own_publish_goes_out_without_records(void **state)
+{
+	int own;
+
+	(void)state;
+	make(16, 10000);
+	script.has_own = true;
+	own = sends("");
+	assert_string_equal(publish->topic, "own/own");
+	sends_nothing();
+	settled(own, 0);
+	assert_int_equal(script.last_settlement.n_messages, 0);
+	assert_watermark(0);
+}
+
+static void what_was_in_flight_is_sent_again_in_the_next_session(void **state)
+{
+	int a;
+
+	(void)state;
+	add("s", 3);
+	make(16, 10000);
+	a = sends("1");
+	sends("2");
+	sends("3");
+	settled(a, 0);
+	new_session(false);
+	assert_watermark(1);
+	sends("2");
+	sends("3");
+	sends_nothing();
+}
+
+static void records_that_retention_dropped_are_passed_over(void **state)
+{
+	(void)state;
+	add("s", 4);
+	journal.records[1].is_gone = true;
+	journal.records[2].is_gone = true;
+	make(16, 10000);
+	settled(sends("1"), 0);
+	settled(sends("4"), 0);
+	assert_watermark(4);
+}
+
+/* ---- between next() and sent() */
+
+static void a_publish_that_could_not_be_sent_holds_the_watermark(void **state)
+{
+	int a;
+
+	(void)state;
+	add("s1", 1);
+	add("s2", 1);
+	add("s3", 1);
+	make(16, 10000);
+	a = sends("1");
+	assert_int_equal(fg_outbox_next(outbox, now_ms, &publish), 1); /* 2: the client is gone */
+	/* Before the end of the session is told, other things still happen. */
+	settled(a, 0);
+	assert_watermark(1);
+	sends_nothing();
+	commit();
+	sends_nothing();
+	assert_watermark(1);
+	new_session(false);
+	sends("2");
+	sends("3");
+}
+
+/* ---- limits from crash safety */
+
+static void sending_stops_at_the_bound_of_a_crash_and_goes_on_after_a_save(void **state)
+{
+	uint64_t n = 0;
+
+	(void)state;
+	add("s", 400);
+	journal.cursor.is_saving_by_itself = false;
+	make(1000, 100);
+	while (fg_outbox_next(outbox, now_ms, &publish) == 1) {
+		fg_outbox_sent(outbox, ++last_id, now_ms);
+		n++;
+	}
+	assert_true(n <= 100);
+	assert_true(n >= 75);
+	for (int id = 1; id <= last_id; id++)
+		settled(id, 0);
+	assert_watermark(n);
+	sends_nothing(); /* acknowledged, but the disk does not know */
+	assert_true(journal.cursor.must_save);
+	commit();
+	n = 0;
+	while (fg_outbox_next(outbox, now_ms, &publish) == 1) {
+		fg_outbox_sent(outbox, ++last_id, now_ms);
+		n++;
+	}
+	assert_true(n >= 75);
+}
+
+static void all_that_may_be_sent_is_sent_before_a_gap_too_wide(void **state)
+{
+	int a, b;
+
+	(void)state;
+	add("s", 1200);
+	for (size_t i = 2; i < 1100; i++)
+		journal.records[i].is_gone = true; /* a damaged segment */
+	make(16, 100);
+	a = sends("1");
+	b = sends("2");
+	sends_nothing();
+	settled(b, 0);
+	settled(a, 0);
+	settled(sends("1101"), 0);
+	settled(sends("1102"), 0);
+}
+
+static void the_window_may_be_larger_than_what_is_unsaved(void **state)
+{
+	uint64_t n = 0;
+
+	(void)state;
+	add("s", 3000);
+	journal.cursor.is_saving_by_itself = false;
+	make(1000, 1);
+	while (n < 3000) {
+		int r = fg_outbox_next(outbox, now_ms, &publish);
+
+		if (r == 1) {
+			fg_outbox_sent(outbox, ++last_id, now_ms);
+			settled(last_id, 0);
+			n++;
+		} else {
+			assert_int_equal(r, 0);
+			assert_true(journal.cursor.must_save);
+			commit();
+		}
+	}
+	assert_watermark(3000);
+}
+
+static void a_stop_of_may_send_is_not_for_ever(void **state)
+{
+	(void)state;
+	add("s", 2);
+	make(16, 10000);
+	journal.cursor.is_held = true;
+	sends_nothing();
+	sends_nothing();
+	journal.cursor.is_held = false;
+	sends("1");
+	journal.cursor.is_held = true;
+	sends_nothing();
+	journal.cursor.is_held = false;
+	sends("2");
+}
+
+static void an_unreadable_journal_is_tried_again(void **state)
+{
+	(void)state;
+	add("s", 1);
+	make(16, 10000);
+	journal.cursor.read_error = -EIO;
+	sends_nothing();
+	assert_watermark(0);
+	journal.cursor.read_error = 0;
+	sends("1");
+}
+
+/* ---- quarantine */
+
+static void a_refused_record_is_settled_once_its_quarantine_is_on_disk(void **state)
+{
+	(void)state;
+	add("n", 1);
+	add("r", 1);
+	add("n", 1);
+	make(16, 10000);
+	sends_nothing();
+	assert_watermark(1);
+	assert_int_equal(journal.n_quarantined, 1);
+	assert_string_equal(journal.quarantined[0].reason, "the plugin does not like it");
+	assert_string_equal(journal.quarantined[0].link, "cloud");
+	fg_outbox_committed(outbox, journal.committed); /* an older commit */
+	assert_watermark(1);
+	commit();
+	assert_watermark(3);
+	assert_true(fake_journal_has_quarantined(&journal, 2, true));
+}
+
+static void a_later_quarantine_does_not_release_an_earlier_one(void **state)
+{
+	uint64_t first;
+
+	(void)state;
+	add("r", 1);
+	make(16, 10000);
+	sends_nothing();
+	fg_journal_flush(&journal, 0); /* its commit runs */
+	add("r", 1);
+	sends_nothing(); /* the second one gathers */
+	assert_int_equal(journal.n_quarantined, 2);
+	first = fake_journal_commit(&journal);
+	fg_outbox_committed(outbox, first);
+	assert_true(fg_cursor_watermark(&journal.cursor) < 2);
+	commit();
+	assert_watermark(2);
+}
+
+static void without_room_in_quarantine_a_record_waits_and_the_others_too(void **state)
+{
+	(void)state;
+	add("r", 1);
+	add("s", 1);
+	make(16, 10000);
+	journal.quarantine_error = -EAGAIN;
+	sends("2");
+	settled(last_id, 0);
+	sends_nothing();
+	assert_watermark(0);
+	assert_int_equal(journal.n_quarantined, 0);
+	journal.quarantine_error = 0;
+	sends_nothing();
+	commit();
+	assert_watermark(2);
+	assert_int_equal(journal.n_quarantined, 1);
+}
+
+static void a_single_record_the_cloud_refuses_goes_into_quarantine(void **state)
+{
+	int a, b;
+
+	(void)state;
+	add("s1", 1);
+	add("s2", 1);
+	make(16, 10000);
+	a = sends("1");
+	b = sends("2");
+	settled(a, POISON);
+	settled(b, 0);
+	assert_watermark(0);
+	assert_true(fake_journal_has_quarantined(&journal, 1, false));
+	assert_non_null(strstr(journal.quarantined[0].reason, "0x99"));
+	commit();
+	assert_watermark(2);
+	sends_nothing();
+}
+
+static void without_room_in_quarantine_the_poison_is_sent_once_more(void **state)
+{
+	(void)state;
+	add("s", 1);
+	make(16, 10000);
+	journal.quarantine_error = -EAGAIN;
+	settled(sends("1"), POISON);
+	assert_watermark(0);
+	journal.quarantine_error = 0;
+	settled(sends("1"), POISON);
+	commit();
+	assert_watermark(1);
+	assert_int_equal(journal.n_quarantined, 1);
+}
+
+static void in_a_batch_exactly_the_poison_is_found(void **state)
+{
+	static const unsigned at_fault = 4;
+
+	(void)state;
+	add("a", 6);
+	make(16, 10000);
+	settled(sends("1,2,3,4,5,6"), POISON);
+	assert_watermark(0);
+	for (unsigned seq = 1; seq <= 6; seq++) {
+		char one[8];
+		int id;
+
+		snprintf(one, sizeof(one), "%u", seq);
+		id = sends(one);
+		sends_nothing(); /* one at a time */
+		settled(id, seq == at_fault ? POISON : 0);
+	}
+	commit();
+	assert_watermark(6);
+	assert_int_equal(journal.n_quarantined, 1);
+	assert_true(fake_journal_has_quarantined(&journal, at_fault, true));
+	add("a", 2); /* and from then on in batches again */
+	sends("7,8");
+}
+
+static void a_poison_no_longer_at_hand_is_found_all_the_same(void **state)
+{
+	int poison;
+
+	(void)state;
+	add("s1", 1);
+	add("s2", 700);
+	make(1000, 10000);
+	poison = sends("1");
+	for (int i = 2; i <= 600; i++) {
+		char one[8];
+
+		snprintf(one, sizeof(one), "%d", i);
+		settled(sends(one), 0);
+	}
+	settled(poison, POISON);
+	assert_watermark(0);
+	settled(sends("1"), POISON);
+	assert_true(fake_journal_has_quarantined(&journal, 1, false));
+	settled(sends("2"), 0);
+	commit();
+	assert_watermark(2);
+	assert_int_equal(journal.n_quarantined, 1);
+}
+
+static void the_plugins_own_refused_publish_is_the_plugins_business(void **state)
+{
+	(void)state;
+	add("s", 1);
+	make(16, 10000);
+	script.has_own = true;
+	settled(sends(""), POISON);
+	settled(sends("1"), 0);
+	assert_watermark(1);
+	assert_int_equal(journal.n_quarantined, 0);
+}
+
+/* ---- pauses */
+
+static void a_rate_limit_pauses_and_the_record_is_sent_again(void **state)
+{
+	(void)state;
+	add("s", 1);
+	make(16, 10000);
+	for (int i = 0; i < 20; i++) {
+		settled(sends("1"), LATER);
+		assert_watermark(0);
+		assert_in_range(fg_outbox_paused_until(outbox), now_ms + 1000, now_ms + 60000);
+		wait_for_pause();
+	}
+	settled(sends("1"), 0);
+	assert_watermark(1);
+	assert_int_equal(journal.n_quarantined, 0);
+}
+
+static void one_burst_of_refusals_is_one_pause(void **state)
+{
+	int first;
+
+	(void)state;
+	add("s", 10);
+	make(10, 10000);
+	first = sends("1");
+	for (int i = 2; i <= 10; i++) {
+		char one[8];
+
+		snprintf(one, sizeof(one), "%d", i);
+		sends(one);
+	}
+	for (int id = first; id < first + 10; id++)
+		settled(id, LATER);
+	assert_int_equal(fg_outbox_paused_until(outbox), now_ms + 1000);
+	wait_for_pause();
+	sends("1");
+}
+
+static void a_batch_is_sent_again_after_a_rate_limit(void **state)
+{
+	(void)state;
+	add("a", 3);
+	make(16, 10000);
+	settled(sends("1,2,3"), LATER);
+	wait_for_pause();
+	settled(sends("1,2,3"), 0);
+	assert_watermark(3);
+}
+
+static void reading_goes_back_only_when_nothing_is_in_flight(void **state)
+{
+	int a, b;
+
+	(void)state;
+	add("s1", 1);
+	add("s2", 1);
+	add("s3", 1);
+	make(2, 10000);
+	a = sends("1");
+	b = sends("2");
+	settled(a, LATER);
+	wait_for_pause();
+	sends_nothing();
+	settled(b, 0);
+	assert_watermark(0);
+	settled(sends("1"), 0);
+	assert_true(fg_cursor_watermark(&journal.cursor) >= 1);
+	while (fg_outbox_next(outbox, now_ms, &publish) == 1) {
+		fg_outbox_sent(outbox, ++last_id, now_ms);
+		settled(last_id, 0);
+	}
+	assert_watermark(3);
+}
+
+static void a_passing_fault_is_tried_a_few_times_then_it_is_poison(void **state)
+{
+	(void)state;
+	add("s", 2);
+	make(1, 10000);
+	for (int i = 0; i < 3; i++) {
+		settled(sends("1"), RETRY);
+		wait_for_pause();
+	}
+	assert_int_equal(journal.n_quarantined, 0);
+	settled(sends("1"), RETRY);
+	assert_true(fake_journal_has_quarantined(&journal, 1, false));
+	settled(sends("2"), 0);
+	commit();
+	assert_watermark(2);
+}
+
+static void two_records_with_passing_faults_do_not_hide_behind_each_other(void **state)
+{
+	unsigned turns = 0;
+
+	(void)state;
+	add("s1", 1);
+	add("s2", 1);
+	add("s3", 1);
+	make(16, 10000);
+	/* The first two never work. */
+	while (fg_cursor_watermark(&journal.cursor) < 3) {
+		int first = last_id + 1;
+
+		assert_true(++turns < 100);
+		now_ms += 100000;
+		while (fg_outbox_next(outbox, now_ms, &publish) == 1) {
+			fg_outbox_sent(outbox, ++last_id, now_ms);
+			if (publish->payload[0] == '3')
+				settled(last_id, 0);
+		}
+		while (first <= last_id)
+			settled(first++, RETRY);
+		commit();
+	}
+	assert_int_equal(journal.n_quarantined, 2);
+	assert_true(fake_journal_has_quarantined(&journal, 1, true));
+	assert_true(fake_journal_has_quarantined(&journal, 2, true));
+}
+
+static void a_batch_that_keeps_failing_is_taken_apart(void **state)
+{
+	(void)state;
+	add("a", 3);
+	make(16, 10000);
+	for (int i = 0; i < 3; i++) {
+		settled(sends("1,2,3"), RETRY);
+		wait_for_pause();
+	}
+	settled(sends("1,2,3"), RETRY);
+	settled(sends("1"), 0);
+	for (int i = 0; i < 3; i++) {
+		settled(sends("2"), RETRY);
+		wait_for_pause();
+	}
+	settled(sends("2"), RETRY);
+	settled(sends("3"), 0);
+	commit();
+	assert_watermark(3);
+	assert_int_equal(journal.n_quarantined, 1);
+	assert_true(fake_journal_has_quarantined(&journal, 2, true));
+}
+
+/* ---- sessions that break */
+
+static void a_record_on_which_three_sessions_broke_is_put_aside(void **state)
+{
+	(void)state;
+	add("s1", 1);
+	add("s2", 1);
+	make(16, 10000);
+	sends("1");
+	new_session(true);
+	sends("1");
+	new_session(true);
+	sends("1");
+	sends_nothing(); /* on its own now */
+	new_session(true);
+	settled(sends("2"), 0);
+	assert_int_equal(journal.n_quarantined, 1);
+	assert_true(fake_journal_has_quarantined(&journal, 1, false));
+	assert_non_null(strstr(journal.quarantined[0].reason, "3 times"));
+	assert_int_equal(journal.quarantined[0].attempts, 3);
+	commit();
+	assert_watermark(2);
+}
+
+static void in_a_batch_on_which_sessions_break_exactly_one_is_put_aside(void **state)
+{
+	unsigned breaks = 0;
+
+	(void)state;
+	add("a", 5);
+	make(16, 10000);
+	while (fg_cursor_watermark(&journal.cursor) < 5) {
+		assert_true(breaks < 20);
+		if (fg_outbox_next(outbox, now_ms, &publish) != 1) {
+			commit();
+			continue;
+		}
+		fg_outbox_sent(outbox, ++last_id, now_ms);
+		for (size_t i = 0; i < script.n_seqs; i++)
+			if (script.seqs[i] == 3) {
+				new_session(true);
+				breaks++;
+				goto broken;
+			}
+		settled(last_id, 0);
+	broken:
+		continue;
+	}
+	assert_int_equal(journal.n_quarantined, 1);
+	assert_true(fake_journal_has_quarantined(&journal, 3, true));
+}
+
+static void sessions_that_end_without_suspicion_blame_nobody(void **state)
+{
+	(void)state;
+	add("s", 1);
+	make(16, 10000);
+	for (int i = 0; i < 20; i++) {
+		sends("1");
+		new_session(false);
+	}
+	assert_int_equal(journal.n_quarantined, 0);
+	sends("1");
+}
+
+static void progress_between_breaks_clears_the_suspect(void **state)
+{
+	(void)state;
+	add("s", 12);
+	make(1, 10000);
+	for (int i = 1; i <= 12; i++) {
+		char one[8];
+
+		snprintf(one, sizeof(one), "%d", i);
+		sends(one);
+		new_session(true);
+		sends(one);
+		new_session(true);
+		settled(sends(one), 0);
+	}
+	assert_watermark(12);
+	assert_int_equal(journal.n_quarantined, 0);
+}
+
+static void a_break_while_only_the_plugins_own_publish_is_out_blames_nobody(void **state)
+{
+	(void)state;
+	add("c1", 1);
+	make(16, 10000);
+	for (int i = 0; i < 10; i++) {
+		sends("");
+		new_session(true);
+	}
+	assert_int_equal(journal.n_quarantined, 0);
+}
+
+static void a_quarantine_under_way_when_the_session_ends_is_not_forgotten(void **state)
+{
+	(void)state;
+	add("s1", 1);
+	add("s2", 1);
+	make(16, 10000);
+	settled(sends("1"), POISON);
+	new_session(false);
+	assert_watermark(0);
+	/* Its copy is not on disk: whatever happens now, the record is not settled without one. */
+	settled(sends("1"), POISON);
+	settled(sends("2"), 0);
+	assert_watermark(0);
+	commit();
+	assert_watermark(2);
+}
+
+/* ---- plugins that break the contract */
+
+static void a_plugin_that_breaks_the_contract_stops_and_loses_nothing(void **state)
+{
+	static const enum script_misdeed misdeeds[] = {
+		SCRIPT_TAKES_AND_SENDS_NOTHING,
+		SCRIPT_INVENTS_A_STATE,
+		SCRIPT_FAILS,
+		SCRIPT_WANTS_QOS_2,
+		SCRIPT_OVERFLOWS_LENGTH,
+	};
+
+	(void)state;
+	add("a", 3);
+	make(16, 10000);
+	for (size_t i = 0; i < sizeof(misdeeds) / sizeof(misdeeds[0]); i++) {
+		script.misdeed = misdeeds[i];
+		assert_int_equal(fg_outbox_next(outbox, now_ms, &publish), -EINVAL);
+		assert_watermark(0);
+		new_session(false);
+		assert_watermark(0);
+	}
+	script.misdeed = SCRIPT_HONEST;
+	sends("1,2,3");
+}
+
+static void a_plugin_that_takes_more_than_it_may_is_stopped(void **state)
+{
+	(void)state;
+	add("a", 3);
+	make(16, 10000);
+	settled(sends("1,2,3"), POISON);
+	script.misdeed = SCRIPT_TAKES_TOO_MANY;
+	assert_int_equal(fg_outbox_next(outbox, now_ms, &publish), -EINVAL);
+	assert_watermark(0);
+}
+
+static void the_largest_packet_leaves_room_for_its_header(void **state)
+{
+	(void)state;
+	add("s", 1);
+	make(16, 10000);
+	fg_outbox_session_end(outbox, false);
+	fg_outbox_session_begin(outbox, 10, 1000);
+	sends("1");
+	/* plugin.h: a bound for the Remaining Length. The fixed header is up to five bytes more. */
+	assert_int_equal(script.max_packet_bytes, 995);
+}
+
+static void packet_ids_that_come_round_again_are_not_mistaken(void **state)
+{
+	int stuck;
+
+	(void)state;
+	make(16, 1000000);
+	add("s1", 1);
+	stuck = sends("1");
+	for (int i = 0; i < 70000; i++) {
+		if (journal.n_records == FAKE_RECORDS)
+			journal.n_records = 1; /* the same again */
+		script.has_own = true;
+		if (fg_outbox_next(outbox, now_ms, &publish) != 1)
+			break;
+		last_id = last_id % 65535 + 1;
+		assert_int_not_equal(last_id, stuck);
+		fg_outbox_sent(outbox, last_id, now_ms);
+		settled(last_id, 0);
+	}
+	assert_watermark(0);
+	settled(stuck, 0);
+	assert_watermark(1);
+	script.has_own = true;
+	assert_int_equal(fg_outbox_next(outbox, now_ms, &publish), 1);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(records_are_batched_and_settled_when_acknowledged),
+		TEST(the_watermark_stays_below_an_interleaved_publish),
+		TEST(a_puback_counts_once_and_an_unknown_one_not_at_all),
+		TEST(the_window_is_bounded_by_receive_maximum),
+		TEST(what_the_plugin_has_nothing_for_is_settled_at_once),
+		TEST(nothings_behind_an_unsettled_record_wait_with_it),
+		TEST(only_devices_of_this_cloud_are_sent_under_their_name),
+		TEST(messages_held_for_a_control_publish_follow_it),
+		TEST(messages_held_survive_the_session_they_were_held_in),
+		TEST(the_plugins_own_publish_goes_out_without_records),
+		TEST(what_was_in_flight_is_sent_again_in_the_next_session),
+		TEST(records_that_retention_dropped_are_passed_over),
+		TEST(a_publish_that_could_not_be_sent_holds_the_watermark),
+		TEST(sending_stops_at_the_bound_of_a_crash_and_goes_on_after_a_save),
+		TEST(all_that_may_be_sent_is_sent_before_a_gap_too_wide),
+		TEST(the_window_may_be_larger_than_what_is_unsaved),
+		TEST(a_stop_of_may_send_is_not_for_ever),
+		TEST(an_unreadable_journal_is_tried_again),
+		TEST(a_refused_record_is_settled_once_its_quarantine_is_on_disk),
+		TEST(a_later_quarantine_does_not_release_an_earlier_one),
+		TEST(without_room_in_quarantine_a_record_waits_and_the_others_too),
+		TEST(a_single_record_the_cloud_refuses_goes_into_quarantine),
+		TEST(without_room_in_quarantine_the_poison_is_sent_once_more),
+		TEST(in_a_batch_exactly_the_poison_is_found),
+		TEST(a_poison_no_longer_at_hand_is_found_all_the_same),
+		TEST(the_plugins_own_refused_publish_is_the_plugins_business),
+		TEST(a_rate_limit_pauses_and_the_record_is_sent_again),
+		TEST(one_burst_of_refusals_is_one_pause),
+		TEST(a_batch_is_sent_again_after_a_rate_limit),
+		TEST(reading_goes_back_only_when_nothing_is_in_flight),
+		TEST(a_passing_fault_is_tried_a_few_times_then_it_is_poison),
+		TEST(two_records_with_passing_faults_do_not_hide_behind_each_other),
+		TEST(a_batch_that_keeps_failing_is_taken_apart),
+		TEST(a_record_on_which_three_sessions_broke_is_put_aside),
+		TEST(in_a_batch_on_which_sessions_break_exactly_one_is_put_aside),
+		TEST(sessions_that_end_without_suspicion_blame_nobody),
+		TEST(progress_between_breaks_clears_the_suspect),
+		TEST(a_break_while_only_the_plugins_own_publish_is_out_blames_nobody),
+		TEST(a_quarantine_under_way_when_the_session_ends_is_not_forgotten),
+		TEST(a_plugin_that_breaks_the_contract_stops_and_loses_nothing),
+		TEST(a_plugin_that_takes_more_than_it_may_is_stopped),
+		TEST(the_largest_packet_leaves_room_for_its_header),
+		TEST(packet_ids_that_come_round_again_are_not_mistaken),
+	};
+
+	fg_log_open(FG_LOG_STDERR, LOG_CRIT);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
