@@ -15,6 +15,8 @@
 
 /* Packets read in one turn of the loop before other watchers get theirs. */
 #define MAX_PACKETS_PER_TURN 2048
+/* Up to so many PUBACKs two calls to cork and uncork cost more than they save. */
+#define FEW_MESSAGES 4
 
 struct fg_mqtt_client {
 	struct ev_loop *loop;
@@ -36,6 +38,7 @@ struct fg_mqtt_client {
 	bool is_freed;	     /* release as soon as nobody is inside */
 	unsigned depth;	     /* callbacks of libev or libmosquitto that are on the stack */
 	uint64_t n_messages; /* message callbacks so far */
+	uint64_t n_flushed;  /* … when fg_mqtt_client_flush() last wrote */
 	char library_says[160]; /* libmosquitto's last complaint */
 	struct fg_mqtt_end end;
 };
@@ -312,7 +315,8 @@ static void client_read(struct fg_mqtt_client *c)
 		int rc;
 
 		if (c->is_connected && c->ops->may_read && !c->ops->may_read(c->owner)) {
-			c->is_paused = true;
+			/* Something was read: the watcher stays, mostly nothing comes before resume(). */
+			c->is_paused = n == 0;
 			break;
 		}
 		before = c->n_messages;
@@ -554,6 +558,7 @@ void fg_mqtt_client_flush(struct fg_mqtt_client *c)
 {
 	int on = 1, off = 0;
 	int fd = c->has_ended || c->is_connecting ? -1 : mosquitto_socket(c->mosq);
+	bool is_corked;
 
 	if (fd < 0 || !mosquitto_want_write(c->mosq))
 		return;
@@ -561,10 +566,12 @@ void fg_mqtt_client_flush(struct fg_mqtt_client *c)
 	 * libmosquitto writes each PUBACK with a call of its own. Corked, they leave in full packets: one wake-up
 	 * of the broker instead of hundreds.
 	 */
-	if (!c->params.tls)
+	is_corked = !c->params.tls && c->n_messages - c->n_flushed > FEW_MESSAGES;
+	c->n_flushed = c->n_messages;
+	if (is_corked)
 		setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
 	client_write(c);
-	if (!c->params.tls && mosquitto_socket(c->mosq) == fd)
+	if (is_corked && mosquitto_socket(c->mosq) == fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
 	if (c->has_ended)
 		client_defer(c);
