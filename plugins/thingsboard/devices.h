@@ -39,13 +39,12 @@ struct tb_device {
 	bool is_due;        /* it was live in the last session, and was not announced in this one */
 	unsigned n_refusals;
 	unsigned n_quota_refusals;
-	unsigned refusal_code;        /* MQTT 5, 3.4.2.1 */
-	uint64_t n_accepted_at_quota; /* publishes of the session accepted when the quota first
-					 struck */
-	uint64_t control_serial;      /* of the unsettled connect or disconnect */
-	uint64_t last_flight;         /* serial of the last data publish it was in */
-	uint64_t newest_seq; /* of what was sent: an older presence message is out of date */
-	char *type;          /* inside of a JSON string; NULL: the configured one */
+	unsigned refusal_code;   /* MQTT 5, 3.4.2.1 */
+	bool was_over_quota;     /* not waited for again */
+	uint64_t control_serial; /* of the unsettled connect or disconnect */
+	uint64_t last_flight;    /* serial of the last data publish it was in */
+	uint64_t newest_seq;     /* of what was sent: an older presence message is out of date */
+	char *type;              /* inside of a JSON string; NULL: the configured one */
 
 	/* the encode() call under way; void unless `call` is its number */
 	uint64_t call;

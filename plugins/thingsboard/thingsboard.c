@@ -279,15 +279,34 @@ static void forget_announcement(struct tb_device *device)
 	device->is_due = device->is_live;
 }
 
+/* To one that is not marked as a gateway the server neither acknowledges nor refuses anything. */
+static void warn_if_no_gateway(struct tb *tb)
+{
+	struct tb_device *device;
+
+	if (!tb->devices || tb->has_accepted)
+		return;
+	for (uint32_t i = 0; i < tb_devices_slots(tb->devices); i++) {
+		device = tb_devices_at(tb->devices, i);
+		if (!device || device->state != TB_CONNECTING)
+			continue;
+		tb->host->warn(tb->host_ctx,
+			       "the session ended without an answer to the first "
+			       "announcement of a device: if this goes on, look whether "
+			       "\"Is gateway\" is set in ThingsBoard");
+		return;
+	}
+}
+
 static void tb_disconnected(void *ctx, const char *session)
 {
 	struct tb *tb = ctx;
 	struct tb_device *device;
 
 	(void)session;
+	warn_if_no_gateway(tb);
 	memset(tb->flights, 0, sizeof(tb->flights));
 	tb->session_max_packet_bytes = 0;
-	tb->n_accepted = 0;
 	tb->has_device_quota = false;
 	tb->has_warned_authorization = false;
 	for (uint32_t i = 0; tb->devices && i < tb_devices_slots(tb->devices); i++) {
@@ -364,48 +383,52 @@ static void announce_once_more(struct tb *tb, struct tb_device *device)
 		tb->announce_at = device->slot;
 }
 
-static void connect_settled(struct tb *tb, struct tb_device *device, unsigned code,
-			    enum fg_verdict verdict)
+/*
+ * A rate limit passes; the tenant's limit of devices does not, and the code for a device that would
+ * be new is the same. What tells them apart: after a rate limit the server closes the connection,
+ * so that two refusals in one session are rare. The link pauses for each, and must not for ever.
+ */
+static bool is_over_device_quota(struct tb *tb, struct tb_device *device, unsigned code)
 {
-	/* Once it is plain that the tenant may have no more devices, the next one learns it sooner.
-	 */
-	unsigned limit = tb->has_device_quota ? 2 : TB_MAX_QUOTA_REFUSALS;
+	if (code == REASON_NOT_AUTHORIZED || device->was_announced)
+		return false;
+	device->n_quota_refusals++;
+	return tb->has_device_quota || device->was_over_quota ||
+	       device->n_quota_refusals >= TB_MAX_QUOTA_REFUSALS;
+}
 
+/* Returns what the link shall do; once a device is given up there is nothing to wait for. */
+static enum fg_verdict connect_settled(struct tb *tb, struct tb_device *device, unsigned code,
+				       enum fg_verdict verdict)
+{
 	device->control_serial = 0;
 	device->state = TB_UNANNOUNCED;
 	switch (verdict) {
 	case FG_ACCEPTED:
 		device->state = TB_ANNOUNCED;
 		device->was_announced = true;
+		device->was_over_quota = false;
 		device->n_refusals = 0;
 		device->n_quota_refusals = 0;
-		break;
+		return FG_ACCEPTED;
 	case FG_POISON:
-		give_up(tb, device, code);
 		break;
 	case FG_RETRY:
 		if (++device->n_refusals >= TB_MAX_REFUSALS)
-			give_up(tb, device, code);
-		else
-			announce_once_more(tb, device);
-		break;
-	case FG_LATER:
-		/*
-		 * A rate limit passes; the tenant's limit of devices does not, and the code is the
-		 * same. What tells them apart is that others get through all the time.
-		 */
-		announce_once_more(tb, device);
-		if (code == REASON_NOT_AUTHORIZED || device->was_announced)
 			break;
-		if (device->n_quota_refusals++ == 0)
-			device->n_accepted_at_quota = tb->n_accepted;
-		if (device->n_quota_refusals >= limit &&
-		    tb->n_accepted - device->n_accepted_at_quota >= limit) {
+		announce_once_more(tb, device);
+		return FG_RETRY;
+	case FG_LATER:
+		if (is_over_device_quota(tb, device, code)) {
 			tb->has_device_quota = true;
-			give_up(tb, device, code);
+			device->was_over_quota = true;
+			break;
 		}
-		break;
+		announce_once_more(tb, device);
+		return FG_LATER;
 	}
+	give_up(tb, device, code);
+	return FG_POISON;
 }
 
 static enum fg_verdict tb_settled(void *ctx, const char *session, const struct fg_settlement *how)
@@ -417,7 +440,7 @@ static enum fg_verdict tb_settled(void *ctx, const char *session, const struct f
 
 	(void)session;
 	if (verdict == FG_ACCEPTED)
-		tb->n_accepted++;
+		tb->has_accepted = true;
 	if (how->reason_code == REASON_NOT_AUTHORIZED && !tb->has_warned_authorization) {
 		tb->has_warned_authorization = true;
 		tb->host->warn(tb->host_ctx,
@@ -433,7 +456,7 @@ static enum fg_verdict tb_settled(void *ctx, const char *session, const struct f
 	if (!device)
 		return verdict; /* the session or a notice was faster */
 	if (what == TB_TAG_CONNECT) {
-		connect_settled(tb, device, how->reason_code, verdict);
+		verdict = connect_settled(tb, device, how->reason_code, verdict);
 	} else {
 		device->control_serial = 0;
 		device->state = TB_UNANNOUNCED;

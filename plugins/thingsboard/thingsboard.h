@@ -29,9 +29,8 @@
  */
 #define TB_MAX_REFUSALS 3
 
-/* A connect refused so often for a quota while others were let through is given up for this
- * session. */
-#define TB_MAX_QUOTA_REFUSALS 16
+/* A connect of a new device that was refused so often for a quota is given up for this session. */
+#define TB_MAX_QUOTA_REFUSALS 5
 
 enum tb_mode { TB_MODE_GATEWAY, TB_MODE_DEVICE };
 
@@ -70,9 +69,10 @@ struct tb {
 	unsigned mqtt_version;
 	size_t session_max_packet_bytes; /* bound for the Remaining Length, 0: none announced */
 	uint64_t serial;                 /* of the last publish, never reused */
-	uint64_t n_accepted;
+
 	uint64_t flights[TB_MAX_FLIGHTS]; /* serial of the unsettled data publish, else 0 */
 	uint32_t announce_at;             /* next slot to look at for a device to announce again */
+	bool has_accepted;                /* ever */
 	bool has_just_announced;
 	bool has_warned_authorization;
 	bool has_device_quota; /* a device was given up for it in this session */

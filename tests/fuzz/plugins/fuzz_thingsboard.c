@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "model/json.h"
+#include "model/utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -147,7 +148,8 @@ static void offer(struct ground *g, enum fg_kind kind, struct fg_span line)
 	struct fg_json_value value;
 	struct fg_json_fault fault;
 
-	if (g->n_messages == MAX_MESSAGES || device.size == 0 || device.size > 255)
+	if (g->n_messages == MAX_MESSAGES || device.size == 0 || device.size > 255 ||
+	    !fg_utf8_ok(device))
 		return;
 	if (fg_json_check(line, &value, &fault) < 0)
 		g->has_broken_body = true;
