@@ -83,6 +83,7 @@ static int load_ca(SSL_CTX *context, const char *ca, struct fg_error *err)
 
 static int load_own(struct fg_tls *tls, const struct fg_tls_params *p, struct fg_error *err)
 {
+	const char *key = p->key ? p->key : p->certificate;
 	const X509 *own;
 
 	if (!p->certificate)
@@ -93,21 +94,22 @@ static int load_own(struct fg_tls *tls, const struct fg_tls_params *p, struct fg
 	own = SSL_CTX_get0_certificate(tls->context);
 	if (X509_cmp_current_time(X509_get0_notAfter(own)) < 0)
 		return fg_error_set(err, -EINVAL, "%s: the certificate has expired", p->certificate);
-	if (SSL_CTX_use_PrivateKey_file(tls->context, p->key, SSL_FILETYPE_PEM) != 1) {
-		bool is_mismatch =
-			ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH;
+	if (SSL_CTX_use_PrivateKey_file(tls->context, key, SSL_FILETYPE_PEM) != 1) {
+		unsigned long code = ERR_peek_last_error();
+		bool is_mismatch = ERR_GET_LIB(code) == ERR_LIB_X509 &&
+				   ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH;
 
 		ERR_clear_error();
 		if (is_mismatch)
 			return fg_error_set(err, -EINVAL, "%s: the key does not belong to %s",
-					    p->key, p->certificate);
+					    key, p->certificate);
 		return fg_error_set(err, -EINVAL,
 				    "%s: no usable private key in PEM form, or key_password is "
 				    "wrong or missing",
-				    p->key);
+				    key);
 	}
 	if (SSL_CTX_check_private_key(tls->context) != 1)
-		return fg_error_set(err, -EINVAL, "%s: the key does not belong to %s (%s)", p->key,
+		return fg_error_set(err, -EINVAL, "%s: the key does not belong to %s (%s)", key,
 				    p->certificate, openssl_reason());
 	return 0;
 }

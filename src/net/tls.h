@@ -15,7 +15,7 @@ struct fg_tls_params {
 	const char *host;	  /* name or address that the certificate must carry */
 	const char *ca;		  /* PEM file or directory of hashed files; NULL: the system's store */
 	const char *certificate;  /* PEM, leaf first; or NULL */
-	const char *key;	  /* PEM; or NULL */
+	const char *key;	  /* PEM; NULL: in the certificate's file */
 	const char *key_password; /* or NULL */
 	bool is_insecure;	  /* do not verify */
 };
