@@ -16,7 +16,7 @@ struct fg_place {
 	unsigned line, column;
 };
 
-/** All mistakes of one run, in order of place. */
+/** All mistakes of one run, in order of place: a thousand, then the number of the others. */
 struct fg_report;
 
 struct fg_report *fg_report_new(void);
@@ -101,13 +101,17 @@ struct fg_mapping_config {
 	char *topic; /* a pattern for fg_topic_pattern_new() */
 	enum fg_payload_format payload;
 	char *device; /* template with {captures}; default "{device}" */
-	char *stream; /* template; default "{stream}" when the pattern has such a capture, else ""
-		       */
+	char *stream; /* template; default "{stream}" if the pattern captures it, else "" */
 	struct fg_members_config telemetry; /* default `all` when no kind is given */
 	struct fg_members_config attributes;
 	char *time; /* path of the time member; NULL: time of arrival */
 	struct fg_place time_place, device_place, stream_place;
 	enum fg_time_unit time_unit;
+};
+
+struct fg_rename {
+	char *from; /* the field identity */
+	char *to;   /* the cloud's name for it */
 };
 
 /** `devices:` of a cloud: which devices it gets, under which names. */
@@ -116,9 +120,7 @@ struct fg_devices_config {
 	size_t n_include;
 	char **exclude; /* after include */
 	size_t n_exclude;
-	struct fg_rename {
-		char *from, *to;
-	} *rename;
+	struct fg_rename *rename;
 	size_t n_rename;
 };
 

@@ -489,13 +489,14 @@ static int default_client_id(struct fg_reader *r, const struct fg_config *config
 	return broker->client_id ? 0 : -ENOMEM;
 }
 
-/* Names are short and lists are bounded, so each is compared with all before it. */
-static int check_unique(struct fg_reader *r, const struct fg_yaml_node *list, const char *section)
+/* Each is compared with all before it; a list that is too long is a mistake already. */
+static int check_unique(struct fg_reader *r, const struct fg_yaml_node *list, const char *section,
+			unsigned max)
 {
 	const struct fg_trail top = {.name = section};
 	int worst = 0;
 
-	if (!list || list->type != FG_YAML_LIST)
+	if (!list || list->type != FG_YAML_LIST || list->n_children > max)
 		return 0;
 	for (const struct fg_yaml_node *node = list->first; node; node = node->next) {
 		const struct fg_yaml_node *name = fg_yaml_member(node, "name");
@@ -531,8 +532,8 @@ static int root_finish(struct fg_reader *r, const struct fg_yaml_node *node,
 			return e;
 	}
 	worst = check_unique(r, fg_yaml_member(fg_yaml_member(node, "local"), "brokers"),
-			     "local.brokers");
-	e = check_unique(r, fg_yaml_member(node, "clouds"), "clouds");
+			     "local.brokers", FG_MAX_BROKERS);
+	e = check_unique(r, fg_yaml_member(node, "clouds"), "clouds", FG_MAX_CLOUDS);
 	return e < 0 ? e : worst;
 }
 

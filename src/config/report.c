@@ -6,6 +6,7 @@
 #include "config/config.h"
 
 #define LINE_BYTES 1024 /* a longer line is cut */
+#define MAX_LINES 1000  /* what comes after is counted */
 
 struct line {
 	char *text;
@@ -17,7 +18,8 @@ struct line {
 struct fg_report {
 	struct line *lines;
 	size_t n_lines, n_room;
-	size_t n_lost; /* there was no memory to keep these */
+	size_t n_lost; /* not among `lines` */
+	bool is_out_of_memory;
 	bool is_sorted;
 	char lost[96];
 };
@@ -40,12 +42,16 @@ struct fg_report *fg_report_free(struct fg_report *report)
 
 static struct line *line_new(struct fg_report *report)
 {
+	if (report->n_lines == MAX_LINES)
+		return NULL;
 	if (report->n_lines == report->n_room) {
 		size_t n_room = report->n_room ? 2 * report->n_room : 16;
 		struct line *lines = realloc(report->lines, n_room * sizeof(*lines));
 
-		if (!lines)
+		if (!lines) {
+			report->is_out_of_memory = true;
 			return NULL;
+		}
 		report->lines = lines;
 		report->n_room = n_room;
 	}
@@ -84,8 +90,8 @@ void fg_report_add(struct fg_report *report, const struct fg_place *place, const
 			text[i] = '?';
 
 	line = line_new(report);
-	if (line)
-		line->text = malloc(size + 1);
+	if (line && !(line->text = malloc(size + 1)))
+		report->is_out_of_memory = true;
 	if (!line || !line->text) {
 		report->n_lost++;
 		return;
@@ -124,8 +130,8 @@ static int compare_lines(const void *left, const void *right)
 const char *fg_report_line(struct fg_report *report, size_t i)
 {
 	if (i >= report->n_lines) {
-		snprintf(report->lost, sizeof(report->lost),
-			 "out of memory: %zu more mistakes cannot be shown", report->n_lost);
+		snprintf(report->lost, sizeof(report->lost), "%zu more mistakes are not shown%s",
+			 report->n_lost, report->is_out_of_memory ? ": out of memory" : "");
 		return report->lost;
 	}
 	if (!report->is_sorted)

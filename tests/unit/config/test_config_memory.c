@@ -6,18 +6,20 @@
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <yaml.h>
 
 #define SECRET "hunter2hunter2"
 
-static const char text[] =
+static const char form[] =
 	"gateway: {name: g}\n"
 	"local:\n"
 	"  brokers:\n"
 	"    - name: b\n"
 	"      url: mqtts://h\n"
 	"      password: {env: FG_TEST_SECRET}\n"
-	"      tls: {ca: /etc/passwd, key_pasword: x}\n"
+	"      tls: {ca: %s, certificate: %s, key: %s, key_pasword: x,\n"
+	"            key_password: {file: %s}}\n"
 	"mappings:\n"
 	"  - {topic: a, telemetry: {a: $.a}, attributes: {b: {from: $.b}}, time: $.t}\n"
 	"clouds:\n"
@@ -27,6 +29,8 @@ static const char text[] =
 	"    keep_alive: 1s\n"
 	"    token: " SECRET "\n"
 	"    devices: {include: [a, b], rename: {a: b, c: d}}\n";
+
+static char text[2048]; /* `form` with the path of a file that holds the secret */
 
 static const struct fg_option options[] = {
 	{"token", FG_OPTION_SECRET, 0, "token", NULL, NULL, 0, 0},
@@ -41,9 +45,11 @@ static size_t n_leftovers;            /* blocks that were released with the secr
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t size);
+void __real_free(void *p);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
+void __wrap_free(void *p);
 
 static bool fails(void)
 {
@@ -65,6 +71,13 @@ void *__wrap_realloc(void *p, size_t size)
 	return fails() ? NULL : __real_realloc(p, size);
 }
 
+void __wrap_free(void *p)
+{
+	if (p && memmem(p, malloc_usable_size(p), SECRET, strlen(SECRET)))
+		n_leftovers++;
+	__real_free(p);
+}
+
 /* libyaml calls these through its own names, which an executable may stand in for. */
 YAML_DECLARE(void *) yaml_malloc(size_t size);
 YAML_DECLARE(void *) yaml_realloc(void *p, size_t size);
@@ -82,8 +95,6 @@ __attribute__((visibility("default"))) void *yaml_realloc(void *p, size_t size)
 
 __attribute__((visibility("default"))) void yaml_free(void *p)
 {
-	if (p && memmem(p, malloc_usable_size(p), SECRET, strlen(SECRET)))
-		n_leftovers++;
 	free(p);
 }
 
@@ -114,13 +125,10 @@ static void every_allocation_may_fail(void **state)
 		FG_CLEANUP(fg_report_free_p) struct fg_report *report = fg_report_new();
 
 		assert_int_equal(load(report), -EINVAL);
-		expect_report(
-			report, "enough memory",
-			"f:7:30: local.brokers.b.tls.key_pasword: unknown key (did you mean "
-			"\"key_password\"?)\n"
-			"f:11:5: clouds.c.other: required by plugin p\n"
-			"f:14:17: clouds.c.keep_alive: expected a duration from 10s to 20min, got "
-			"\"1s\"");
+		assert_int_equal(fg_report_count(report), 3);
+		assert_non_null(strstr(fg_report_line(report, 0), "key_pasword: unknown key"));
+		assert_non_null(strstr(fg_report_line(report, 1), "required by plugin p"));
+		assert_non_null(strstr(fg_report_line(report, 2), "keep_alive: expected"));
 	}
 	n_all = n_allocations;
 	assert_true(n_all > 100);
@@ -150,7 +158,7 @@ static void a_secret_does_not_stay_in_memory_that_is_released(void **state)
 
 	(void)state;
 	n_leftovers = 0;
-	load(report);
+	assert_int_equal(load(report), -EINVAL);
 	assert_int_equal(n_leftovers, 0);
 }
 
@@ -161,5 +169,14 @@ int main(void)
 		cmocka_unit_test(a_secret_does_not_stay_in_memory_that_is_released),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	char path[] = "/tmp/fieldgate-test-XXXXXX";
+	int fd = mkstemp(path), r;
+
+	if (fd < 0 || write(fd, SECRET "\n", strlen(SECRET "\n")) < 0)
+		return 2;
+	close(fd);
+	snprintf(text, sizeof(text), form, path, path, path, path);
+	r = cmocka_run_group_tests(tests, NULL, NULL);
+	unlink(path);
+	return r;
 }

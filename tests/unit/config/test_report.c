@@ -66,12 +66,27 @@ static void a_line_that_is_too_long_is_cut(void **state)
 	assert_int_equal(strlen(fg_report_line(report, 1)), 1023);
 }
 
+static void mistakes_beyond_the_bound_are_counted(void **state)
+{
+	FG_CLEANUP(fg_report_free_p) struct fg_report *report = fg_report_new();
+	struct fg_place place = {"a.yaml", 1, 1};
+
+	(void)state;
+	assert_non_null(report);
+	for (int i = 0; i < 1234; i++)
+		fg_report_add(report, &place, "text");
+	assert_int_equal(fg_report_count(report), 1001);
+	assert_string_equal(fg_report_line(report, 999), "a.yaml:1:1: text");
+	assert_string_equal(fg_report_line(report, 1000), "234 more mistakes are not shown");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lines_come_in_order_of_file_line_and_column),
 		cmocka_unit_test(a_line_break_in_a_text_does_not_forge_a_line),
 		cmocka_unit_test(a_line_that_is_too_long_is_cut),
+		cmocka_unit_test(mistakes_beyond_the_bound_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
