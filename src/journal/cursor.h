@@ -12,7 +12,7 @@
 #include "journal/reader.h"
 
 #define FG_CURSOR_GAPS 32
-#define FG_CURSOR_TABLES_KNOWN 1024
+#define FG_CURSOR_TABLES_KNOWN 4096
 
 /** Sequence numbers @first..@last are no messages for this cursor. */
 struct fg_gap {

@@ -218,7 +218,8 @@ int fg_journal_open(const struct fg_journal_options *options, struct fg_journal 
 
 bool fg_journal_has_room(const struct fg_journal *j, size_t bytes)
 {
-	/* A message that no rule fits goes to quarantine: whoever asks cannot know yet which it will be. */
+	/* A message that no rule fits goes to quarantine: whoever asks cannot know yet which it
+	 * will be. */
 	for (int i = 0; i < FG_N_LANES; i++)
 		if (bytes + FG_RECORD_OVERHEAD_MAX >
 		    j->capacity[i] - j->gather->commit.parts[i].size)

@@ -79,8 +79,8 @@ struct fg_journal *fg_journal_free(struct fg_journal *j);
 /* ---- appending */
 
 /**
- * True when a record with parts of @bytes in all certainly fits the batch that gathers now, in either lane.
- * When false, wait for the `committed` callback.
+ * True when a record with parts of @bytes in all certainly fits the batch that gathers now, in
+ * either lane. When false, wait for the `committed` callback.
  */
 bool fg_journal_has_room(const struct fg_journal *j, size_t bytes);
 
@@ -191,5 +191,8 @@ uint64_t fg_cursor_saved(const struct fg_cursor *c);
  */
 bool fg_cursor_may_send(struct fg_cursor *c, uint64_t seq);
 
-/** Synced records above the watermark. */
+/**
+ * Synced records above the watermark. Numbers of cursor tables that were written before the last
+ * start count too, as long as they have not been read over: at most one for each commit.
+ */
 uint64_t fg_cursor_backlog(const struct fg_cursor *c);

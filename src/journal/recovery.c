@@ -186,6 +186,7 @@ struct walk {
 	bool has_hole;
 	uint64_t end_seq, end_offset; /* behind the last good record */
 	uint64_t damaged;
+	uint64_t told; /* tables up to this sequence number have been passed on */
 	struct fg_cursor_table *table;
 	void (*each_table)(void *arg, uint64_t seq);
 	void *arg;
@@ -199,8 +200,11 @@ static void walk_record(struct walk *w, const struct fg_read_result *found, bool
 
 	if (record.batch_index < record.seq && record.seq - record.batch_index - 1 > w->proven)
 		w->proven = record.seq - record.batch_index - 1;
-	if (!is_final || !is_whole || record.kind != FG_RECORD_KIND_CURSORS)
+	/* What is in front of the first hole stays, whatever comes behind it. */
+	if ((!is_final && w->has_hole) || !is_whole || record.kind != FG_RECORD_KIND_CURSORS ||
+	    record.seq <= w->told)
 		return;
+	w->told = record.seq;
 	w->each_table(w->arg, record.seq);
 	if (fg_cursor_table_decode((const uint8_t *)record.body.data, record.body.size, &table) ==
 	    0)
@@ -256,7 +260,7 @@ static int look_at_newest(struct fg_recovery *r, struct walk *w)
 
 	header_table(l, s, w->table);
 	e = walk_newest(w, false);
-	if (e == 0)
+	if (e == 0 && w->has_hole)
 		e = walk_newest(w, true);
 	if (e < 0)
 		return e;
@@ -300,15 +304,17 @@ static int fill_lane(struct fg_recovery *r)
  */
 static uint64_t next_seq(const struct fg_recovery *r, const struct fg_recovered *found)
 {
-	uint64_t next = r->lane->end_seq;
+	const struct fg_segments *l = r->lane;
+	uint64_t newest = l->n > 0 ? l->items[l->n - 1]->first_seq : 0;
+	uint64_t next = l->end_seq;
 
 	for (size_t i = 0; i < r->n; i++) {
 		const struct file *f = &r->files[i];
 		uint64_t end = f->first_seq + f->size / FG_RECORD_MIN_BYTES + 1;
 
 		/* A name out of all proportion is not one of ours. */
-		if ((f->state == FILE_UNREADABLE || f->state == FILE_SET_ASIDE) && end > next &&
-		    end - next < SEQ_LEAP_MAX)
+		if ((f->state == FILE_UNREADABLE || f->state == FILE_SET_ASIDE) &&
+		    f->first_seq > newest && end > next && end - next < SEQ_LEAP_MAX)
 			next = end;
 	}
 	for (unsigned i = 0; i < found->table.n; i++)

@@ -99,10 +99,13 @@ static int make_dir(struct fg_writer *w, struct active *a)
 static int open_tmp(struct fg_writer *w, const char *path)
 {
 	int file = w->fs->open(w->fs->ctx, path, true);
+	int r;
 
 	if (file != -EEXIST)
 		return file;
-	w->fs->unlink(w->fs->ctx, path);
+	r = w->fs->unlink(w->fs->ctx, path);
+	if (r < 0)
+		return r;
 	return w->fs->open(w->fs->ctx, path, true);
 }
 

@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Reads a journal as src/journal/format.h describes it, and nothing else: written from that page alone.
+
+usage: journal_reader.py DIR [--json] [--cursors]
+
+DIR is the journal's directory (with the directories main and quarantine in it). Prints one line for each
+record, in order; with --json one JSON object a line. With --cursors prints only the newest cursor table.
+Changes nothing. Exit status 0; 1 when something was damaged or missing; 2 when it cannot be read at all.
+"""
+import argparse
+import json
+import os
+import re
+import struct
+import sys
+
+HEADER_BYTES = 4096
+RECORD_HEADER_BYTES = 32
+KINDS = {1: "telemetry", 2: "attributes", 3: "presence", 4: "command response", 5: "event",
+         128: "cursors", 129: "quarantined"}
+QUALITIES = {0: "device", 1: "gateway", 2: "gateway not synchronised"}
+
+
+def make_table():
+    table = []
+    for byte in range(256):
+        crc = byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+        table.append(crc)
+    return table
+
+
+CRC_TABLE = make_table()
+
+
+def crc32c(data, crc=0):
+    crc ^= 0xFFFFFFFF
+    for byte in data:
+        crc = CRC_TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+assert crc32c(b"123456789") == 0xE3069283
+
+
+class Unreadable(Exception):
+    pass
+
+
+class Segment:
+    """One file: its header, and its records on demand."""
+
+    def __init__(self, path):
+        self.path = path
+        with open(path, "rb") as file:
+            self.data = file.read()
+        data = self.data
+        if len(data) < HEADER_BYTES or data[:8] != b"FGJRNL\r\n":
+            raise Unreadable(f"{path}: not a segment")
+        crc, version, header_size, _, incompatible, self.first_seq, self.made_us = \
+            struct.unpack_from("<IHHIIQQ", data, 8)
+        if crc32c(data[12:HEADER_BYTES]) != crc:
+            raise Unreadable(f"{path}: wrong CRC in the header")
+        if version != 1 or incompatible != 0:
+            raise Unreadable(f"{path}: version {version}, features {incompatible:#x}: too new for me")
+        if header_size != HEADER_BYTES:
+            raise Unreadable(f"{path}: header of {header_size} bytes")
+        self.id = data[40:56]
+        self.seed = crc32c(self.id)
+        table_size, = struct.unpack_from("<I", data, 56)
+        self.table = decode_cursors(data[64:64 + table_size])
+
+    def record_at(self, offset, seq=None):
+        """(size, seq) of the record at offset, or None. seq: the only one that will do."""
+        if offset + RECORD_HEADER_BYTES > len(self.data):
+            return None
+        crc, size, found = struct.unpack_from("<IIQ", self.data, offset)
+        if size < RECORD_HEADER_BYTES or offset + size > len(self.data):
+            return None
+        if seq is not None and found != seq:
+            return None
+        if crc32c(self.data[offset + 4:offset + size], self.seed) != crc:
+            return None
+        return size, found
+
+    def walk(self, end_seq):
+        """Yields ("record", offset, size) and ("lost", first, last), up to end_seq or the last record."""
+        offset, seq = HEADER_BYTES, self.first_seq
+        while end_seq is None or seq < end_seq:
+            found = self.record_at(offset, seq)
+            if found:
+                yield "record", offset, found[0]
+                offset += (found[0] + 7) // 8 * 8
+                seq += 1
+                continue
+            for offset in range(offset, len(self.data) - RECORD_HEADER_BYTES + 1, 8):
+                if self.data[offset:offset + 8] == bytes(8):
+                    continue
+                found = self.record_at(offset)
+                if found and seq < found[1] and (end_seq is None or found[1] < end_seq):
+                    yield "lost", seq, found[1] - 1
+                    seq = found[1]
+                    break
+            else:
+                break
+        if end_seq is not None and seq < end_seq:
+            yield "lost", seq, end_seq - 1
+
+    def decode(self, offset, size):
+        data = self.data[offset:offset + size]
+        record = {}
+        record["seq"], record["time_us"], record["batch_index"], kind, flags, device_size, \
+            stream_size = struct.unpack_from("<QqIBBBB", data, 8)
+        at = RECORD_HEADER_BYTES
+
+        def take(n):
+            nonlocal at
+            if at + n > len(data):
+                raise Unreadable(f"record {record['seq']}: parts do not add up")
+            at += n
+            return data[at - n:at]
+
+        record["kind"] = KINDS.get(kind, str(kind))
+        record["time_quality"] = QUALITIES.get(flags & 3, "?")
+        record["device"] = text(take(device_size))
+        record["stream"] = text(take(stream_size))
+        if flags & 4:
+            record["content_type"] = text(take(take(1)[0]))
+        if flags & 8:
+            for _ in range(take(1)[0]):
+                extension, value_size = take(1)[0], take(1)[0]
+                value = take(value_size)
+                if extension == 1:
+                    record["ref"] = text(value)
+                elif extension == 2 and len(value) == 24:
+                    record["boot_id"] = value[:16].hex()
+                    record["monotonic_us"], = struct.unpack("<Q", value[16:])
+        body = take(len(data) - at)
+        if kind == 128:
+            record["cursors"] = decode_cursors(body)
+        elif kind == 129:
+            record["quarantined"] = decode_quarantined(body)
+        else:
+            record["body"] = text(body)
+        return record
+
+
+def text(data):
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "hex:" + data.hex()
+
+
+def decode_cursors(data):
+    cursors = {}
+    if len(data) < 2:
+        return cursors
+    count, = struct.unpack_from("<H", data)
+    at = 2
+    for _ in range(count):
+        name = text(data[at + 1:at + 1 + data[at]])
+        at += 1 + data[at]
+        watermark, ranges = struct.unpack_from("<QH", data, at)
+        at += 10
+        cursors[name] = {"watermark": watermark,
+                         "ranges": [struct.unpack_from("<QQ", data, at + 16 * i)
+                                    for i in range(ranges)]}
+        at += 16 * ranges
+    return cursors
+
+
+def decode_quarantined(data):
+    quarantined = {"link": text(data[1:1 + data[0]])}
+    at = 1 + data[0]
+    for field in "reason", "topic":
+        size, = struct.unpack_from("<H", data, at)
+        quarantined[field] = text(data[at + 2:at + 2 + size])
+        at += 2 + size
+    kind, quality, quarantined["attempts"], quarantined["whole_size"] = \
+        struct.unpack_from("<BBIQ", data, at)
+    quarantined["kind"] = KINDS.get(kind, str(kind)) if kind else ""
+    quarantined["time_quality"] = QUALITIES.get(quality, "?")
+    quarantined["body"] = text(data[at + 14:])
+    return quarantined
+
+
+def open_lane(directory, complain):
+    segments = []
+    for name in sorted(os.listdir(directory)):
+        if not re.fullmatch(r"[0-9a-f]{16}\.seg", name):
+            continue
+        try:
+            segment = Segment(os.path.join(directory, name))
+            if segment.first_seq != int(name[:16], 16):
+                raise Unreadable(f"{name}: the header says {segment.first_seq:016x}")
+            segments.append(segment)
+        except Unreadable as error:
+            complain(str(error))
+    if segments:
+        ids = [segment.id for segment in segments]
+        best = max(reversed(ids), key=ids.count)
+        segments = [segment for segment in segments if segment.id == best]
+    return segments
+
+
+def torn_from(segment):
+    """The first sequence number in the newest segment that no later record proves to have been synced, of
+    those where something is missing; None when nothing is torn."""
+    steps = list(segment.walk(None))
+    proven = 0
+    for kind, offset, _ in steps:
+        if kind == "record":
+            seq, _, index = struct.unpack_from("<QqI", segment.data, offset + 8)
+            proven = max(proven, seq - index - 1)
+    for kind, first, _ in steps:
+        if kind == "lost" and first > proven:
+            return first
+    return None
+
+
+def read_lane(directory, complain):
+    """Yields each record as a dictionary."""
+    segments = open_lane(directory, complain)
+    expected = None
+    for i, segment in enumerate(segments):
+        is_newest = i + 1 == len(segments)
+        end_seq = torn_from(segment) if is_newest else segments[i + 1].first_seq
+        if expected is not None and expected != segment.first_seq:
+            complain(f"{directory}: records {expected}..{segment.first_seq - 1} are missing")
+        yield {"segment": os.path.basename(segment.path), "first_seq": segment.first_seq,
+               "made_us": segment.made_us, "cursors": segment.table}
+        for kind, a, b in segment.walk(end_seq):
+            if kind == "record":
+                yield segment.decode(a, b)
+            elif not (is_newest and end_seq is not None and b == end_seq - 1 and a > b):
+                complain(f"{segment.path}: records {a}..{b} are damaged or missing")
+        expected = end_seq
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Print what a fieldgate journal holds.")
+    parser.add_argument("directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--cursors", action="store_true", help="only the newest cursor table")
+    arguments = parser.parse_args()
+    status = 0
+
+    def complain(what):
+        nonlocal status
+        status = 1
+        print(f"journal_reader: {what}", file=sys.stderr)
+
+    cursors = {}
+    for lane in "main", "quarantine":
+        directory = os.path.join(arguments.directory, lane)
+        if not os.path.isdir(directory):
+            continue
+        for record in read_lane(directory, complain):
+            if lane == "main" and "cursors" in record:
+                cursors = record["cursors"]
+            if arguments.cursors:
+                continue
+            if arguments.json:
+                print(json.dumps({"lane": lane, **record}, ensure_ascii=False))
+            elif "segment" in record:
+                print(f"{lane} segment {record['segment']}")
+            else:
+                rest = record.get("body", record.get("cursors", record.get("quarantined")))
+                print(f"{lane} {record['seq']} {record['kind']} {record['device']}"
+                      f"{'/' + record['stream'] if record['stream'] else ''} {rest}")
+    if arguments.cursors:
+        print(json.dumps(cursors, ensure_ascii=False))
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BrokenPipeError:
+        sys.exit(0)
+    except OSError as error:
+        print(f"journal_reader: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,312 @@
+/*
+ * The journal on a disk that refuses: each changing call fails in turn, once or for good. What
+ * counts is that nothing is reported as committed that is not there afterwards, and that all goes
+ * on when the disk does.
+ */
+#include "support.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "simdisk.h"
+#include "util/bytes.h"
+#include "util/span.h"
+
+struct world {
+	struct sim_disk *disk;
+	struct fg_journal_options options;
+	struct fg_journal *j;
+	struct fg_error err;
+	int64_t now_ms;
+	uint64_t committed;
+	int trouble;
+	unsigned n_trouble;
+	unsigned n_lost;
+	uint64_t tickets[4096]; /* by sequence number */
+};
+
+static void note_committed(void *arg, uint64_t committed)
+{
+	((struct world *)arg)->committed = committed;
+}
+
+static void note_lost(void *arg, const char *link, uint64_t records, uint64_t seq, const char *why)
+{
+	(void)link;
+	(void)records;
+	(void)seq;
+	(void)why;
+	((struct world *)arg)->n_lost++;
+}
+
+static void note_trouble(void *arg, int error, const char *what)
+{
+	struct world *w = arg;
+
+	assert_non_null(what);
+	w->trouble = error;
+	w->n_trouble++;
+}
+
+static struct world *world_new(void)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	assert_non_null(w);
+	w->disk = sim_disk_new(7, SIM_HONEST);
+	w->now_ms = 1000000;
+	w->options = (struct fg_journal_options){
+		.fs = sim_disk_fs(w->disk),
+		.segment_bytes = 16384,
+		.batch_bytes = 4096,
+		.max_bytes = 1 << 20,
+		.max_quarantine_bytes = 1 << 20,
+		.committed = note_committed,
+		.lost = note_lost,
+		.trouble = note_trouble,
+		.arg = w,
+	};
+	assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+	return w;
+}
+
+static void world_free(struct world *w)
+{
+	fg_journal_free(w->j);
+	sim_disk_free(w->disk);
+	free(w);
+}
+
+static bool append(struct world *w)
+{
+	char body[200] = {0};
+	struct fg_message msg = {.kind = FG_TELEMETRY, .device = fg_span_str("dev")};
+	uint64_t seq;
+
+	msg.body = fg_span_of(body, sizeof(body));
+	if (fg_journal_append(w->j, &msg, &seq) < 0)
+		return false;
+	assert_true(seq < 4096);
+	w->tickets[seq] = fg_journal_ticket(w->j);
+	return true;
+}
+
+static void fill(struct world *w, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		append(w);
+		if (i % 5 == 4)
+			fg_journal_flush(w->j, w->now_ms);
+	}
+	fg_journal_flush(w->j, w->now_ms);
+}
+
+static void retry_until_it_works(struct world *w)
+{
+	for (int i = 0; i < 20; i++) {
+		w->now_ms += 10000;
+		fg_journal_tick(w->j, w->now_ms);
+		fg_journal_flush(w->j, w->now_ms);
+	}
+}
+
+/* After a power cut, every record whose ticket was reported must be there. */
+static void check_nothing_is_lost(struct world *w)
+{
+	struct fg_message messages[16];
+	bool is_there[4096] = {false};
+	struct fg_cursor *c;
+	int n;
+
+	sim_disk_cut(w->disk);
+	w->j = fg_journal_free(w->j);
+	sim_disk_fail_at(w->disk, 0, 0, 0);
+	sim_disk_power_on(w->disk);
+	assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+	assert_int_equal(fg_cursor_open(w->j, "reader", 1000, &c), 0);
+	fg_cursor_seek(c, 1);
+	while ((n = fg_cursor_read(c, messages, 16)) > 0) {
+		for (int i = 0; i < n; i++)
+			is_there[messages[i].seq] = true;
+		fg_cursor_seek(c, messages[n - 1].seq + 1);
+	}
+	assert_int_equal(n, 0);
+	for (unsigned seq = 1; seq < 4096; seq++)
+		if (w->tickets[seq] != 0 && w->tickets[seq] <= w->committed && !is_there[seq])
+			fail_msg("record %u of ticket %d is lost", seq, (int)w->tickets[seq]);
+}
+
+static void each_call_that_fails_once_costs_nothing(void **state)
+{
+	static const int errors[] = {-EIO, -ENOSPC};
+	uint64_t calls = 1;
+
+	(void)state;
+	for (int e = 0; e < 2; e++)
+		for (uint64_t n = 1; n <= calls; n++) {
+			struct world *w = world_new();
+			uint64_t before = sim_disk_calls(w->disk);
+
+			sim_disk_fail_at(w->disk, n, 0, errors[e]);
+			fill(w, 150);
+			assert_int_equal(w->trouble, 0);
+			retry_until_it_works(w);
+			calls = sim_disk_calls(w->disk) - before;
+			assert_int_equal(fg_journal_committed(w->j), w->committed);
+			assert_true(fg_journal_ticket(w->j) <= w->committed);
+			check_nothing_is_lost(w);
+			world_free(w);
+		}
+}
+
+static void disk_that_refuses_for_a_while_stops_the_acknowledgements(void **state)
+{
+	static const int errors[] = {-EIO, -ENOSPC};
+
+	(void)state;
+	for (uint64_t n = 1; n <= 60; n += 3) {
+		struct world *w = world_new();
+		uint64_t committed;
+
+		fill(w, 20);
+		sim_disk_fail_at(w->disk, n, UINT64_MAX, errors[n % 2]);
+		fill(w, 200);
+		assert_int_equal(w->trouble, errors[n % 2]);
+		committed = w->committed;
+		/* The gathering batch is full by now, and nothing is taken that cannot be kept. */
+		assert_false(append(w));
+		retry_until_it_works(w);
+		assert_int_equal(w->committed, committed);
+		assert_int_equal(w->n_trouble, 1);
+		sim_disk_fail_at(w->disk, 0, 0, 0);
+		retry_until_it_works(w);
+		assert_int_equal(w->trouble, 0);
+		assert_int_equal(w->n_trouble, 2);
+		assert_true(fg_journal_ticket(w->j) <= w->committed);
+		fill(w, 50);
+		check_nothing_is_lost(w);
+		world_free(w);
+	}
+}
+
+static void shutdown_with_a_dead_disk_returns(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	fill(w, 20);
+	sim_disk_fail_at(w->disk, 1, UINT64_MAX, -EIO);
+	fill(w, 20);
+	check_nothing_is_lost(w);
+	world_free(w);
+}
+
+static void file_whose_sync_failed_is_not_written_to_again(void **state)
+{
+	struct world *w = world_new();
+	uint64_t size_before, size_after;
+
+	(void)state;
+	fill(w, 5);
+	/* The next commit is a write and a sync. */
+	sim_disk_fail_at(w->disk, 2, 0, -EIO);
+	fill(w, 5);
+	assert_int_equal(w->trouble, 0);
+	assert_non_null(sim_disk_bytes(w->disk, "main/0000000000000006.seg", &size_after));
+	assert_non_null(sim_disk_bytes(w->disk, "main/0000000000000001.seg", &size_before));
+	/* Sealed at the last good commit. */
+	assert_int_equal(size_before, 4096 + 5 * 240);
+	check_nothing_is_lost(w);
+	world_free(w);
+}
+
+static void random_errors_never_make_a_promise_untrue(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 200; i++) {
+		struct world *w = world_new();
+
+		sim_disk_random(w->disk, i + 1);
+		for (unsigned k = 0; k < i; k++)
+			sim_disk_random(w->disk, 2);
+		sim_disk_fail_one_in(w->disk, 2 + i % 30);
+		fill(w, 150);
+		retry_until_it_works(w);
+		sim_disk_fail_one_in(w->disk, 0);
+		check_nothing_is_lost(w);
+		world_free(w);
+	}
+}
+
+static void segments_grow_where_nothing_can_be_preallocated(void **state)
+{
+	struct world *w = world_new();
+	struct fg_journal_stats stats;
+
+	(void)state;
+	/* mkdir, sync_dir, open, write, allocate */
+	sim_disk_fail_at(w->disk, 5, 0, -EOPNOTSUPP);
+	fill(w, 5);
+	assert_int_equal(w->n_trouble, 0);
+	fg_journal_get_stats(w->j, &stats);
+	assert_int_equal(stats.bytes_on_disk, 4096 + 5 * 240);
+	world_free(w);
+}
+
+static void bad_sector_costs_the_records_on_it(void **state)
+{
+	struct world *w = world_new();
+	struct fg_message messages[16];
+	struct fg_cursor *c;
+	unsigned n_read = 0;
+	int n;
+
+	(void)state;
+	assert_int_equal(fg_cursor_open(w->j, "a", 1000, &c), 0);
+	fill(w, 100);
+	sim_disk_bad_sector(w->disk, "main/0000000000000001.seg", 8192, 512);
+	while ((n = fg_cursor_read(c, messages, 16)) > 0) {
+		n_read += (unsigned)n;
+		fg_cursor_seek(c, messages[n - 1].seq + 1);
+	}
+	assert_int_equal(n, 0);
+	/* Read page by page: 4096 bytes hold 17 records and the edges of two. */
+	assert_in_range(n_read, 80, 83);
+	assert_int_equal(w->n_lost, 1);
+	world_free(w);
+}
+
+static void disk_that_is_gone_is_an_error_and_no_loss(void **state)
+{
+	struct world *w = world_new();
+	struct fg_message messages[16];
+	struct fg_cursor *c;
+
+	(void)state;
+	assert_int_equal(fg_cursor_open(w->j, "a", 1000, &c), 0);
+	fill(w, 100);
+	sim_disk_bad_sector(w->disk, "main/0000000000000001.seg", 0, UINT32_MAX);
+	assert_int_equal(fg_cursor_read(c, messages, 16), -EIO);
+	assert_int_equal(w->n_lost, 0);
+	sim_disk_bad_sector(w->disk, "", 0, 0);
+	assert_int_equal(fg_cursor_read(c, messages, 16), 16);
+	assert_int_equal(messages[0].seq, 1);
+	world_free(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_call_that_fails_once_costs_nothing),
+		cmocka_unit_test(disk_that_refuses_for_a_while_stops_the_acknowledgements),
+		cmocka_unit_test(shutdown_with_a_dead_disk_returns),
+		cmocka_unit_test(file_whose_sync_failed_is_not_written_to_again),
+		cmocka_unit_test(random_errors_never_make_a_promise_untrue),
+		cmocka_unit_test(segments_grow_where_nothing_can_be_preallocated),
+		cmocka_unit_test(bad_sector_costs_the_records_on_it),
+		cmocka_unit_test(disk_that_is_gone_is_an_error_and_no_loss),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
