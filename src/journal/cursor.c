@@ -162,7 +162,7 @@ static void fill_slot(struct fg_cursors *set, struct fg_cursor *c, const char *n
 	set_watermark(c, 0);
 }
 
-void fg_cursors_load(struct fg_cursors *set, const struct fg_cursor_table *table)
+void fg_cursors_load(struct fg_cursors *set, const struct fg_cursor_table *table, uint64_t newest)
 {
 	for (unsigned i = 0; i < table->n; i++) {
 		const struct fg_cursor_entry *e = &table->entries[i];
@@ -171,7 +171,7 @@ void fg_cursors_load(struct fg_cursors *set, const struct fg_cursor_table *table
 		if (!c)
 			c = make_slot(set);
 		if (c)
-			fill_slot(set, c, e->name, e->watermark);
+			fill_slot(set, c, e->name, e->watermark < newest ? e->watermark : newest);
 	}
 }
 

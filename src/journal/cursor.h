@@ -58,8 +58,9 @@ struct fg_cursor_save {
 	uint64_t watermarks[FG_CURSORS_MAX];
 };
 
-/** Names and watermarks found on disk become cursors that nobody has opened. */
-void fg_cursors_load(struct fg_cursors *set, const struct fg_cursor_table *table);
+/** Names and watermarks found on disk, none above @newest, become cursors that nobody has opened.
+ */
+void fg_cursors_load(struct fg_cursors *set, const struct fg_cursor_table *table, uint64_t newest);
 void fg_cursors_free(struct fg_cursors *set);
 
 /** Sequence number @seq, above all others, is a cursor table; it has been read, or synced. */

@@ -202,7 +202,7 @@ int fg_journal_open(const struct fg_journal_options *options, struct fg_journal 
 	if (r < 0)
 		return r;
 	j->cursors.damaged_records = found[FG_LANE_MAIN].damaged_records;
-	fg_cursors_load(&j->cursors, &found[FG_LANE_MAIN].table);
+	fg_cursors_load(&j->cursors, &found[FG_LANE_MAIN].table, found[FG_LANE_MAIN].next_seq - 1);
 	r = make_batches(j);
 	if (r == 0)
 		r = start_writer(j, found);
