@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "journal/cursor.h"
 #include "journal/record.h"
@@ -21,6 +22,7 @@
 /* Room at the end of a batch for a cursor table. */
 #define TABLE_RECORD_MAX (FG_RECORD_OVERHEAD_MAX + FG_CURSOR_TABLE_MAX)
 #define SEGMENT_MAX ((size_t)1 << 30)
+#define SWOLLEN_BYTES ((size_t)128 << 10)
 
 static const char *const lane_dirs[FG_N_LANES] = {"main", "quarantine"};
 
@@ -48,6 +50,7 @@ struct fg_journal {
 	int64_t last_save_ms;
 	int64_t last_data_ms;
 	bool is_calling_back;
+	bool is_swollen; /* a batch was large: give the memory back when it is quiet */
 
 	int trouble;     /* the negative errno that was reported, or 0 */
 	bool is_waiting; /* for the retry of in_flight */
@@ -101,18 +104,24 @@ static void batch_reset(struct fg_journal *j, struct batch *b, uint64_t ticket)
 	}
 }
 
+/* Of a lane's share of a batch; in the main lane a cursor table may come on top. */
+static size_t buffer_bytes(const struct fg_journal *j, int lane)
+{
+	return j->capacity[lane] + (lane == FG_LANE_MAIN ? TABLE_RECORD_MAX : 0);
+}
+
 static int make_batches(struct fg_journal *j)
 {
 	for (int b = 0; b < 2; b++)
 		for (int i = 0; i < FG_N_LANES; i++) {
-			size_t size = j->capacity[i];
+			/* Not malloc(): pages count once they are written to, and can be given
+			 * back. */
+			void *data = mmap(NULL, buffer_bytes(j, i), PROT_READ | PROT_WRITE,
+					  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-			if (i == FG_LANE_MAIN)
-				size += TABLE_RECORD_MAX;
-			/* Large, so it comes from mmap(): pages count once they are written to. */
-			j->batches[b].commit.parts[i].data = malloc(size);
-			if (!j->batches[b].commit.parts[i].data)
+			if (data == MAP_FAILED)
 				return -ENOMEM;
+			j->batches[b].commit.parts[i].data = data;
 		}
 	j->gather = &j->batches[0];
 	j->gather_since_ms = INT64_MIN;
@@ -306,9 +315,9 @@ static bool will_rotate(const struct fg_journal *j, int lane, size_t more)
 			    j->active_used[lane] + size > j->lanes[lane].segment_bytes);
 }
 
-static void retire_oldest(struct fg_journal *j, int lane)
+static void retire_oldest(struct fg_journal *j, struct batch *b, int lane)
 {
-	struct fg_commit_part *p = &j->gather->commit.parts[lane];
+	struct fg_commit_part *p = &b->commit.parts[lane];
 	struct fg_segments *l = &j->lanes[lane];
 
 	p->retired[p->n_retired++] = (struct fg_retired){
@@ -323,9 +332,9 @@ static void retire_oldest(struct fg_journal *j, int lane)
  * records that are gone. On a full disk that knowledge may be stuck in a commit that does not fit;
  * then what is in memory must do.
  */
-static void retire_passed(struct fg_journal *j)
+static void retire_passed(struct fg_journal *j, struct batch *b)
 {
-	struct fg_commit_part *p = &j->gather->commit.parts[FG_LANE_MAIN];
+	struct fg_commit_part *p = &b->commit.parts[FG_LANE_MAIN];
 	struct fg_segments *l = &j->lanes[FG_LANE_MAIN];
 	uint64_t low;
 
@@ -333,7 +342,7 @@ static void retire_passed(struct fg_journal *j)
 		return;
 	low = fg_cursors_low(&j->cursors, j->trouble != -ENOSPC);
 	while (l->n > 1 && p->n_retired < FG_RETIRED_MAX && low >= l->items[1]->first_seq - 1)
-		retire_oldest(j, FG_LANE_MAIN);
+		retire_oldest(j, b, FG_LANE_MAIN);
 }
 
 /* Segments beyond the lane's cap, counting one that @more bytes may need. */
@@ -351,7 +360,7 @@ static void retire_beyond_cap(struct fg_journal *j, int lane, size_t more)
 		uint64_t end = fg_segments_end_seq(l, 0);
 
 		bytes -= l->items[0]->on_disk;
-		retire_oldest(j, lane);
+		retire_oldest(j, j->gather, lane);
 		if (lane != FG_LANE_MAIN)
 			continue;
 		if (end > first)
@@ -405,6 +414,14 @@ static bool is_gathering(struct fg_journal *j, int64_t now_ms)
 	       p->size < j->capacity[FG_LANE_MAIN] / 2;
 }
 
+/* The table for the header of a segment that this batch may begin: as far as is on disk by then. */
+static void fill_header_table(struct fg_journal *j, struct batch *b)
+{
+	uint64_t newest = b->commit.parts[FG_LANE_MAIN].first_seq - 1;
+
+	b->commit.table_size = fg_cursors_encode(&j->cursors, newest, b->commit.table);
+}
+
 /* Give the gathered batch to the writer. Returns whether there was something to give. */
 static bool hand_over(struct fg_journal *j, int64_t now_ms, bool is_last)
 {
@@ -419,7 +436,7 @@ static bool hand_over(struct fg_journal *j, int64_t now_ms, bool is_last)
 	for (int i = 0; i < FG_N_LANES; i++)
 		if (fg_segments_reserve(&j->lanes[i]) < 0)
 			return false;
-	retire_passed(j);
+	retire_passed(j, b);
 	retire_beyond_cap(j, FG_LANE_MAIN, is_save ? TABLE_RECORD_MAX : 0);
 	retire_beyond_cap(j, FG_LANE_QUARANTINE, 0);
 	if (is_save || is_save_due(j, now_ms, is_last)) {
@@ -432,9 +449,10 @@ static bool hand_over(struct fg_journal *j, int64_t now_ms, bool is_last)
 		return false;
 	if (b->has_data)
 		j->last_data_ms = now_ms;
-	b->commit.table_size = fg_cursors_encode(
-		&j->cursors, b->commit.parts[FG_LANE_MAIN].first_seq - 1, b->commit.table);
-
+	fill_header_table(j, b);
+	if (b->commit.parts[FG_LANE_MAIN].size + b->commit.parts[FG_LANE_QUARANTINE].size >
+	    SWOLLEN_BYTES)
+		j->is_swollen = true;
 	j->in_flight = b;
 	j->gather = b == &j->batches[0] ? &j->batches[1] : &j->batches[0];
 	j->gather_since_ms = INT64_MIN;
@@ -540,13 +558,35 @@ void fg_journal_collect(struct fg_journal *j, int64_t now_ms)
 	advance(j, now_ms);
 }
 
+/* A burst has filled the batches; once it is over their pages are the system's again. */
+static void give_back_memory(struct fg_journal *j, int64_t now_ms)
+{
+	if (!j->is_swollen || j->in_flight || j->gather->has_data ||
+	    now_ms - j->last_data_ms < IDLE_SAVE_MS)
+		return;
+	for (int b = 0; b < 2; b++)
+		for (int i = 0; i < FG_N_LANES; i++)
+			madvise(j->batches[b].commit.parts[i].data, buffer_bytes(j, i),
+				MADV_DONTNEED);
+	j->is_swollen = false;
+}
+
 void fg_journal_tick(struct fg_journal *j, int64_t now_ms)
 {
 	if (j->is_waiting && now_ms >= j->retry_at_ms) {
 		j->is_waiting = false;
+		/*
+		 * Links have gone on meanwhile, which may make room on the disk; but not when
+		 * something was settled by going into quarantine, which waits for the next batch.
+		 */
+		if (j->gather->commit.parts[FG_LANE_QUARANTINE].size == 0) {
+			retire_passed(j, j->in_flight);
+			fill_header_table(j, j->in_flight);
+		}
 		fg_writer_submit(j->writer, &j->in_flight->commit);
 	}
 	advance(j, now_ms);
+	give_back_memory(j, now_ms);
 }
 
 /* ---- the end */
@@ -579,7 +619,8 @@ struct fg_journal *fg_journal_free(struct fg_journal *j)
 		fg_segments_free(&j->lanes[i]);
 	for (int b = 0; b < 2; b++)
 		for (int i = 0; i < FG_N_LANES; i++)
-			free(j->batches[b].commit.parts[i].data);
+			if (j->batches[b].commit.parts[i].data)
+				munmap(j->batches[b].commit.parts[i].data, buffer_bytes(j, i));
 	free(j);
 	return NULL;
 }

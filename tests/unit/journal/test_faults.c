@@ -190,6 +190,60 @@ static void disk_that_refuses_for_a_while_stops_the_acknowledgements(void **stat
 	}
 }
 
+static bool is_full;
+static ssize_t (*honest_write)(void *ctx, int file, const void *data, size_t size, uint64_t offset);
+
+static ssize_t full_write(void *ctx, int file, const void *data, size_t size, uint64_t offset)
+{
+	return is_full ? -ENOSPC : honest_write(ctx, file, data, size, offset);
+}
+
+static int no_allocate(void *ctx, int file, uint64_t size)
+{
+	(void)ctx;
+	(void)file;
+	(void)size;
+	return -EOPNOTSUPP;
+}
+
+static void full_disk_gets_room_from_what_links_have_settled(void **state)
+{
+	struct world *w = world_new();
+	struct fg_journal_stats before, after;
+	struct fg_cursor *c;
+
+	(void)state;
+	honest_write = w->options.fs->write;
+	w->options.fs->write = full_write;
+	w->options.fs->allocate = no_allocate;
+	assert_int_equal(fg_cursor_open(w->j, "a", 1000, &c), 0);
+	fill(w, 200);
+	is_full = true;
+	fill(w, 20);
+	assert_int_equal(w->trouble, -ENOSPC);
+	/* The link goes on; what it settles cannot be saved, but must not keep segments any more.
+	 */
+	fg_journal_get_stats(w->j, &before);
+	fg_cursor_ack(c, 190);
+	w->now_ms += 20000;
+	fg_journal_tick(w->j, w->now_ms);
+	fg_journal_get_stats(w->j, &after);
+	assert_true(after.bytes_on_disk < before.bytes_on_disk / 2);
+	assert_int_equal(w->trouble, -ENOSPC);
+	is_full = false;
+	w->now_ms += 20000;
+	fg_journal_tick(w->j, w->now_ms);
+	assert_int_equal(w->trouble, 0);
+	/* And the new segment's header says where the link stands. */
+	sim_disk_cut(w->disk);
+	w->j = fg_journal_free(w->j);
+	sim_disk_power_on(w->disk);
+	assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+	assert_int_equal(fg_cursor_open(w->j, "a", 1000, &c), 0);
+	assert_true(fg_cursor_watermark(c) >= 190);
+	world_free(w);
+}
+
 static void shutdown_with_a_dead_disk_returns(void **state)
 {
 	struct world *w = world_new();
@@ -300,6 +354,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_call_that_fails_once_costs_nothing),
 		cmocka_unit_test(disk_that_refuses_for_a_while_stops_the_acknowledgements),
+		cmocka_unit_test(full_disk_gets_room_from_what_links_have_settled),
 		cmocka_unit_test(shutdown_with_a_dead_disk_returns),
 		cmocka_unit_test(file_whose_sync_failed_is_not_written_to_again),
 		cmocka_unit_test(random_errors_never_make_a_promise_untrue),
