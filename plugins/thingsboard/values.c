@@ -249,7 +249,7 @@ static bool put_real(struct output *out, const struct fg_json_member *member)
 	 * With an exponent the server reads an integral value as an integer; what has decimals is a
 	 * double to it, as long as they are not too many, and can keep its spelling.
 	 */
-	if (d.has_exponent && last >= d.point && d.n - d.point <= MAX_DECIMALS)
+	if (d.n - d.point <= MAX_DECIMALS && (!d.has_exponent || last >= d.point))
 		return put_member(out, member), true;
 	put_name(out, member->name);
 	put_plain(out, &d, first < d.point ? first : d.point, last);
