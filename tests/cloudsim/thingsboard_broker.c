@@ -19,9 +19,9 @@
  *   control   path of a Unix datagram socket; takes {"set":{…}}, {"publish":{…}}, {"kick":true} and
  * answers each with the counters. The members of "set" are those of struct faults.
  *
- * What Mosquitto lets a plugin say is less than what ThingsBoard says: a PUBACK of 0x80, 0x83, 0x90,
- * 0x97 or 0x99 becomes 0x87 here, a missing PUBACK becomes a closed connection. scripted_broker.py does
- * those exactly.
+ * What Mosquitto lets a plugin say is less than what ThingsBoard says: a PUBACK of 0x80, 0x83,
+ * 0x90, 0x97 or 0x99 becomes 0x87 here, a missing PUBACK becomes a closed connection.
+ * scripted_broker.py does those exactly.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -2,9 +2,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 
-from frame import BUILD, EndToEnd, check, needs_root, plugin_directory, wait_for
+from frame import BUILD, DAEMON, EndToEnd, check, needs_root
 
 GOOD = """\
 gateway: {name: plant7, state_directory: /tmp}
@@ -188,7 +189,6 @@ class Start(EndToEnd):
         first.is_up()
 
     def test_sigterm_and_sigint_end_it_with_0(self):
-        import signal
         for how in (signal.SIGTERM, signal.SIGINT):
             gateway = self.begin().start()
             gateway.wait_log("journal: open")
@@ -196,7 +196,6 @@ class Start(EndToEnd):
             self.assertEqual(gateway.wait_end(), 0)
 
     def test_it_has_a_help_and_a_version(self):
-        from frame import DAEMON
         for words, status, text in ((["--help"], 0, "--check"), (["--version"], 0, "fieldgate"),
                                     (["--nonsense"], 2, "--help"), (["surplus"], 2, "surplus")):
             done = subprocess.run([DAEMON] + words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)

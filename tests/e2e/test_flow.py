@@ -4,7 +4,7 @@ import os
 
 import paho.mqtt.client as paho
 
-from frame import Certificates, EndToEnd, FIRST_TS, MAPPING, ThingsBoard, wait_for
+from frame import Certificates, EndToEnd, FIRST_TS, MAPPING, wait_for
 
 
 class Flow(EndToEnd):

@@ -1,10 +1,9 @@
 """Whatever a field device sends: the flow goes on, and what cannot be used is in quarantine."""
-import json
 import os
 import struct
 import unittest
 
-from frame import Ack, EndToEnd, Publish, Subscribe, field, needs_root, packet, wait_for
+from frame import Ack, EndToEnd, Subscribe, field, packet, wait_for
 
 DEEP = b'{"n":' + b"[" * 10000 + b"]" * 10000 + b"}"
 

@@ -172,7 +172,7 @@ class Commit(EndToEnd):
             self.broker_config(self.server, mqtt_version=version)],
             mappings=[{"topic": "sensors/{device}/climate", "payload": "json", "telemetry": {"n": "$.n"}}])
         self.subject.start(env={"LD_PRELOAD": os.path.join(BUILD, "tests/e2e/slow_sync.so"),
-                                "SLOW_SYNC": self.shim})
+                                "SLOW_SYNC": self.shim, "ASAN_OPTIONS": "verify_asan_link_order=0"})
         wait_for(lambda: self.subject.is_up() and self.server.packets(Subscribe), 20, "the gateway subscribes")
 
     def disk(self, **settings):
