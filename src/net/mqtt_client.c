@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include <mqtt_protocol.h>
+#include <openssl/ssl.h>
 
 #include "util/cleanup.h"
 
@@ -36,6 +37,8 @@ struct fg_mqtt_client {
 	bool has_ended;	     /* `end` says how; ended() is due */
 	bool has_told_end;   /* ended() was called */
 	bool is_freed;	     /* release as soon as nobody is inside */
+	bool is_called_back; /* by libmosquitto, which holds its locks meanwhile */
+	bool wants_flush;    /* as soon as libmosquitto has let go of them */
 	unsigned depth;	     /* callbacks of libev or libmosquitto that are on the stack */
 	uint64_t n_messages; /* message callbacks so far */
 	uint64_t n_flushed;  /* … when fg_mqtt_client_flush() last wrote */
@@ -84,12 +87,18 @@ static void client_end_rc(struct fg_mqtt_client *c, int rc)
 		snprintf(text, sizeof(text), "name lookup of %s: %s", c->params.host,
 			 gai_strerror(saved_errno));
 		client_end(c, FG_MQTT_END_UNREACHABLE, 0, text);
+	} else if (rc == MOSQ_ERR_CONN_LOST ||
+		   (rc == MOSQ_ERR_ERRNO && saved_errno == EPROTO && c->params.tls)) {
+		/* The second is what libmosquitto makes of all that OpenSSL says, the end of the stream included. */
+		if (c->is_connected)
+			client_end(c, FG_MQTT_END_LOST, 0, "closed by the peer");
+		else if (c->params.tls && c->library_says[0])
+			client_end(c, FG_MQTT_END_TLS, 0, c->library_says);
+		else
+			client_end(c, FG_MQTT_END_SILENT, 0, "closed before CONNACK");
 	} else if (rc == MOSQ_ERR_ERRNO) {
 		client_end(c, c->is_connected ? FG_MQTT_END_LOST : FG_MQTT_END_UNREACHABLE, 0,
 			   strerror(saved_errno));
-	} else if (rc == MOSQ_ERR_CONN_LOST) {
-		client_end(c, c->is_connected ? FG_MQTT_END_LOST : FG_MQTT_END_SILENT, 0,
-			   c->is_connected ? "closed by the peer" : "closed before CONNACK");
 	} else if (rc == MOSQ_ERR_KEEPALIVE) {
 		client_end(c, FG_MQTT_END_LOST, 0, "no PINGRESP");
 	} else {
@@ -115,7 +124,7 @@ static void on_connect(struct mosquitto *mosq, void *arg, int code, int flags,
 		client_end(c, FG_MQTT_END_REFUSED, (unsigned)code, text);
 		return;
 	}
-	if (c->is_connected || c->has_ended)
+	if (c->is_connected || c->has_ended || c->is_freed)
 		return;
 	connack.session_present = flags & 1;
 	if (mosquitto_property_read_int16(properties, MQTT_PROP_RECEIVE_MAXIMUM, &receive_maximum,
@@ -127,7 +136,9 @@ static void on_connect(struct mosquitto *mosq, void *arg, int code, int flags,
 	c->is_connected = true;
 	/* While a callback is set, libmosquitto formats a line for each packet: a tenth of our CPU time. */
 	mosquitto_log_callback_set(c->mosq, NULL);
+	c->is_called_back = true;
 	c->ops->connected(c->owner, &connack);
+	c->is_called_back = false;
 }
 
 static void on_disconnect(struct mosquitto *mosq, void *arg, int code,
@@ -145,6 +156,8 @@ static void on_disconnect(struct mosquitto *mosq, void *arg, int code,
 		snprintf(text, sizeof(text), "disconnected by the peer: %s",
 			 fg_mqtt_reason_text((unsigned)code));
 		client_end(c, FG_MQTT_END_DISCONNECT, (unsigned)code, text);
+	} else if (code == 0) {
+		client_end(c, FG_MQTT_END_DISCONNECT, 0, "disconnected by the peer");
 	}
 }
 
@@ -162,8 +175,11 @@ static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto
 	(void)mosq;
 	(void)properties;
 	c->n_messages++;
-	if (!c->is_freed && c->ops->message)
-		c->ops->message(c->owner, &message);
+	if (!c->is_connected || c->is_freed || !c->ops->message)
+		return;
+	c->is_called_back = true;
+	c->ops->message(c->owner, &message);
+	c->is_called_back = false;
 }
 
 static void on_publish(struct mosquitto *mosq, void *arg, int packet_id, int code,
@@ -173,8 +189,11 @@ static void on_publish(struct mosquitto *mosq, void *arg, int packet_id, int cod
 
 	(void)mosq;
 	(void)properties;
-	if (!c->is_freed && c->ops->published)
-		c->ops->published(c->owner, packet_id, (unsigned)code);
+	if (c->is_freed || !c->ops->published)
+		return;
+	c->is_called_back = true;
+	c->ops->published(c->owner, packet_id, (unsigned)code);
+	c->is_called_back = false;
 }
 
 static void on_subscribe(struct mosquitto *mosq, void *arg, int packet_id, int n_granted,
@@ -188,8 +207,11 @@ static void on_subscribe(struct mosquitto *mosq, void *arg, int packet_id, int n
 	for (int i = 0; i < n_granted; i++)
 		if (granted[i] >= 0x80 && worst < 0x80)
 			worst = (unsigned)granted[i];
-	if (!c->is_freed && c->ops->subscribed)
-		c->ops->subscribed(c->owner, packet_id, worst);
+	if (c->is_freed || !c->ops->subscribed)
+		return;
+	c->is_called_back = true;
+	c->ops->subscribed(c->owner, packet_id, worst);
+	c->is_called_back = false;
 }
 
 static void on_log(struct mosquitto *mosq, void *arg, int level, const char *text)
@@ -227,12 +249,15 @@ static void client_enter(struct fg_mqtt_client *c)
 	c->depth++;
 }
 
-/* The way out of every callback of libev: watch the right things, tell the end, release if asked to. */
+/*
+ * The way out of every callback of libev: write what was asked for in a callback, watch the right things,
+ * tell the end, release if asked to.
+ */
 static void client_leave(struct fg_mqtt_client *c)
 {
-	if (c->depth > 1) {
-		c->depth--;
-		return;
+	while (c->wants_flush && !c->is_freed) {
+		c->wants_flush = false;
+		fg_mqtt_client_flush(c);
 	}
 	if (!c->is_freed)
 		client_rearm(c);
@@ -247,11 +272,30 @@ static void client_leave(struct fg_mqtt_client *c)
 		client_release(c);
 }
 
-/* From a call of the owner: what has to be told is told from the loop, not from inside the call. */
-static void client_defer(struct fg_mqtt_client *c)
+/* May the loop write whenever the socket takes something? Before CONNACK there is nothing to hold back. */
+static bool client_writes_by_itself(const struct fg_mqtt_client *c)
 {
-	if (c->depth == 0)
+	return !c->params.holds_writes || !c->is_connected || c->is_disconnecting;
+}
+
+/*
+ * The way out of a call of the owner. libmosquitto may have called back meanwhile, and the owner may have let
+ * go of the client there: then it is gone now, and false is returned. What else there is to do or to tell
+ * is left to the loop, when the owner does not expect it inside of its call.
+ */
+static bool client_leave_call(struct fg_mqtt_client *c)
+{
+	if (--c->depth > 0)
+		return !c->is_freed;
+	if (c->is_freed) {
+		if (!c->is_connecting)
+			client_release(c);
+		return false;
+	}
+	if (c->wants_flush || (c->has_ended && !c->has_told_end) ||
+	    (!c->is_connecting && client_writes_by_itself(c) && mosquitto_want_write(c->mosq)))
 		ev_feed_event(c->loop, &c->tick, EV_CUSTOM);
+	return true;
 }
 
 /*
@@ -269,8 +313,7 @@ static void client_rearm(struct fg_mqtt_client *c)
 	if (fd >= 0) {
 		if (!c->is_paused)
 			events |= EV_READ;
-		/* Before CONNACK there is nothing to hold back. */
-		if ((!c->params.holds_writes || !c->is_connected) && mosquitto_want_write(c->mosq))
+		if (client_writes_by_itself(c) && mosquitto_want_write(c->mosq))
 			events |= EV_WRITE;
 	}
 	if (ev_is_active(&c->io) && c->io.fd == fd && (c->io.events & (EV_READ | EV_WRITE)) == events)
@@ -289,6 +332,13 @@ static void client_write(struct fg_mqtt_client *c)
 	client_end_rc(c, rc);
 }
 
+static bool client_shakes_hands(struct fg_mqtt_client *c)
+{
+	const SSL *ssl = c->params.tls ? mosquitto_ssl_get(c->mosq) : NULL;
+
+	return ssl && !SSL_is_init_finished(ssl);
+}
+
 /*
  * While a TLS handshake runs, libmosquitto takes a connection closed by the peer for "not yet", and would be
  * called for ever: look for the end of the stream ourselves.
@@ -297,8 +347,16 @@ static bool client_is_cut_off(struct fg_mqtt_client *c)
 {
 	char byte;
 
-	return !c->is_connected && c->params.tls &&
+	return client_shakes_hands(c) &&
 	       recv(mosquitto_socket(c->mosq), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* Bytes that OpenSSL has decrypted and nobody has read: the socket no longer shows them. */
+static bool client_has_decrypted(struct fg_mqtt_client *c)
+{
+	const SSL *ssl = c->params.tls ? mosquitto_ssl_get(c->mosq) : NULL;
+
+	return ssl && SSL_pending(ssl) > 0;
 }
 
 static void client_read(struct fg_mqtt_client *c)
@@ -319,12 +377,16 @@ static void client_read(struct fg_mqtt_client *c)
 			c->is_paused = n == 0;
 			break;
 		}
+		if (c->is_freed)
+			return;
 		before = c->n_messages;
 		errno = 0;
 		rc = mosquitto_loop_read(c->mosq, 1);
 		client_end_rc(c, rc);
 	} while (c->n_messages != before && ++n < MAX_PACKETS_PER_TURN && !c->has_ended &&
 		 !c->is_freed);
+	if (!c->is_paused && !c->has_ended && !c->is_freed && client_has_decrypted(c))
+		ev_feed_event(c->loop, &c->io, EV_READ);
 }
 
 static void client_io(struct ev_loop *loop, ev_io *w, int events)
@@ -333,10 +395,10 @@ static void client_io(struct ev_loop *loop, ev_io *w, int events)
 
 	(void)loop;
 	client_enter(c);
-	if (events & EV_READ)
+	/* libmosquitto goes on with a handshake only when it is asked to read. */
+	if ((events & EV_READ) || client_shakes_hands(c))
 		client_read(c);
-	/* Not while holding back: the owner knows when. A handshake in progress wants to write CONNECT. */
-	if (!c->has_ended && !c->is_freed && (!c->params.holds_writes || !c->is_connected) &&
+	if (!c->has_ended && !c->is_freed && client_writes_by_itself(c) &&
 	    mosquitto_want_write(c->mosq))
 		client_write(c);
 	if ((events & EV_READ) && !c->is_freed && c->ops->after_read)
@@ -437,8 +499,11 @@ static int client_make_mosq(struct fg_mqtt_client *c)
 	rc |= mosquitto_int_option(c->mosq, MOSQ_OPT_SEND_MAXIMUM, 65535);
 	rc |= mosquitto_int_option(c->mosq, MOSQ_OPT_RECEIVE_MAXIMUM,
 				   p->receive_maximum ? (int)p->receive_maximum : 65535);
-	if (p->tls)
+	if (p->tls) {
 		rc |= mosquitto_void_option(c->mosq, MOSQ_OPT_SSL_CTX, fg_tls_context(p->tls));
+		/* The material is in there; by default the library wants to add some of its own. */
+		rc |= mosquitto_int_option(c->mosq, MOSQ_OPT_SSL_CTX_WITH_DEFAULTS, 0);
+	}
 	if (p->username)
 		rc |= mosquitto_username_pw_set(c->mosq, p->username, p->password);
 	if (p->holds_writes)
@@ -497,7 +562,7 @@ struct fg_mqtt_client *fg_mqtt_client_free(struct fg_mqtt_client *c)
 		return NULL;
 	c->is_freed = true;
 	ev_io_stop(c->loop, &c->io);
-	ev_timer_stop(c->loop, &c->tick); /* also takes back an event that client_defer() fed */
+	ev_timer_stop(c->loop, &c->tick); /* also takes back an event that was fed to it */
 	if (c->depth == 0 && !c->is_connecting)
 		client_release(c);
 	return NULL;
@@ -509,8 +574,6 @@ static int client_call_result(struct fg_mqtt_client *c, int rc)
 {
 	switch (rc) {
 	case MOSQ_ERR_SUCCESS:
-		if (mosquitto_want_write(c->mosq))
-			client_defer(c);
 		return 0;
 	case MOSQ_ERR_NOMEM:
 		return -ENOMEM;
@@ -522,7 +585,6 @@ static int client_call_result(struct fg_mqtt_client *c, int rc)
 		return -EMSGSIZE;
 	default:
 		client_end_rc(c, rc);
-		client_defer(c);
 		return -ENOTCONN;
 	}
 }
@@ -531,27 +593,33 @@ int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic, struct f
 			   unsigned qos, const char *content_type, int *ret_packet_id)
 {
 	mosquitto_property *properties = NULL;
-	int rc;
+	int r;
 
 	if (!c->is_connected)
 		return -ENOTCONN;
 	if (content_type && c->params.mqtt_version == 5 &&
 	    mosquitto_property_add_string(&properties, MQTT_PROP_CONTENT_TYPE, content_type) != 0)
 		return -ENOMEM;
-	rc = mosquitto_publish_v5(c->mosq, ret_packet_id, topic, (int)payload.size, payload.data,
-				  (int)qos, false, properties);
+	client_enter(c);
+	r = client_call_result(c, mosquitto_publish_v5(c->mosq, ret_packet_id, topic,
+						       (int)payload.size, payload.data, (int)qos,
+						       false, properties));
 	mosquitto_property_free_all(&properties);
-	return client_call_result(c, rc);
+	return client_leave_call(c) ? r : -ENOTCONN;
 }
 
 int fg_mqtt_client_subscribe(struct fg_mqtt_client *c, const char *const *filters, size_t n,
 			     unsigned qos, int *ret_packet_id)
 {
+	int r;
+
 	if (!c->is_connected)
 		return -ENOTCONN;
-	return client_call_result(c, mosquitto_subscribe_multiple(c->mosq, ret_packet_id, (int)n,
-								  (char *const *)filters, (int)qos,
-								  0, NULL));
+	client_enter(c);
+	r = client_call_result(c, mosquitto_subscribe_multiple(c->mosq, ret_packet_id, (int)n,
+							       (char *const *)filters, (int)qos, 0,
+							       NULL));
+	return client_leave_call(c) ? r : -ENOTCONN;
 }
 
 void fg_mqtt_client_flush(struct fg_mqtt_client *c)
@@ -562,6 +630,12 @@ void fg_mqtt_client_flush(struct fg_mqtt_client *c)
 
 	if (fd < 0 || !mosquitto_want_write(c->mosq))
 		return;
+	/* Writing calls back and takes locks, which libmosquitto holds inside of a callback. */
+	if (c->is_called_back) {
+		c->wants_flush = true;
+		return;
+	}
+	client_enter(c);
 	/*
 	 * libmosquitto writes each PUBACK with a call of its own. Corked, they leave in full packets: one wake-up
 	 * of the broker instead of hundreds.
@@ -573,8 +647,7 @@ void fg_mqtt_client_flush(struct fg_mqtt_client *c)
 	client_write(c);
 	if (is_corked && mosquitto_socket(c->mosq) == fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
-	if (c->has_ended)
-		client_defer(c);
+	client_leave_call(c);
 }
 
 void fg_mqtt_client_resume(struct fg_mqtt_client *c)
@@ -594,13 +667,13 @@ void fg_mqtt_client_disconnect(struct fg_mqtt_client *c)
 	if (c->has_ended)
 		return;
 	c->is_disconnecting = true;
+	client_enter(c);
 	if (c->is_connected)
 		client_end_rc(c, mosquitto_disconnect_v5(c->mosq, 0, NULL));
 	else
 		client_end(c, FG_MQTT_END_OWN, 0, "disconnected");
-	if (!c->has_ended)
-		fg_mqtt_client_flush(c);
-	client_defer(c);
+	fg_mqtt_client_flush(c);
+	client_leave_call(c);
 }
 
 bool fg_mqtt_client_is_connected(const struct fg_mqtt_client *c)

@@ -156,6 +156,8 @@ int fg_tls_new(const struct fg_tls_params *params, struct fg_tls **ret, struct f
 	SSL_CTX_set_mode(tls->context, SSL_MODE_ENABLE_PARTIAL_WRITE |
 					       SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 					       SSL_MODE_RELEASE_BUFFERS);
+	/* Many servers hang up without close_notify; where an MQTT packet ends, the packet says. */
+	SSL_CTX_set_options(tls->context, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_CTX_set_default_passwd_cb(tls->context, give_passphrase);
 	SSL_CTX_set_default_passwd_cb_userdata(tls->context, tls);
 
