@@ -395,16 +395,19 @@ void fg_recovery_mend(struct fg_recovery *r)
 {
 	struct fg_segments *l = r->lane;
 	char path[FG_SEGMENT_PATH_MAX];
-	bool is_any = false;
 	int file;
 
 	for (size_t i = 0; i < r->n; i++)
-		if (r->files[i].state == FILE_UNREADABLE || r->files[i].state == FILE_IN_THE_WAY) {
+		if (r->files[i].state == FILE_UNREADABLE || r->files[i].state == FILE_IN_THE_WAY)
 			set_aside(r, &r->files[i]);
-			is_any = true;
-		}
-	if (is_any)
-		l->fs->sync_dir(l->fs->ctx, l->dir);
+	if (r->n == 0)
+		return;
+	/*
+	 * What a daemon did that was killed, with no power cut, may be there only in memory: the
+	 * last records, and the name of the newest segment. From now on both are relied on.
+	 */
+	l->fs->sync_dir(l->fs->ctx, "");
+	l->fs->sync_dir(l->fs->ctx, l->dir);
 	if (l->n == 0)
 		return;
 	fg_segment_path(l->dir, r->cut_seq, "", path);
@@ -413,7 +416,6 @@ void fg_recovery_mend(struct fg_recovery *r)
 		return;
 	if (r->is_cut)
 		l->fs->truncate(l->fs->ctx, file, r->cut_offset);
-	/* Its last records may be there only in memory: a daemon that was killed, no power cut. */
 	l->fs->sync(l->fs->ctx, file);
 	l->fs->close(l->fs->ctx, file);
 }
