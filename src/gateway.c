@@ -51,6 +51,7 @@ struct fg_gateway {
 	ev_timer stop_limit;
 	size_t n_running; /* brokers or links that have not stopped yet */
 	bool is_started, is_stopping, links_stopping;
+	bool is_stuck; /* the disk refuses: what brokers wait for will not come */
 	struct fg_complaint trouble;
 };
 
@@ -184,6 +185,7 @@ static void journal_trouble(void *arg, int error, const char *what)
 {
 	struct fg_gateway *g = arg;
 
+	g->is_stuck = error < 0;
 	if (error < 0)
 		fg_complain(&g->trouble, fg_clock_monotonic_ms(), LOG_ERR,
 			    "journal: %s: %s; acknowledging nothing until it works again", what,
@@ -427,7 +429,11 @@ void fg_gateway_stop(struct fg_gateway *g)
 	g->stop_limit.data = g;
 	ev_timer_start(g->loop, &g->stop_limit);
 	g->n_running = g->config->n_brokers;
-	for (size_t i = 0; i < g->config->n_brokers; i++)
+	for (size_t i = 0; i < g->config->n_brokers && g->is_stuck; i++) {
+		g->brokers[i] = fg_broker_client_free(g->brokers[i]);
+		broker_has_stopped(g);
+	}
+	for (size_t i = 0; i < g->config->n_brokers && !g->is_stuck; i++)
 		fg_broker_client_stop(g->brokers[i], broker_has_stopped, g);
 }
 
@@ -438,6 +444,8 @@ void fg_gateway_log_status(struct fg_gateway *g)
 	struct fg_link_stats link;
 
 	for (size_t i = 0; i < g->config->n_brokers; i++) {
+		if (!g->brokers[i])
+			continue;
 		fg_broker_client_get_stats(g->brokers[i], &broker);
 		fg_notice("broker %s: %s, received=%llu appended=%llu quarantined=%llu unmapped=%llu",
 			  fg_broker_client_name(g->brokers[i]), broker.is_online ? "online" : "offline",

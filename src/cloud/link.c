@@ -175,7 +175,9 @@ static void note_short_session(struct fg_link *link, const struct fg_mqtt_end *e
 
 	if (!end->was_connected)
 		return;
-	if (now_ms - link->online_since_ms < TAKEOVER_MS || is_takeover)
+	/* A reason code that names something else is believed. */
+	if (is_takeover ||
+	    (now_ms - link->online_since_ms < TAKEOVER_MS && end->kind == FG_MQTT_END_LOST))
 		link->short_sessions++;
 	else
 		link->short_sessions = 0;

@@ -31,6 +31,9 @@
 #define PAUSE_FIRST_MS 1000
 #define PAUSE_MAX_MS 60000
 
+/* Records in quarantine while older ones are on their way; when there are more, quarantine waits. */
+#define MAX_ASIDE 256
+
 /* Beyond enum fg_offer, ours: sent, no longer the plugin's business. */
 #define STATE_SENT 4
 
@@ -53,8 +56,11 @@ struct fg_outbox {
 	struct fg_publish publish;
 	struct fg_inflight_entry entry;
 
-	/* in quarantine, but its commit is still under way */
+	/* in quarantine, but its commit is still under way: the lowest, and the commit that has them all */
 	uint64_t held_seq, held_ticket;
+	/* in quarantine and above the watermark: not to be sent again when a session breaks */
+	uint64_t aside[MAX_ASIDE];
+	size_t n_aside;
 
 	/* trouble */
 	uint64_t retreat_seq;  /* 0, or: read again from here once nothing is in flight */
@@ -150,6 +156,20 @@ static void advance_watermark(struct fg_outbox *o)
 	if (window_has_open(o))
 		lower(&lowest, o->messages[o->first_open].seq);
 	fg_cursor_ack(o->with.cursor, lowest - 1);
+	for (size_t i = 0; i < o->n_aside;) {
+		if (o->aside[i] < lowest)
+			o->aside[i] = o->aside[--o->n_aside];
+		else
+			i++;
+	}
+}
+
+static bool is_aside(const struct fg_outbox *o, uint64_t seq)
+{
+	for (size_t i = 0; i < o->n_aside; i++)
+		if (o->aside[i] == seq)
+			return true;
+	return false;
 }
 
 static void rewind_to(struct fg_outbox *o, uint64_t seq)
@@ -175,8 +195,10 @@ static int window_refill(struct fg_outbox *o)
 	for (size_t i = 0; i < o->n; i++) {
 		struct fg_message *m = &o->messages[i];
 
-		o->states[i] = fg_devices_map(o->with.devices, m->device, &m->device) ? FG_OFFERED
-										       : FG_NOTHING;
+		o->states[i] = FG_NOTHING;
+		if (!is_aside(o, m->seq) &&
+		    fg_devices_map(o->with.devices, m->device, &m->device))
+			o->states[i] = FG_OFFERED;
 	}
 	return n;
 }
@@ -203,7 +225,7 @@ static int quarantine(struct fg_outbox *o, size_t i, const char *reason, unsigne
 		.whole_size = m->body.size,
 		.body = m->body,
 	};
-	int r = fg_journal_quarantine(o->with.journal, &q);
+	int r = o->n_aside < MAX_ASIDE ? fg_journal_quarantine(o->with.journal, &q) : -EAGAIN;
 
 	if (r < 0) {
 		o->states[i] = FG_OFFERED;
@@ -215,6 +237,7 @@ static int quarantine(struct fg_outbox *o, size_t i, const char *reason, unsigne
 	if (!o->held_seq || m->seq < o->held_seq)
 		o->held_seq = m->seq;
 	o->held_ticket = fg_journal_ticket(o->with.journal);
+	o->aside[o->n_aside++] = m->seq;
 	o->stats.quarantined++;
 	fg_complain(&o->quarantine_complaint, now_ms, LOG_WARNING,
 		    "link %s: record %llu of device %.*s cannot be sent: %s; put into quarantine",

@@ -98,7 +98,7 @@ static void client_end_rc(struct fg_mqtt_client *c, int rc)
 			client_end(c, FG_MQTT_END_SILENT, 0, "closed before CONNACK");
 	} else if (rc == MOSQ_ERR_ERRNO) {
 		client_end(c, c->is_connected ? FG_MQTT_END_LOST : FG_MQTT_END_UNREACHABLE, 0,
-			   strerror(saved_errno));
+			   saved_errno ? strerror(saved_errno) : "connection failed");
 	} else if (rc == MOSQ_ERR_KEEPALIVE) {
 		client_end(c, FG_MQTT_END_LOST, 0, "no PINGRESP");
 	} else {

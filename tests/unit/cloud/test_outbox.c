@@ -860,12 +860,30 @@ static void a_quarantine_under_way_when_the_session_ends_is_not_forgotten(void *
 	settled(sends("1"), POISON);
 	new_session(false);
 	assert_watermark(0);
-	/* Its copy is not on disk: whatever happens now, the record is not settled without one. */
-	settled(sends("1"), POISON);
+	/* Not sent again; but its copy is not on disk, and the record is not settled without one. */
 	settled(sends("2"), 0);
 	assert_watermark(0);
 	commit();
 	assert_watermark(2);
+}
+
+/* A server that answers with an error code and closes: each record behind it would see another session end. */
+static void a_quarantined_record_above_the_watermark_is_not_sent_again(void **state)
+{
+	(void)state;
+	add("s1", 1);
+	add("s2", 1);
+	add("s3", 1);
+	make(16, 10000);
+	sends("1");
+	settled(sends("2"), POISON);
+	commit();
+	assert_watermark(0);
+	new_session(false);
+	settled(sends("1"), 0);
+	assert_watermark(2);
+	settled(sends("3"), 0);
+	assert_watermark(3);
 }
 
 /* ---- plugins that break the contract */
@@ -986,6 +1004,7 @@ int main(void)
 		TEST(progress_between_breaks_clears_the_suspect),
 		TEST(a_break_while_only_the_plugins_own_publish_is_out_blames_nobody),
 		TEST(a_quarantine_under_way_when_the_session_ends_is_not_forgotten),
+		TEST(a_quarantined_record_above_the_watermark_is_not_sent_again),
 		TEST(a_plugin_that_breaks_the_contract_stops_and_loses_nothing),
 		TEST(a_plugin_that_takes_more_than_it_may_is_stopped),
 		TEST(the_largest_packet_leaves_room_for_its_header),
