@@ -21,6 +21,9 @@
 #define TAKEOVER_MS 5000
 #define TAKEOVER_COUNT 3
 #define N_WARNINGS 8
+/* MQTT 5, 2.4: what the server would have said. */
+#define TOPIC_NAME_INVALID 0x90
+#define PACKET_TOO_LARGE 0x95
 
 struct fg_link {
 	struct fg_link_options with;
@@ -118,13 +121,16 @@ static void link_wait(struct fg_link *link, int64_t ms)
 	ev_timer_start(link->with.loop, &link->wait);
 }
 
+/* Whoever is told may free the link: nothing may touch it afterwards. */
 static void link_stopped(struct fg_link *link)
 {
+	void (*stopped)(void *arg) = link->stopped;
+
 	link_enter(link, FG_LINK_STOPPED);
 	link->client = fg_mqtt_client_free(link->client);
-	if (link->stopped)
-		link->stopped(link->stopped_arg);
 	link->stopped = NULL;
+	if (stopped)
+		stopped(link->stopped_arg);
 }
 
 static enum fg_backoff_class refusal_class(unsigned mqtt_version, unsigned code)
@@ -142,7 +148,7 @@ static bool fall_back_to_311(struct fg_link *link, const struct fg_mqtt_end *end
 	bool is_refused = end->kind == FG_MQTT_END_REFUSED &&
 			  (end->reason_code == 0x84 || end->reason_code == 1);
 
-	if (link->with.config->mqtt_version != FG_MQTT_AUTO || link->is_version_proven)
+	if (link->with.config->mqtt_version != FG_MQTT_AUTO)
 		return false;
 	if (link->mqtt_version == 5 && is_refused) {
 		fg_notice("link %s: the server does not speak MQTT 5, using 3.1.1",
@@ -151,6 +157,8 @@ static bool fall_back_to_311(struct fg_link *link, const struct fg_mqtt_end *end
 		return true;
 	}
 	/* Silence proves nothing: try the other version next time, without hurry. */
+	if (link->is_version_proven)
+		return false;
 	if (end->kind == FG_MQTT_END_SILENT || end->kind == FG_MQTT_END_PROTOCOL)
 		link->mqtt_version = link->mqtt_version == 5 ? 4 : 5;
 	return false;
@@ -401,7 +409,9 @@ static void link_pump(struct fg_link *link)
 
 	while (link->state == FG_LINK_ONLINE) {
 		int64_t now_ms = fg_clock_monotonic_ms();
+		unsigned code;
 		int packet_id;
+		bool is_sent;
 
 		r = fg_outbox_next(link->outbox, now_ms, &publish);
 		if (r <= 0)
@@ -409,13 +419,21 @@ static void link_pump(struct fg_link *link)
 		r = fg_mqtt_client_publish(link->client, publish->topic,
 					   fg_span_of(publish->payload, publish->payload_len),
 					   publish->qos, publish->content_type, &packet_id);
-		if (r < 0)
-			break; /* the client tells how the session ended, and the outbox rewinds */
+		if (r == -ENOTCONN)
+			return; /* the client tells soon how the session ended, and the outbox rewinds */
+		if (r == -ENOMEM) {
+			link_attempt_failed(link, "out of memory");
+			return;
+		}
+		is_sent = r == 0;
+		code = is_sent ? 0 : r == -EMSGSIZE ? PACKET_TOO_LARGE : TOPIC_NAME_INVALID;
+		if (!is_sent)
+			packet_id = 0; /* no PUBLISH has that */
 		fg_outbox_sent(link->outbox, packet_id, now_ms);
-		if (publish->qos == 0)
-			fg_outbox_settled(link->outbox, packet_id, 0, now_ms);
+		if (!is_sent || publish->qos == 0)
+			fg_outbox_settled(link->outbox, packet_id, code, now_ms);
 	}
-	if (r == -EINVAL || r == -ENOMEM || r == -EMSGSIZE) {
+	if (r < 0) {
 		link_broken(link, r);
 		return;
 	}
@@ -467,8 +485,7 @@ static void link_ticked(struct ev_loop *loop, ev_timer *w, int events)
 
 		snprintf(end.text, sizeof(end.text), "no PUBACK for %lld ms",
 			 (long long)(now_ms - oldest_ms));
-		/* Only where the cloud acknowledges other things can one record be to blame. */
-		link_ended(link, &end, fg_outbox_has_acks(link->outbox));
+		link_ended(link, &end, fg_outbox_may_blame(link->outbox));
 		return;
 	}
 	if (link->state == FG_LINK_ONLINE && link->renew_at_ms && now_ms >= link->renew_at_ms) {

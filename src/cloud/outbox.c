@@ -588,9 +588,12 @@ unsigned fg_outbox_in_flight(const struct fg_outbox *o)
 	return fg_inflight_count(o->inflight);
 }
 
-bool fg_outbox_has_acks(const struct fg_outbox *o)
+bool fg_outbox_may_blame(const struct fg_outbox *o)
 {
-	return o->has_acks;
+	const struct fg_inflight_entry *oldest = fg_inflight_oldest_data(o->inflight);
+
+	return o->has_acks ||
+	       (oldest && oldest->first_seq == o->suspect_seq && o->suspect_drops >= MAX_DROPS - 1);
 }
 
 void fg_outbox_get_stats(const struct fg_outbox *o, struct fg_outbox_stats *ret)

@@ -67,7 +67,11 @@ int64_t fg_outbox_paused_until(const struct fg_outbox *o);
 
 /** When the oldest publish in flight was sent (monotonic ms), or 0. */
 int64_t fg_outbox_oldest_sent(const struct fg_outbox *o);
-/** Has the cloud acknowledged anything in this session? */
-bool fg_outbox_has_acks(const struct fg_outbox *o);
+
+/**
+ * Can the oldest record in flight be to blame when its acknowledgement does not come? Only where the cloud
+ * acknowledges other things, or when it did so while this record was not, twice, and it is alone by now.
+ */
+bool fg_outbox_may_blame(const struct fg_outbox *o);
 unsigned fg_outbox_in_flight(const struct fg_outbox *o);
 void fg_outbox_get_stats(const struct fg_outbox *o, struct fg_outbox_stats *ret);

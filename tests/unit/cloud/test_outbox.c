@@ -860,14 +860,16 @@ static void a_quarantine_under_way_when_the_session_ends_is_not_forgotten(void *
 	settled(sends("1"), POISON);
 	new_session(false);
 	assert_watermark(0);
-	/* Not sent again; but its copy is not on disk, and the record is not settled without one. */
+	/* Not sent again; but its copy is not on disk, and the record is not settled without one.
+	 */
 	settled(sends("2"), 0);
 	assert_watermark(0);
 	commit();
 	assert_watermark(2);
 }
 
-/* A server that answers with an error code and closes: each record behind it would see another session end. */
+/* A server that answers with an error code and closes: each record behind it would see another
+ * session end. */
 static void a_quarantined_record_above_the_watermark_is_not_sent_again(void **state)
 {
 	(void)state;

@@ -1,0 +1,1087 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../util/captured.h"
+#include "cloud/link.h"
+#include "fake_journal.h"
+#include "fake_mqtt.h"
+#include "scripted_plugin.h"
+#include "util/backoff.h"
+#include "util/log.h"
+
+static struct fg_journal journal;
+static struct script script;
+static struct fg_cloud_config config;
+static struct fg_link *link_;
+static struct fg_plugin plugin;
+static unsigned n_stopped;
+static bool frees_in_stopped;
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_journal_init(&journal);
+	fake_mqtt_reset();
+	memset(&script, 0, sizeof(script));
+	script_next = &script;
+	plugin = script_plugin;
+	config = (struct fg_cloud_config){
+		.name = (char *)"cloud",
+		.plugin = (char *)"script",
+		.url = {.host = (char *)"cloud.example", .port = 1883},
+		.keep_alive_s = 60,
+		.max_in_flight = 16,
+		.max_in_flight_records = 10000,
+		.ack_timeout_ms = 30000,
+	};
+	n_stopped = 0;
+	frees_in_stopped = false;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	link_ = fg_link_free(link_);
+	assert_null(fake_mqtt.client);
+	assert_int_equal(fake_timers(), 0);
+	assert_false(journal.cursor.is_open);
+	assert_int_equal(script.n_opened, script.n_closed);
+	fake_journal_done(&journal);
+	return 0;
+}
+
+static struct fg_link_options options_of(void)
+{
+	return (struct fg_link_options){
+		.journal = &journal,
+		.config = &config,
+		.plugin = &plugin,
+		.gateway_name = "plant7",
+		.seed = 42,
+	};
+}
+
+static void make(void)
+{
+	struct fg_link_options options = options_of();
+	struct fg_error err = {0};
+
+	if (fg_link_new(&options, &link_, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static struct fg_link_stats stats(void)
+{
+	struct fg_link_stats s;
+
+	fg_link_get_stats(link_, &s);
+	return s;
+}
+
+#define assert_state(expected)                                                                     \
+	assert_string_equal(fg_link_state_name(stats().state), fg_link_state_name(expected))
+#define assert_watermark(expected) assert_int_equal(fg_cursor_watermark(&journal.cursor), expected)
+
+static void has_stopped(void *arg)
+{
+	assert_ptr_equal(arg, &journal);
+	n_stopped++;
+	if (frees_in_stopped)
+		link_ = fg_link_free(link_);
+}
+
+static void stop(void)
+{
+	fg_link_stop(link_, has_stopped, &journal);
+}
+
+static void add(const char *device, unsigned n)
+{
+	while (n--)
+		fake_journal_add(&journal, device);
+}
+
+static void new_data(const char *device, unsigned n)
+{
+	add(device, n);
+	fg_link_committed(link_, fake_journal_commit(&journal));
+}
+
+/* As the real client does it: acknowledgements, then after_read. */
+static void acked(size_t i, unsigned code)
+{
+	fake_mqtt_puback(fake_mqtt.publishes[i].packet_id, code);
+	fake_mqtt_after_read();
+}
+
+static void online(void)
+{
+	make();
+	fg_link_start(link_);
+	fake_mqtt_connect(65535, 0);
+	assert_state(FG_LINK_ONLINE);
+}
+
+static void draining(void)
+{
+	add("s", 1);
+	script.renew_after_us = 10 * 1000000;
+	online();
+	assert_int_equal(fake_mqtt.n_publishes, 1);
+	fake_time_pass(11000);
+	assert_state(FG_LINK_DRAINING);
+}
+
+static void backing_off(void)
+{
+	make();
+	fg_link_start(link_);
+	fake_mqtt_end(FG_MQTT_END_UNREACHABLE, 0);
+	assert_state(FG_LINK_BACKOFF);
+}
+
+/* ---- STOPPED */
+
+static void a_new_link_is_stopped_and_connects_nothing(void **state)
+{
+	(void)state;
+	add("s", 1);
+	make();
+	assert_state(FG_LINK_STOPPED);
+	new_data("s", 1);
+	fake_time_pass(100000);
+	assert_state(FG_LINK_STOPPED);
+	assert_int_equal(fake_mqtt.n_made, 0);
+	assert_string_equal(journal.cursor.name, "cloud");
+	assert_int_equal(journal.cursor.max_unsaved, 10000);
+	assert_string_equal(fg_link_name(link_), "cloud");
+	stop();
+	assert_int_equal(n_stopped, 1);
+}
+
+static void a_link_that_cannot_be_opened_leaves_nothing_behind(void **state)
+{
+	struct fg_link_options options = options_of();
+	struct fg_error err = {0};
+
+	(void)state;
+	script_next = NULL;
+	assert_int_equal(fg_link_new(&options, &link_, &err), -EINVAL);
+	assert_string_equal(err.text, "plugin script: no script");
+	assert_int_equal(fg_link_check(&options, &err), -EINVAL);
+	script_next = &script;
+	assert_int_equal(fg_link_check(&options, &err), 0);
+	assert_int_equal(script.n_closed, 1);
+	journal.cursor.is_open = true;
+	assert_int_equal(fg_link_new(&options, &link_, &err), -EEXIST);
+	journal.cursor.is_open = false;
+	assert_int_equal(script.n_closed, 2);
+	config.url.is_tls = true;
+	config.tls.ca = (char *)"/nonexistent/ca.pem";
+	assert_int_equal(fg_link_check(&options, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "/nonexistent/ca.pem"));
+	assert_null(link_);
+}
+
+/* ---- CONNECTING */
+
+static void connecting_uses_what_the_plugin_says(void **state)
+{
+	(void)state;
+	make();
+	fg_link_start(link_);
+	fg_link_start(link_);
+	assert_state(FG_LINK_CONNECTING);
+	assert_int_equal(fake_mqtt.n_made, 1);
+	assert_string_equal(fake_mqtt.host, "cloud.example");
+	assert_string_equal(fake_mqtt.client_id, "fieldgate-plant7-cloud");
+	assert_string_equal(fake_mqtt.username, "user");
+	assert_int_equal(fake_mqtt.params.keep_alive_s, 60);
+	assert_int_equal(fake_mqtt.params.mqtt_version, 5);
+	assert_true(fake_mqtt.params.clean_start);
+	assert_false(fake_mqtt.params.holds_writes);
+	assert_int_equal(script.last_request.attempt, 0);
+	assert_int_equal(script.last_request.now_us, fake_utc_us);
+}
+
+static void nothing_is_sent_while_connecting(void **state)
+{
+	(void)state;
+	make();
+	fg_link_start(link_);
+	new_data("s", 3);
+	fake_time_pass(5000);
+	assert_state(FG_LINK_CONNECTING);
+	assert_int_equal(script.n_encodes, 0);
+	fake_mqtt_connect(65535, 0);
+	assert_int_equal(fake_mqtt.n_publishes, 3);
+}
+
+static void an_attempt_that_fails_is_repeated_after_a_pause(void **state)
+{
+	(void)state;
+	backing_off();
+	assert_null(fake_mqtt.client);
+	new_data("s", 1);
+	assert_state(FG_LINK_BACKOFF);
+	fake_time_pass(1000);
+	assert_state(FG_LINK_CONNECTING);
+	assert_int_equal(fake_mqtt.n_made, 2);
+	assert_int_equal(script.last_request.attempt, 1);
+	assert_int_equal(script.n_disconnected, 0); /* it never was connected */
+}
+
+static void a_plugin_without_credentials_is_asked_again_later(void **state)
+{
+	(void)state;
+	make();
+	script.connect_result = -EINVAL;
+	fg_link_start(link_);
+	assert_state(FG_LINK_BACKOFF);
+	assert_int_equal(fake_mqtt.n_made, 0);
+	script.connect_result = 0;
+	fake_time_pass(1000);
+	assert_state(FG_LINK_CONNECTING);
+}
+
+static void a_client_that_cannot_be_made_is_tried_again_later(void **state)
+{
+	(void)state;
+	make();
+	fake_mqtt.new_result = -EAGAIN;
+	fg_link_start(link_);
+	assert_state(FG_LINK_BACKOFF);
+	fake_mqtt.new_result = 0;
+	fake_time_pass(1000);
+	assert_state(FG_LINK_CONNECTING);
+}
+
+static void wrong_credentials_wait_at_least_a_minute(void **state)
+{
+	static const struct {
+		enum fg_mqtt_version version;
+		unsigned code;
+		bool is_credentials;
+	} table[] = {
+		{FG_MQTT_5, 0x86, true},  {FG_MQTT_5, 0x87, true},  {FG_MQTT_5, 0x85, true},
+		{FG_MQTT_5, 0x8a, true},  {FG_MQTT_5, 0x8c, true},  {FG_MQTT_5, 0x88, false},
+		{FG_MQTT_5, 0x9f, false}, {FG_MQTT_5, 0x84, false}, {FG_MQTT_311, 4, true},
+		{FG_MQTT_311, 5, true},   {FG_MQTT_311, 2, true},   {FG_MQTT_311, 3, false},
+		{FG_MQTT_311, 1, false},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		config.mqtt_version = table[i].version;
+		make();
+		fg_link_start(link_);
+		fake_mqtt_end(FG_MQTT_END_REFUSED, table[i].code);
+		assert_state(FG_LINK_BACKOFF);
+		fake_time_pass(59999);
+		/* It is tried again, and with the code of a passing fault that has been long ago.
+		 */
+		assert_int_equal(stats().state != FG_LINK_BACKOFF, !table[i].is_credentials);
+		teardown(state);
+		setup(state);
+	}
+	make();
+}
+
+/* ---- the version of MQTT */
+
+static void a_server_without_mqtt_5_is_asked_again_with_3_1_1_at_once(void **state)
+{
+	static const unsigned codes[] = {0x84, 1};
+
+	for (size_t i = 0; i < 2; i++) {
+		make();
+		fg_link_start(link_);
+		assert_int_equal(fake_mqtt.params.mqtt_version, 5);
+		fake_mqtt_end(FG_MQTT_END_REFUSED, codes[i]);
+		assert_state(FG_LINK_CONNECTING);
+		assert_int_equal(fake_mqtt.params.mqtt_version, 4);
+		assert_int_equal(script.last_request.mqtt_version, 4);
+		/* And if that is refused too there is no circle. */
+		fake_mqtt_end(FG_MQTT_END_REFUSED, 1);
+		assert_state(FG_LINK_BACKOFF);
+		fake_time_pass(60000);
+		assert_int_equal(fake_mqtt.params.mqtt_version, 4);
+		teardown(state);
+		setup(state);
+	}
+	make();
+}
+
+static void silence_makes_the_other_version_tried_without_hurry(void **state)
+{
+	static const unsigned versions[] = {5, 4, 5, 4};
+
+	(void)state;
+	make();
+	fg_link_start(link_);
+	for (size_t i = 0; i < 4; i++) {
+		assert_state(FG_LINK_CONNECTING);
+		assert_int_equal(fake_mqtt.params.mqtt_version, versions[i]);
+		fake_mqtt_end(i % 2 ? FG_MQTT_END_PROTOCOL : FG_MQTT_END_SILENT, 0);
+		assert_state(FG_LINK_BACKOFF);
+		fake_time_pass(60000);
+	}
+}
+
+static void an_unreachable_server_says_nothing_about_its_version(void **state)
+{
+	static const enum fg_mqtt_end_kind kinds[] = {FG_MQTT_END_UNREACHABLE, FG_MQTT_END_TLS};
+
+	(void)state;
+	make();
+	fg_link_start(link_);
+	for (size_t i = 0; i < 2; i++) {
+		fake_mqtt_end(kinds[i], 0);
+		fake_time_pass(60000);
+		assert_int_equal(fake_mqtt.params.mqtt_version, 5);
+	}
+}
+
+static void a_version_that_has_worked_is_kept_through_silence(void **state)
+{
+	(void)state;
+	online();
+	fake_mqtt_end(FG_MQTT_END_LOST, 0);
+	fake_time_pass(60000);
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(fake_mqtt.params.mqtt_version, 5);
+		fake_mqtt_end(FG_MQTT_END_SILENT, 0);
+		fake_time_pass(60000);
+	}
+}
+
+static void a_server_that_speaks_5_no_longer_is_believed(void **state)
+{
+	(void)state;
+	online();
+	fake_mqtt_end(FG_MQTT_END_LOST, 0);
+	fake_time_pass(60000);
+	fake_mqtt_end(FG_MQTT_END_REFUSED, 0x84);
+	assert_state(FG_LINK_CONNECTING);
+	assert_int_equal(fake_mqtt.params.mqtt_version, 4);
+}
+
+static void a_version_that_was_configured_is_never_changed(void **state)
+{
+	static const enum fg_mqtt_version versions[] = {FG_MQTT_5, FG_MQTT_311};
+
+	for (size_t i = 0; i < 2; i++) {
+		config.mqtt_version = versions[i];
+		make();
+		fg_link_start(link_);
+		fake_mqtt_end(FG_MQTT_END_REFUSED, 1);
+		assert_state(FG_LINK_BACKOFF);
+		fake_time_pass(60000);
+		fake_mqtt_end(FG_MQTT_END_SILENT, 0);
+		fake_time_pass(60000);
+		assert_int_equal(fake_mqtt.params.mqtt_version, (unsigned)versions[i]);
+		teardown(state);
+		setup(state);
+	}
+	make();
+}
+
+/* ---- ONLINE */
+
+static void online_the_backlog_is_sent_and_new_data_follows(void **state)
+{
+	(void)state;
+	add("a", 3);
+	online();
+	assert_int_equal(script.n_connected, 1);
+	assert_int_equal(fake_mqtt.n_publishes, 1);
+	assert_string_equal(fake_mqtt.publishes[0].payload, "1,2,3");
+	new_data("b", 1);
+	assert_int_equal(fake_mqtt.n_publishes, 2);
+	acked(0, 0);
+	acked(1, 0);
+	assert_watermark(4);
+	assert_int_equal(stats().published, 2);
+	assert_int_equal(stats().records_acked, 4);
+	assert_int_equal(stats().backlog, 0);
+	assert_int_equal(stats().sessions, 1);
+}
+
+static void acks_make_room_for_more(void **state)
+{
+	(void)state;
+	config.max_in_flight = 2;
+	add("s", 4);
+	online();
+	assert_int_equal(fake_mqtt.n_publishes, 2);
+	acked(0, 0);
+	assert_int_equal(fake_mqtt.n_publishes, 3);
+	acked(1, 0);
+	acked(2, 0);
+	acked(3, 0);
+	assert_watermark(4);
+}
+
+static void receive_maximum_of_the_server_is_obeyed(void **state)
+{
+	(void)state;
+	add("s", 4);
+	make();
+	fg_link_start(link_);
+	fake_mqtt_connect(3, 0);
+	assert_int_equal(fake_mqtt.n_publishes, 3);
+}
+
+static void what_broke_off_is_sent_again_in_the_next_session(void **state)
+{
+	(void)state;
+	add("s", 3);
+	online();
+	acked(0, 0);
+	fake_mqtt_end(FG_MQTT_END_LOST, 0);
+	assert_state(FG_LINK_BACKOFF);
+	assert_int_equal(script.n_disconnected, 1);
+	fake_time_pass(1000);
+	fake_mqtt_connect(65535, 0);
+	assert_int_equal(fake_mqtt.n_publishes, 2);
+	assert_string_equal(fake_mqtt.publishes[0].payload, "2");
+	assert_watermark(1);
+}
+
+static void a_publish_that_fails_is_not_passed_over(void **state)
+{
+	(void)state;
+	online();
+	fake_mqtt.publish_result = -ENOTCONN;
+	new_data("s1", 1);
+	new_data("s2", 1);
+	fake_time_pass(3000);
+	fake_mqtt_after_read();
+	assert_watermark(0);
+	fake_mqtt.publish_result = 0;
+	fake_mqtt_end(FG_MQTT_END_LOST, 0);
+	fake_time_pass(1000);
+	fake_mqtt_connect(65535, 0);
+	assert_int_equal(fake_mqtt.n_publishes, 2);
+	assert_string_equal(fake_mqtt.publishes[0].payload, "1");
+}
+
+static void what_the_client_cannot_send_goes_into_quarantine(void **state)
+{
+	static const int results[] = {-EMSGSIZE, -EINVAL};
+
+	for (size_t i = 0; i < 2; i++) {
+		online();
+		fake_mqtt.publish_result = results[i];
+		new_data("s1", 1);
+		fake_mqtt.publish_result = 0;
+		assert_state(FG_LINK_ONLINE);
+		new_data("s2", 1);
+		assert_int_equal(fake_mqtt.n_publishes, 1);
+		acked(0, 0);
+		fg_link_committed(link_, fake_journal_commit(&journal));
+		assert_watermark(2);
+		assert_int_equal(stats().quarantined, 1);
+		assert_true(fake_journal_has_quarantined(&journal, 1, true));
+		teardown(state);
+		setup(state);
+	}
+	make();
+}
+
+static void without_memory_for_a_publish_the_session_starts_anew(void **state)
+{
+	(void)state;
+	online();
+	fake_mqtt.publish_result = -ENOMEM;
+	new_data("s", 1);
+	assert_state(FG_LINK_BACKOFF);
+	fake_mqtt.publish_result = 0;
+	fake_time_pass(1000);
+	fake_mqtt_connect(65535, 0);
+	assert_string_equal(fake_mqtt.publishes[0].payload, "1");
+}
+
+static void qos_0_is_settled_when_it_is_written(void **state)
+{
+	(void)state;
+	script.qos = 1; /* one more than the QoS: 0 */
+	add("s", 3);
+	online();
+	assert_int_equal(fake_mqtt.n_publishes, 3);
+	assert_int_equal(fake_mqtt.publishes[0].qos, 0);
+	assert_watermark(3);
+}
+
+static void a_rate_limit_is_waited_out_and_sending_goes_on_by_itself(void **state)
+{
+	(void)state;
+	add("s", 1);
+	online();
+	acked(0, 0x97);
+	new_data("s", 1);
+	assert_int_equal(fake_mqtt.n_publishes, 1);
+	fake_time_pass(900);
+	assert_int_equal(fake_mqtt.n_publishes, 1);
+	fake_time_pass(100);
+	assert_int_equal(fake_mqtt.n_publishes, 3);
+	acked(1, 0);
+	acked(2, 0);
+	assert_watermark(2);
+	assert_int_equal(stats().quarantined, 0);
+}
+
+static void a_journal_that_cannot_be_read_for_a_while_stalls_nothing(void **state)
+{
+	(void)state;
+	online();
+	journal.cursor.read_error = -EIO;
+	new_data("s", 1);
+	assert_int_equal(fake_mqtt.n_publishes, 0);
+	journal.cursor.read_error = 0;
+	fake_time_pass(1000);
+	assert_int_equal(fake_mqtt.n_publishes, 1);
+}
+
+static void what_comes_down_is_given_to_the_plugin(void **state)
+{
+	(void)state;
+	script.filter = "down/#";
+	online();
+	assert_int_equal(script.subscribe_result, 0);
+	assert_string_equal(fake_mqtt.filter, "down/#");
+	assert_true(fake_mqtt_deliver("down/1", "x"));
+	assert_int_equal(script.n_received, 1);
+	script.receive_result = -EPROTO;
+	fake_mqtt_deliver("down/2", "x");
+	assert_state(FG_LINK_ONLINE);
+	/* What the plugin has to say after that goes out. */
+	script.has_own = true;
+	fake_mqtt_deliver("down/3", "x");
+	assert_int_equal(fake_mqtt.n_publishes, 1);
+	plugin.receive = NULL;
+	fake_mqtt_deliver("down/4", "x");
+	assert_state(FG_LINK_ONLINE);
+}
+
+static void subscribing_without_a_session_fails(void **state)
+{
+	(void)state;
+	make();
+	assert_int_equal(script.host->subscribe(script.host_ctx, "", "a", 1), -ENOTCONN);
+}
+
+/* ---- acknowledgements that do not come */
+
+static void without_a_puback_the_session_is_given_up(void **state)
+{
+	(void)state;
+	add("s", 1);
+	online();
+	fake_time_pass(30000);
+	assert_state(FG_LINK_ONLINE);
+	fake_time_pass(1000);
+	assert_state(FG_LINK_BACKOFF);
+	assert_null(fake_mqtt.client);
+	assert_watermark(0);
+}
+
+static void an_idle_session_is_not_given_up(void **state)
+{
+	(void)state;
+	online();
+	fake_time_pass(3600 * 1000);
+	assert_state(FG_LINK_ONLINE);
+	assert_int_equal(stats().sessions, 1);
+}
+
+static void a_cloud_that_acknowledges_nothing_puts_no_record_into_quarantine(void **state)
+{
+	(void)state;
+	add("s", 2);
+	online();
+	for (int i = 0; i < 10; i++) {
+		fake_time_pass(31000);
+		assert_state(FG_LINK_BACKOFF);
+		fake_time_pass(60000);
+		fake_mqtt_connect(65535, 0);
+	}
+	assert_int_equal(stats().quarantined, 0);
+	assert_string_equal(fake_mqtt.publishes[0].payload, "1");
+}
+
+static void a_record_that_alone_is_never_acknowledged_is_put_aside(void **state)
+{
+	(void)state;
+	add("s1", 1);
+	add("s2", 200);
+	online();
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(journal.n_quarantined, 0);
+		assert_string_equal(fake_mqtt.publishes[0].payload, "1");
+		for (size_t j = 1; j < fake_mqtt.n_publishes && j < 10; j++)
+			acked(j, 0);
+		fake_time_pass(31000);
+		assert_state(FG_LINK_BACKOFF);
+		fake_time_pass(60000);
+		fake_mqtt_connect(65535, 0);
+	}
+	assert_true(fake_journal_has_quarantined(&journal, 1, false));
+	assert_int_equal(journal.n_quarantined, 1);
+	assert_string_equal(fake_mqtt.publishes[0].payload, "2");
+}
+
+static void three_broken_sessions_put_the_record_aside(void **state)
+{
+	(void)state;
+	add("s", 2);
+	online();
+	for (int i = 0; i < 3; i++) {
+		fake_mqtt_end(FG_MQTT_END_LOST, 0);
+		fake_time_pass(60000);
+		fake_mqtt_connect(65535, 0);
+	}
+	assert_true(fake_journal_has_quarantined(&journal, 1, false));
+	assert_string_equal(fake_mqtt.publishes[0].payload, "2");
+}
+
+static void only_ends_that_a_record_can_cause_blame_one(void **state)
+{
+	static const struct {
+		enum fg_mqtt_end_kind kind;
+		unsigned code;
+		bool blames;
+	} table[] = {
+		{FG_MQTT_END_LOST, 0, true},           {FG_MQTT_END_DISCONNECT, 0x81, true},
+		{FG_MQTT_END_DISCONNECT, 0x95, true},  {FG_MQTT_END_DISCONNECT, 0x99, true},
+		{FG_MQTT_END_DISCONNECT, 0x90, true},  {FG_MQTT_END_DISCONNECT, 0x8b, false},
+		{FG_MQTT_END_DISCONNECT, 0x8d, false}, {FG_MQTT_END_DISCONNECT, 0x8e, false},
+		{FG_MQTT_END_DISCONNECT, 0x96, false}, {FG_MQTT_END_DISCONNECT, 0x97, false},
+		{FG_MQTT_END_DISCONNECT, 0x98, false}, {FG_MQTT_END_DISCONNECT, 0x9c, false},
+		{FG_MQTT_END_PROTOCOL, 0, false},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		add("s", 1);
+		online();
+		for (int j = 0; j < 6; j++) {
+			fake_mqtt_end(table[i].kind, table[i].code);
+			fake_time_pass(60000);
+			fake_mqtt_connect(65535, 0);
+		}
+		assert_int_equal(stats().quarantined > 0, table[i].blames);
+		teardown(state);
+		setup(state);
+	}
+	make();
+}
+
+/* ---- renewal */
+
+static void a_session_is_renewed_before_its_credentials_expire(void **state)
+{
+	(void)state;
+	script.renew_after_us = 3600 * 1000000ll;
+	online();
+	fake_time_pass(3599 * 1000);
+	assert_state(FG_LINK_ONLINE);
+	fake_time_pass(2000);
+	assert_state(FG_LINK_DRAINING);
+	assert_true(fake_mqtt.is_disconnecting);
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+	assert_state(FG_LINK_CONNECTING); /* at once */
+	assert_int_equal(script.n_connects, 2);
+	fake_mqtt_connect(65535, 0);
+	assert_state(FG_LINK_ONLINE);
+	fake_time_pass(3500 * 1000);
+	assert_state(FG_LINK_ONLINE);
+}
+
+static void renewal_goes_by_durations_and_not_by_the_clock(void **state)
+{
+	(void)state;
+	script.renew_after_us = 3600 * 1000000ll;
+	online();
+	fake_utc_us += 20ll * 365 * 86400 * 1000000;
+	fake_time_pass(60000);
+	assert_state(FG_LINK_ONLINE);
+	fake_utc_us -= 40ll * 365 * 86400 * 1000000;
+	fake_time_pass(3541 * 1000);
+	assert_state(FG_LINK_DRAINING);
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+}
+
+static void what_is_in_flight_is_settled_before_the_renewal(void **state)
+{
+	(void)state;
+	draining();
+	new_data("s", 1);
+	assert_int_equal(fake_mqtt.n_publishes, 1); /* nothing new */
+	assert_false(fake_mqtt.is_disconnecting);
+	acked(0, 0);
+	assert_watermark(1);
+	assert_true(fake_mqtt.is_disconnecting);
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+	assert_state(FG_LINK_CONNECTING);
+	fake_mqtt_connect(65535, 0);
+	assert_string_equal(fake_mqtt.publishes[0].payload, "2");
+}
+
+static void draining_does_not_wait_for_ever(void **state)
+{
+	(void)state;
+	draining();
+	fake_time_pass(FG_LINK_DRAIN_MS);
+	assert_state(FG_LINK_CONNECTING);
+	assert_watermark(0);
+	fake_mqtt_connect(65535, 0);
+	assert_string_equal(fake_mqtt.publishes[0].payload, "1");
+	assert_int_equal(stats().quarantined, 0);
+}
+
+static void a_session_that_breaks_while_draining_connects_again(void **state)
+{
+	(void)state;
+	draining();
+	fake_mqtt_end(FG_MQTT_END_LOST, 0);
+	assert_state(FG_LINK_CONNECTING);
+}
+
+/* ---- stopping */
+
+static void stopping_while_connecting_is_immediate(void **state)
+{
+	(void)state;
+	make();
+	fg_link_start(link_);
+	stop();
+	assert_int_equal(n_stopped, 1);
+	assert_state(FG_LINK_STOPPED);
+	assert_null(fake_mqtt.client);
+	fake_time_pass(100000);
+	assert_int_equal(n_stopped, 1);
+	assert_int_equal(fake_mqtt.n_made, 1);
+}
+
+static void stopping_an_idle_session_disconnects_first(void **state)
+{
+	(void)state;
+	online();
+	stop();
+	assert_state(FG_LINK_DRAINING);
+	assert_true(fake_mqtt.is_disconnecting);
+	assert_int_equal(n_stopped, 0);
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+	assert_int_equal(n_stopped, 1);
+	assert_state(FG_LINK_STOPPED);
+	assert_int_equal(script.n_disconnected, 1);
+	fake_time_pass(100000);
+	assert_int_equal(n_stopped, 1);
+}
+
+static void stopping_settles_what_is_in_flight(void **state)
+{
+	(void)state;
+	add("s", 2);
+	online();
+	stop();
+	new_data("s", 1);
+	assert_int_equal(fake_mqtt.n_publishes, 2);
+	acked(0, 0);
+	assert_false(fake_mqtt.is_disconnecting);
+	acked(1, 0);
+	assert_true(fake_mqtt.is_disconnecting);
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+	assert_int_equal(n_stopped, 1);
+	assert_watermark(2);
+}
+
+static void stopping_does_not_wait_for_ever(void **state)
+{
+	(void)state;
+	add("s", 1);
+	online();
+	stop();
+	fake_time_pass(FG_LINK_DRAIN_MS);
+	assert_int_equal(n_stopped, 1);
+	assert_state(FG_LINK_STOPPED);
+	assert_watermark(0);
+}
+
+static void a_session_that_breaks_while_stopping_is_the_end(void **state)
+{
+	(void)state;
+	add("s", 1);
+	online();
+	stop();
+	fake_mqtt_end(FG_MQTT_END_LOST, 0);
+	assert_int_equal(n_stopped, 1);
+	assert_state(FG_LINK_STOPPED);
+	fake_time_pass(100000);
+	assert_int_equal(fake_mqtt.n_made, 1);
+}
+
+static void stopping_during_a_renewal_does_not_connect_again(void **state)
+{
+	(void)state;
+	draining();
+	stop();
+	assert_int_equal(n_stopped, 0);
+	acked(0, 0);
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+	assert_int_equal(n_stopped, 1);
+	assert_state(FG_LINK_STOPPED);
+	assert_int_equal(fake_mqtt.n_made, 1);
+}
+
+static void stopping_while_backing_off_is_immediate(void **state)
+{
+	(void)state;
+	backing_off();
+	stop();
+	assert_int_equal(n_stopped, 1);
+	fake_time_pass(100000);
+	assert_int_equal(fake_mqtt.n_made, 1);
+}
+
+static void whoever_waits_for_the_stop_may_free_the_link(void **state)
+{
+	(void)state;
+	frees_in_stopped = true;
+	make();
+	stop();
+	assert_null(link_);
+	teardown(state);
+	setup(state);
+	frees_in_stopped = true;
+	online();
+	stop();
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+	assert_null(link_);
+	teardown(state);
+	setup(state);
+	frees_in_stopped = true;
+	add("s", 1);
+	online();
+	stop();
+	fake_time_pass(FG_LINK_DRAIN_MS);
+	assert_null(link_);
+	assert_int_equal(n_stopped, 1);
+}
+
+static void a_link_can_be_freed_in_every_state(void **state)
+{
+	make();
+	teardown(state);
+	setup(state);
+	make();
+	fg_link_start(link_);
+	teardown(state);
+	setup(state);
+	add("s", 100);
+	online();
+	teardown(state);
+	setup(state);
+	draining();
+	teardown(state);
+	setup(state);
+	backing_off();
+	teardown(state);
+	setup(state);
+	assert_null(fg_link_free(NULL));
+}
+
+/* ---- faults of the plugin */
+
+static void a_broken_plugin_stops_its_link_and_keeps_the_records(void **state)
+{
+	(void)state;
+	add("s", 2);
+	online();
+	acked(0, 0);
+	script.misdeed = SCRIPT_FAILS;
+	new_data("s", 1);
+	assert_state(FG_LINK_STOPPED);
+	assert_null(fake_mqtt.client);
+	assert_watermark(1);
+	new_data("s", 1);
+	fake_time_pass(1000000);
+	assert_state(FG_LINK_STOPPED);
+	assert_int_equal(fake_mqtt.n_made, 1);
+	stop();
+	assert_int_equal(n_stopped, 1);
+}
+
+static void a_plugin_may_break_in_every_callback(void **state)
+{
+	make();
+	fg_link_start(link_);
+	script.misdeed = SCRIPT_FAILS;
+	fake_mqtt_connect(65535, 0);
+	assert_state(FG_LINK_STOPPED);
+	teardown(state);
+	setup(state);
+	online();
+	script.misdeed = SCRIPT_FAILS;
+	fake_mqtt_deliver("a", "b");
+	assert_state(FG_LINK_STOPPED);
+	teardown(state);
+	setup(state);
+	add("s", 1);
+	online();
+	script.misdeed = SCRIPT_FAILS;
+	acked(0, 0);
+	assert_state(FG_LINK_STOPPED);
+	teardown(state);
+	setup(state);
+	online();
+	script.misdeed = SCRIPT_FAILS;
+	fake_time_pass(1000);
+	assert_state(FG_LINK_STOPPED);
+}
+
+/* ---- what is said */
+
+static void sessions_thrown_out_again_and_again_are_recognised(void **state)
+{
+	struct captured log;
+
+	(void)state;
+	captured_begin(&log);
+	online();
+	for (int i = 0; i < 3; i++) {
+		fake_time_pass(100);
+		fake_mqtt_end(FG_MQTT_END_LOST, 0);
+		fake_time_pass(60000);
+		fake_mqtt_connect(65535, 0);
+	}
+	captured_end(&log);
+	assert_non_null(strstr(log.text, "does another client use the same credentials"));
+}
+
+static void a_session_taken_over_is_told_at_once(void **state)
+{
+	struct captured log;
+
+	(void)state;
+	captured_begin(&log);
+	online();
+	fake_time_pass(100000);
+	fake_mqtt_end(FG_MQTT_END_DISCONNECT, 0x8e);
+	captured_end(&log);
+	assert_non_null(strstr(log.text, "thrown out by a new session"));
+}
+
+static void long_sessions_that_end_are_no_takeover(void **state)
+{
+	struct captured log;
+
+	(void)state;
+	captured_begin(&log);
+	online();
+	for (int i = 0; i < 10; i++) {
+		fake_time_pass(6000);
+		fake_mqtt_end(FG_MQTT_END_LOST, 0);
+		fake_time_pass(60000);
+		fake_mqtt_connect(65535, 0);
+	}
+	captured_end(&log);
+	assert_null(strstr(log.text, "another client"));
+}
+
+static void lost_records_are_counted(void **state)
+{
+	(void)state;
+	make();
+	fg_link_lost(link_, 5, 10, "journal limit");
+	fg_link_lost(link_, 2, 12, "journal limit");
+	assert_int_equal(stats().lost, 7);
+}
+
+static void back_off_grows_until_a_session_is_stable(void **state)
+{
+	(void)state;
+	online();
+	for (int i = 0; i < 8; i++) {
+		fake_mqtt_end(FG_MQTT_END_LOST, 0);
+		fake_time_pass(60000);
+		fake_mqtt_connect(65535, 0);
+	}
+	assert_int_equal(script.last_request.attempt, 8);
+	fake_time_pass(FG_BACKOFF_STABLE_MS);
+	fake_mqtt_end(FG_MQTT_END_LOST, 0);
+	fake_time_pass(1000); /* as for the first time */
+	assert_state(FG_LINK_CONNECTING);
+	assert_int_equal(script.last_request.attempt, 1);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_new_link_is_stopped_and_connects_nothing),
+		TEST(a_link_that_cannot_be_opened_leaves_nothing_behind),
+		TEST(connecting_uses_what_the_plugin_says),
+		TEST(nothing_is_sent_while_connecting),
+		TEST(an_attempt_that_fails_is_repeated_after_a_pause),
+		TEST(a_plugin_without_credentials_is_asked_again_later),
+		TEST(a_client_that_cannot_be_made_is_tried_again_later),
+		TEST(wrong_credentials_wait_at_least_a_minute),
+		TEST(a_server_without_mqtt_5_is_asked_again_with_3_1_1_at_once),
+		TEST(silence_makes_the_other_version_tried_without_hurry),
+		TEST(an_unreachable_server_says_nothing_about_its_version),
+		TEST(a_version_that_has_worked_is_kept_through_silence),
+		TEST(a_server_that_speaks_5_no_longer_is_believed),
+		TEST(a_version_that_was_configured_is_never_changed),
+		TEST(online_the_backlog_is_sent_and_new_data_follows),
+		TEST(acks_make_room_for_more),
+		TEST(receive_maximum_of_the_server_is_obeyed),
+		TEST(what_broke_off_is_sent_again_in_the_next_session),
+		TEST(a_publish_that_fails_is_not_passed_over),
+		TEST(what_the_client_cannot_send_goes_into_quarantine),
+		TEST(without_memory_for_a_publish_the_session_starts_anew),
+		TEST(qos_0_is_settled_when_it_is_written),
+		TEST(a_rate_limit_is_waited_out_and_sending_goes_on_by_itself),
+		TEST(a_journal_that_cannot_be_read_for_a_while_stalls_nothing),
+		TEST(what_comes_down_is_given_to_the_plugin),
+		TEST(subscribing_without_a_session_fails),
+		TEST(without_a_puback_the_session_is_given_up),
+		TEST(an_idle_session_is_not_given_up),
+		TEST(a_cloud_that_acknowledges_nothing_puts_no_record_into_quarantine),
+		TEST(a_record_that_alone_is_never_acknowledged_is_put_aside),
+		TEST(three_broken_sessions_put_the_record_aside),
+		TEST(only_ends_that_a_record_can_cause_blame_one),
+		TEST(a_session_is_renewed_before_its_credentials_expire),
+		TEST(renewal_goes_by_durations_and_not_by_the_clock),
+		TEST(what_is_in_flight_is_settled_before_the_renewal),
+		TEST(draining_does_not_wait_for_ever),
+		TEST(a_session_that_breaks_while_draining_connects_again),
+		TEST(stopping_while_connecting_is_immediate),
+		TEST(stopping_an_idle_session_disconnects_first),
+		TEST(stopping_settles_what_is_in_flight),
+		TEST(stopping_does_not_wait_for_ever),
+		TEST(a_session_that_breaks_while_stopping_is_the_end),
+		TEST(stopping_during_a_renewal_does_not_connect_again),
+		TEST(stopping_while_backing_off_is_immediate),
+		TEST(whoever_waits_for_the_stop_may_free_the_link),
+		TEST(a_link_can_be_freed_in_every_state),
+		TEST(a_broken_plugin_stops_its_link_and_keeps_the_records),
+		TEST(a_plugin_may_break_in_every_callback),
+		TEST(sessions_thrown_out_again_and_again_are_recognised),
+		TEST(a_session_taken_over_is_told_at_once),
+		TEST(long_sessions_that_end_are_no_takeover),
+		TEST(lost_records_are_counted),
+		TEST(back_off_grows_until_a_session_is_stable),
+	};
+
+	fg_log_open(FG_LOG_STDERR, LOG_ERR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
