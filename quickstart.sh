@@ -10,11 +10,6 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 
 build=build
-packages=(
-	gcc libc6-dev meson ninja-build pkg-config
-	libmosquitto-dev libssl-dev libyaml-dev libev-dev libsystemd-dev libjson-c-dev libcmocka-dev
-	mosquitto mosquitto-dev mosquitto-clients python3 python3-paho-mqtt
-)
 
 say() {
 	printf '\n== %s\n' "$*"
@@ -45,29 +40,12 @@ quietly() {
 	fi
 }
 
-missing=()
-for package in "${packages[@]}"; do
-	case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true) in
-	*' installed') ;;
-	*) missing+=("$package") ;;
-	esac
-done
-if [ ${#missing[@]} -gt 0 ]; then
-	say "installing ${#missing[@]} Debian packages: ${missing[*]}"
-	if [ "$(id -u)" -ne 0 ]; then
-		echo "quickstart: run me as root, or first: apt-get install ${missing[*]}" >&2
-		exit 1
-	fi
-	export DEBIAN_FRONTEND=noninteractive
-	quietly apt-get update
-	quietly apt-get install -y --no-install-recommends "${missing[@]}"
-else
-	say "all Debian packages are there"
-fi
+. tests/packages.sh
+install_packages "${packages_build[@]}" "${packages_sim[@]}" || exit 1
 
 say "building into $build/"
 if [ ! -f "$build/build.ninja" ]; then
-	quietly meson setup --buildtype=release "$build"
+	quietly meson setup -Dtests=enabled "$build"
 fi
 quietly ninja -C "$build" src/fieldgate plugins/thingsboard.so tests/cloudsim/thingsboard_broker.so
 echo "   $(ls -l "$build/src/fieldgate" | awk '{printf "%.0f KiB", $5 / 1024}') daemon, version $("$build/src/fieldgate" --version)"
