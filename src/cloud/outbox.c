@@ -399,9 +399,14 @@ int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish 
 		return 0;
 	o->paused_until_ms = 0;
 	if (o->retreat_seq) {
+		uint64_t seq = o->retreat_seq;
+
 		if (fg_inflight_count(o->inflight) > 0)
 			return 0;
-		rewind_to(o, o->retreat_seq);
+		/* What the plugin has held back so far is forgotten with the window. */
+		if (window_has_open(o))
+			lower(&seq, o->messages[o->first_open].seq);
+		rewind_to(o, seq);
 	}
 	if (is_full(o))
 		return 0;

@@ -661,6 +661,25 @@ static void a_batch_is_sent_again_after_a_rate_limit(void **state)
 	assert_watermark(3);
 }
 
+static void going_back_does_not_forget_what_is_held_below(void **state)
+{
+	int control;
+
+	(void)state;
+	add("c1", 1);
+	add("s", 1);
+	make(16, 10000);
+	control = sends("");
+	settled(sends("2"), LATER); /* 1 still waits for its device */
+	settled(control, LATER);
+	wait_for_pause();
+	settled(sends(""), 0);
+	assert_watermark(0);
+	settled(sends("1"), 0);
+	settled(sends("2"), 0);
+	assert_watermark(2);
+}
+
 static void reading_goes_back_only_when_nothing_is_in_flight(void **state)
 {
 	int a, b;
@@ -996,6 +1015,7 @@ int main(void)
 		TEST(a_rate_limit_pauses_and_the_record_is_sent_again),
 		TEST(one_burst_of_refusals_is_one_pause),
 		TEST(a_batch_is_sent_again_after_a_rate_limit),
+		TEST(going_back_does_not_forget_what_is_held_below),
 		TEST(reading_goes_back_only_when_nothing_is_in_flight),
 		TEST(a_passing_fault_is_tried_a_few_times_then_it_is_poison),
 		TEST(two_records_with_passing_faults_do_not_hide_behind_each_other),
