@@ -63,7 +63,7 @@ static void link_pump(struct fg_link *link);
 
 /* ---- what the plugin may call */
 
-static void host_warn(void *host_ctx, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void host_warn(void *host_ctx, const char *format, ...)
 {
 	struct fg_link *link = host_ctx;
 	char text[512];
