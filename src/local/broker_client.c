@@ -52,6 +52,7 @@ struct fg_broker_client {
 };
 
 static void broker_connect(struct fg_broker_client *b);
+static void session_ended(void *owner, const struct fg_mqtt_end *end);
 
 static void broker_enter(struct fg_broker_client *b, enum state state)
 {
@@ -62,13 +63,16 @@ static void broker_enter(struct fg_broker_client *b, enum state state)
 	ev_timer_stop(b->with.loop, &b->wait);
 }
 
+/* Whoever is told may free the client: nothing may touch it afterwards. */
 static void broker_stopped(struct fg_broker_client *b)
 {
+	void (*stopped)(void *arg) = b->stopped;
+
 	broker_enter(b, STOPPED);
 	b->client = fg_mqtt_client_free(b->client);
-	if (b->stopped)
-		b->stopped(b->stopped_arg);
 	b->stopped = NULL;
+	if (stopped)
+		stopped(b->stopped_arg);
 }
 
 /* ---- messages */
@@ -84,7 +88,8 @@ static int emit(void *arg, const struct fg_message *msg)
 	return r;
 }
 
-static void put_into_quarantine(struct fg_broker_client *b, const struct fg_arrival *arrival,
+/* Returns 0, or -EAGAIN when it has no room now; what it can never take is dropped, with a complaint. */
+static int put_into_quarantine(struct fg_broker_client *b, const struct fg_arrival *arrival,
 				const char *reason)
 {
 	size_t kept = arrival->payload.size < b->with.max_message_bytes ? arrival->payload.size
@@ -99,11 +104,27 @@ static void put_into_quarantine(struct fg_broker_client *b, const struct fg_arri
 	};
 	int r = fg_journal_quarantine(b->with.journal, &q);
 
+	if (r == -EAGAIN)
+		return r;
 	b->stats.quarantined++;
 	fg_complain(&b->quarantine_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
 		    "broker %s: message on \"%.200s\" refused: %s; %s", b->with.config->name,
 		    arrival->topic.data, reason,
 		    r < 0 ? "quarantine cannot take it, dropped" : "put into quarantine");
+	return 0;
+}
+
+/*
+ * A message came that the journal cannot take now, although there was room for one: inside TLS libmosquitto
+ * reads all packets that were encrypted together. Its PUBACK waits in the library, and only the end of the
+ * session takes it back; the broker then sends the message again.
+ */
+static void broker_give_back(struct fg_broker_client *b)
+{
+	struct fg_mqtt_end end = {.kind = FG_MQTT_END_OWN, .was_connected = true};
+
+	snprintf(end.text, sizeof(end.text), "more came than the journal has room for");
+	session_ended(b, &end);
 }
 
 static void session_message(void *owner, const struct fg_mqtt_message *message)
@@ -125,8 +146,12 @@ static void session_message(void *owner, const struct fg_mqtt_message *message)
 		fg_complain(&b->unmapped_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
 			    "broker %s: no mapping rule matches \"%.200s\", message dropped",
 			    b->with.config->name, message->topic);
-	} else if (r < 0) {
-		put_into_quarantine(b, &arrival, reason.text[0] ? reason.text : strerror(-r));
+	} else if (r < 0 && r != -EAGAIN) {
+		r = put_into_quarantine(b, &arrival, reason.text[0] ? reason.text : strerror(-r));
+	}
+	if (r == -EAGAIN) {
+		broker_give_back(b);
+		return;
 	}
 	ticket = fg_journal_ticket(b->with.journal);
 	if (ticket <= fg_journal_committed(b->with.journal))
@@ -165,7 +190,7 @@ static void broker_settle(struct fg_broker_client *b)
 	fg_mqtt_client_flush(b->client);
 	if (b->state == STOPPING)
 		fg_mqtt_client_disconnect(b->client); /* ended() follows */
-	else if (b->state == ONLINE)
+	else if (session_may_read(b)) /* or we would be asked again and again until it may */
 		fg_mqtt_client_resume(b->client);
 }
 
@@ -182,7 +207,7 @@ void fg_broker_client_committed(struct fg_broker_client *b, uint64_t ticket)
 	(void)ticket; /* the journal's own count is the truth */
 	broker_settle(b);
 	/* Room may have come back although nothing of ours was waiting. */
-	if (b->state == ONLINE && b->client)
+	if (b->client && session_may_read(b))
 		fg_mqtt_client_resume(b->client);
 }
 
@@ -207,8 +232,11 @@ static void session_connected(void *owner, const struct fg_mqtt_connack *connack
 		  connack->session_present ? "session present" : "new session");
 	r = fg_mqtt_client_subscribe(b->client, (const char *const *)b->filters, b->n_filters,
 				     b->with.config->qos, &packet_id);
-	if (r < 0)
+	if (r < 0) {
 		fg_error_log("broker %s: cannot subscribe: %s", b->with.config->name, strerror(-r));
+		fg_mqtt_client_disconnect(b->client); /* or it would stay and deliver nothing */
+		return;
+	}
 	broker_settle(b);
 }
 
@@ -250,7 +278,7 @@ static void session_ended(void *owner, const struct fg_mqtt_end *end)
 		broker_stopped(b);
 		return;
 	}
-	if (b->with.config->mqtt_version == FG_MQTT_AUTO && !b->is_version_proven) {
+	if (b->with.config->mqtt_version == FG_MQTT_AUTO) {
 		if (is_refused_version && b->mqtt_version == 5) {
 			fg_notice("broker %s: it does not speak MQTT 5, using 3.1.1",
 				  b->with.config->name);
@@ -258,7 +286,8 @@ static void session_ended(void *owner, const struct fg_mqtt_end *end)
 			broker_connect(b);
 			return;
 		}
-		if (end->kind == FG_MQTT_END_SILENT || end->kind == FG_MQTT_END_PROTOCOL)
+		if (!b->is_version_proven &&
+		    (end->kind == FG_MQTT_END_SILENT || end->kind == FG_MQTT_END_PROTOCOL))
 			b->mqtt_version = b->mqtt_version == 5 ? 4 : 5;
 	}
 	delay_ms = fg_backoff_next(
@@ -428,6 +457,8 @@ void fg_broker_client_stop(struct fg_broker_client *b, void (*stopped)(void *arg
 {
 	b->stopped = stopped;
 	b->stopped_arg = arg;
+	if (b->state == STOPPING)
+		return;
 	if (b->state != ONLINE) {
 		broker_stopped(b);
 		return;

@@ -110,6 +110,11 @@ uint64_t fg_journal_ticket(const struct fg_journal *j)
 	return j->has_data ? j->gathering : j->gathering - 1;
 }
 
+bool fg_journal_gathers(const struct fg_journal *j, uint64_t ticket)
+{
+	return ticket == j->gathering;
+}
+
 uint64_t fg_journal_committed(const struct fg_journal *j)
 {
 	return j->committed;
