@@ -14,7 +14,7 @@ Without arguments: the whole suite (unit, vectors, powercut, e2e, sanitize).
   vectors [CLOUD]  each cloud's conformance cases, one line a case
   powercut         20 000 simulated power cuts, and proof that the rig can fail
   e2e [NAME]       the daemon with real brokers and real clients
-  sanitize         unit, vectors and short power cuts again: clang, AddressSanitizer, UBSan
+  sanitize         unit, vectors and e2e again: clang, AddressSanitizer, UBSan
   long [NAME]      what is too slow for every run
 
 NAME is a part of a test's name. Needs root only when packages are missing.
@@ -120,7 +120,7 @@ if [ "$suite" = all ] || [ "$suite" = sanitize ]; then
 	CC=clang configure "$sanitize_build" -Db_sanitize=address,undefined -Db_lundef=false | tail -n 1
 	[ "${PIPESTATUS[0]}" -eq 0 ] || { ninja -C "$sanitize_build"; exit 2; }
 	export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-	for part in unit vectors sanitize; do
+	for part in unit vectors e2e; do
 		echo "== $part, sanitized"
 		run "$sanitize_build" "$part" "$name"
 	done
