@@ -27,6 +27,7 @@
 
 /* After so many tries with the same record it is the record's fault. */
 #define MAX_DROPS 3
+#define MAX_BLAMED 5 /* doubles MAX_DROPS so often at most */
 #define MAX_RETRIES 3
 #define PAUSE_FIRST_MS 1000
 #define PAUSE_MAX_MS 60000
@@ -46,6 +47,7 @@ struct fg_outbox {
 
 	/* the window: records read and not all dealt with */
 	struct fg_message messages[WINDOW_RECORDS];
+	struct fg_span devices[WINDOW_RECORDS]; /* as the field calls them; messages have the cloud's names */
 	uint8_t states[WINDOW_RECORDS];
 	size_t n, first_open; /* no state before first_open is FG_OFFERED */
 	size_t max_read;
@@ -69,6 +71,7 @@ struct fg_outbox {
 	uint64_t isolate_until;/* one record a publish, one publish at a time, up to here */
 	uint64_t suspect_seq;  /* the record in flight when the session last broke */
 	unsigned suspect_drops;
+	unsigned n_blamed; /* records put aside for broken sessions since the last acknowledgement */
 	uint64_t retried_seq;
 	unsigned retries;
 	uint64_t poison_seq;   /* to be put into quarantine when it is read again */
@@ -195,6 +198,7 @@ static int window_refill(struct fg_outbox *o)
 	for (size_t i = 0; i < o->n; i++) {
 		struct fg_message *m = &o->messages[i];
 
+		o->devices[i] = m->device;
 		o->states[i] = FG_NOTHING;
 		if (!is_aside(o, m->seq) &&
 		    fg_devices_map(o->with.devices, m->device, &m->device))
@@ -216,7 +220,7 @@ static int quarantine(struct fg_outbox *o, size_t i, const char *reason, unsigne
 	struct fg_quarantined q = {
 		.link = fg_span_str(o->with.link_name),
 		.reason = fg_span_str(reason),
-		.device = m->device,
+		.device = o->devices[i],
 		.stream = m->stream,
 		.kind = (uint8_t)m->kind,
 		.time_quality = (uint8_t)m->time_quality,
@@ -241,7 +245,8 @@ static int quarantine(struct fg_outbox *o, size_t i, const char *reason, unsigne
 	o->stats.quarantined++;
 	fg_complain(&o->quarantine_complaint, now_ms, LOG_WARNING,
 		    "link %s: record %llu of device %.*s cannot be sent: %s; put into quarantine",
-		    o->with.link_name, (unsigned long long)m->seq, FG_SPAN_ARGS(m->device), reason);
+		    o->with.link_name, (unsigned long long)m->seq, FG_SPAN_ARGS(o->devices[i]),
+		    reason);
 	return 0;
 }
 
@@ -265,7 +270,11 @@ void fg_outbox_session_begin(struct fg_outbox *o, unsigned receive_maximum, size
 	o->paused_until_ms = 0;
 }
 
-/* The same record unacknowledged each time a session breaks: first isolate it, then put it aside. */
+/*
+ * The same record unacknowledged each time a session breaks: first isolate it, then put it aside. When the next
+ * one fares no better and nothing is acknowledged in between, it may well be the cloud: each takes twice as
+ * long as the one before, so that a cloud that throws us out all night does not empty the journal.
+ */
 static void suspect(struct fg_outbox *o, const struct fg_inflight_entry *oldest)
 {
 	if (oldest->first_seq != o->suspect_seq) {
@@ -275,7 +284,7 @@ static void suspect(struct fg_outbox *o, const struct fg_inflight_entry *oldest)
 	o->suspect_drops++;
 	if (o->suspect_drops < 2)
 		return;
-	if (oldest->n_records == 1 && o->suspect_drops >= MAX_DROPS)
+	if (oldest->n_records == 1 && o->suspect_drops >= (unsigned)MAX_DROPS << o->n_blamed)
 		o->poison_seq = oldest->first_seq;
 	else if (oldest->last_seq > o->isolate_until)
 		o->isolate_until = oldest->last_seq;
@@ -315,6 +324,8 @@ static int remove_poison(struct fg_outbox *o, int64_t now_ms)
 			return r;
 		o->poison_seq = 0;
 		o->suspect_drops = 0;
+		if (o->n_blamed < MAX_BLAMED)
+			o->n_blamed++;
 	}
 	return 0;
 }
@@ -557,6 +568,8 @@ void fg_outbox_settled(struct fg_outbox *o, int packet_id, unsigned reason_code,
 	case FG_ACCEPTED:
 		o->has_acks = true;
 		o->n_pauses = 0;
+		if (entry.n_records > 0)
+			o->n_blamed = 0;
 		o->stats.records_acked += entry.n_records;
 		break;
 	case FG_LATER:

@@ -248,6 +248,19 @@ static void only_devices_of_this_cloud_are_sent_under_their_name(void **state)
 	assert_watermark(1201);
 }
 
+static void quarantine_knows_the_device_by_its_own_name(void **state)
+{
+	static struct fg_rename renames[] = {{"r-1", "rEins"}};
+
+	(void)state;
+	devices.rename = renames;
+	devices.n_rename = 1;
+	add("r-1", 1);
+	make(16, 10000);
+	sends_nothing();
+	assert_string_equal(journal.quarantined[0].device, "r-1");
+}
+
 static void messages_held_for_a_control_publish_follow_it(void **state)
 {
 	int control, data;
@@ -798,6 +811,55 @@ static void a_record_on_which_three_sessions_broke_is_put_aside(void **state)
 	assert_watermark(2);
 }
 
+static void a_cloud_that_always_breaks_off_empties_no_journal(void **state)
+{
+	(void)state;
+	add("s", 100);
+	make(16, 10000);
+	for (int i = 0; i < 1000; i++) {
+		const struct fg_publish *p;
+
+		while (fg_outbox_next(outbox, now_ms, &p) == 1)
+			fg_outbox_sent(outbox, ++last_id, now_ms);
+		new_session(true);
+		commit();
+	}
+	assert_in_range(journal.n_quarantined, 1, 20);
+	/* And when it works again it works. */
+	while (fg_cursor_watermark(&journal.cursor) < 100) {
+		assert_int_equal(fg_outbox_next(outbox, now_ms, &publish), 1);
+		fg_outbox_sent(outbox, ++last_id, now_ms);
+		settled(last_id, 0);
+		commit();
+	}
+}
+
+static void records_that_break_sessions_one_after_the_other_are_all_found(void **state)
+{
+	unsigned turns = 0;
+
+	(void)state;
+	add("s", 6);
+	make(16, 10000);
+	while (fg_cursor_watermark(&journal.cursor) < 6) {
+		const struct fg_publish *p;
+
+		assert_true(++turns < 200);
+		while (fg_outbox_next(outbox, now_ms, &p) == 1) {
+			fg_outbox_sent(outbox, ++last_id, now_ms);
+			if (script.seqs[0] >= 2 && script.seqs[0] <= 4) {
+				new_session(true);
+				break;
+			}
+			settled(last_id, 0);
+		}
+		commit();
+	}
+	assert_int_equal(journal.n_quarantined, 3);
+	for (uint64_t seq = 2; seq <= 4; seq++)
+		assert_true(fake_journal_has_quarantined(&journal, seq, true));
+}
+
 static void in_a_batch_on_which_sessions_break_exactly_one_is_put_aside(void **state)
 {
 	unsigned breaks = 0;
@@ -993,6 +1055,7 @@ int main(void)
 		TEST(what_the_plugin_has_nothing_for_is_settled_at_once),
 		TEST(nothings_behind_an_unsettled_record_wait_with_it),
 		TEST(only_devices_of_this_cloud_are_sent_under_their_name),
+		TEST(quarantine_knows_the_device_by_its_own_name),
 		TEST(messages_held_for_a_control_publish_follow_it),
 		TEST(messages_held_survive_the_session_they_were_held_in),
 		TEST(the_plugins_own_publish_goes_out_without_records),
@@ -1021,6 +1084,8 @@ int main(void)
 		TEST(two_records_with_passing_faults_do_not_hide_behind_each_other),
 		TEST(a_batch_that_keeps_failing_is_taken_apart),
 		TEST(a_record_on_which_three_sessions_broke_is_put_aside),
+		TEST(a_cloud_that_always_breaks_off_empties_no_journal),
+		TEST(records_that_break_sessions_one_after_the_other_are_all_found),
 		TEST(in_a_batch_on_which_sessions_break_exactly_one_is_put_aside),
 		TEST(sessions_that_end_without_suspicion_blame_nobody),
 		TEST(progress_between_breaks_clears_the_suspect),
