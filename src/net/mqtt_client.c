@@ -611,14 +611,16 @@ int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic, struct f
 int fg_mqtt_client_subscribe(struct fg_mqtt_client *c, const char *const *filters, size_t n,
 			     unsigned qos, int *ret_packet_id)
 {
+	/* A persistent session has seen the retained messages when it subscribed for the first time. */
+	int options = c->params.mqtt_version == 5 ? MQTT_SUB_OPT_SEND_RETAIN_NEW : 0;
 	int r;
 
 	if (!c->is_connected)
 		return -ENOTCONN;
 	client_enter(c);
 	r = client_call_result(c, mosquitto_subscribe_multiple(c->mosq, ret_packet_id, (int)n,
-							       (char *const *)filters, (int)qos, 0,
-							       NULL));
+							       (char *const *)filters, (int)qos,
+							       options, NULL));
 	return client_leave_call(c) ? r : -ENOTCONN;
 }
 

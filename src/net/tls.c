@@ -14,6 +14,7 @@
 struct fg_tls {
 	SSL_CTX *context;
 	char *key_password;
+	char *server_name; /* to ask for (RFC 6066, 3); NULL for an address, which has no business there */
 	_Atomic long verify_error; /* X509_V_ERR_…; set on a connecting thread, read on the loop */
 };
 
@@ -58,6 +59,19 @@ static int note_verify_error(int is_ok, X509_STORE_CTX *store)
 	if (!is_ok && tls)
 		tls->verify_error = X509_STORE_CTX_get_error(store);
 	return is_ok;
+}
+
+/*
+ * libmosquitto asks for the host it connects to, which need not be the name we want, and may be an address. This
+ * is called right before the ClientHello is made.
+ */
+static void ask_for_server_name(const SSL *ssl, int where, int ret)
+{
+	const struct fg_tls *tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+
+	(void)ret;
+	if (tls && (where & SSL_CB_HANDSHAKE_START))
+		SSL_set_tlsext_host_name((SSL *)(uintptr_t)ssl, tls->server_name);
 }
 
 static int load_ca(SSL_CTX *context, const char *ca, struct fg_error *err)
@@ -114,10 +128,16 @@ static int load_own(struct fg_tls *tls, const struct fg_tls_params *p, struct fg
 	return 0;
 }
 
+static bool is_address(const char *host)
+{
+	unsigned char address[16];
+
+	return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+}
+
 static int set_verification(struct fg_tls *tls, const struct fg_tls_params *p, struct fg_error *err)
 {
 	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(tls->context);
-	unsigned char address[16];
 	int is_ok;
 
 	if (p->is_insecure) {
@@ -125,7 +145,7 @@ static int set_verification(struct fg_tls *tls, const struct fg_tls_params *p, s
 		return 0;
 	}
 	SSL_CTX_set_verify(tls->context, SSL_VERIFY_PEER, note_verify_error);
-	if (inet_pton(AF_INET, p->host, address) == 1 || inet_pton(AF_INET6, p->host, address) == 1) {
+	if (is_address(p->host)) {
 		is_ok = X509_VERIFY_PARAM_set1_ip_asc(param, p->host);
 	} else {
 		X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
@@ -146,7 +166,10 @@ int fg_tls_new(const struct fg_tls_params *params, struct fg_tls **ret, struct f
 	tls->context = SSL_CTX_new(TLS_client_method());
 	if (params->key_password)
 		tls->key_password = strdup(params->key_password);
-	if (!tls->context || (params->key_password && !tls->key_password))
+	if (!is_address(params->host))
+		tls->server_name = strdup(params->host);
+	if (!tls->context || (params->key_password && !tls->key_password) ||
+	    (!is_address(params->host) && !tls->server_name))
 		return -ENOMEM;
 
 	SSL_CTX_set_app_data(tls->context, tls);
@@ -158,6 +181,7 @@ int fg_tls_new(const struct fg_tls_params *params, struct fg_tls **ret, struct f
 					       SSL_MODE_RELEASE_BUFFERS);
 	/* Many servers hang up without close_notify; where an MQTT packet ends, the packet says. */
 	SSL_CTX_set_options(tls->context, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_info_callback(tls->context, ask_for_server_name);
 	SSL_CTX_set_default_passwd_cb(tls->context, give_passphrase);
 	SSL_CTX_set_default_passwd_cb_userdata(tls->context, tls);
 
@@ -184,6 +208,7 @@ struct fg_tls *fg_tls_free(struct fg_tls *tls)
 	if (tls->key_password)
 		OPENSSL_cleanse(tls->key_password, strlen(tls->key_password));
 	free(tls->key_password);
+	free(tls->server_name);
 	free(tls);
 	return NULL;
 }

@@ -12,7 +12,7 @@
 #include "util/error.h"
 
 struct fg_tls_params {
-	const char *host;	  /* name or address that the certificate must carry */
+	const char *host;	  /* name or address to ask for, and that the certificate must carry */
 	const char *ca;		  /* PEM file or directory of hashed files; NULL: the system's store */
 	const char *certificate;  /* PEM, leaf first; or NULL */
 	const char *key;	  /* PEM; NULL: in the certificate's file */

@@ -269,7 +269,7 @@ static void compare(struct peer *p, const uint8_t *got, size_t n, const void *wa
 
 		for (size_t i = 0; i < n && i < 50; i++)
 			snprintf(hex + 3 * i, sizeof(hex) - 3 * i, "%02x ", got[i]);
-		peer_fail(p, "CONNECT is %s", hex);
+		peer_fail(p, "the packet is %s", hex);
 	}
 }
 
@@ -828,6 +828,40 @@ static void parameters_libmosquitto_does_not_take_are_refused(void **state)
 	assert_null(fg_mqtt_client_free(NULL));
 }
 
+/* ---- subscribing */
+
+static void expects_subscribe(struct peer *p)
+{
+	static const uint8_t with_5[] = {0x82, 15,   0, 1, 0,   0,   3,   'a', '/',
+					 '+',  0x11, 0, 3, 'b', '/', '#', 0x11};
+	static const uint8_t with_4[] = {0x82, 14, 0, 1, 0,   3,   'a', '/',
+					 '+',  1,  0, 3, 'b', '/', '#', 1};
+	bool is_v5 = p->arg != NULL;
+	uint8_t packet[64];
+	size_t n;
+
+	peer_accept_connect(p, is_v5);
+	n = peer_expect(p, 0x82, packet, sizeof(packet));
+	if (is_v5)
+		compare(p, packet, n, with_5, sizeof(with_5));
+	else
+		compare(p, packet, n, with_4, sizeof(with_4));
+}
+
+/* A broker sends its retained messages for each SUBSCRIBE, unless asked (MQTT 5, 3.8.3.1) not to.
+ */
+static void subscribing_again_brings_no_old_news(void **state)
+{
+	(void)state;
+	owner.subscribes = true;
+	against(expects_subscribe, NULL);
+	owner.client = fg_mqtt_client_free(owner.client);
+	memset(&owner, 0, sizeof(owner));
+	owner.subscribes = true;
+	params.mqtt_version = 5;
+	against(expects_subscribe, "5");
+}
+
 /* ---- holding writes back */
 
 static void sends_and_watches(struct peer *p)
@@ -1210,6 +1244,37 @@ static void all_packets_of_one_tls_record_are_read(void **state)
 	assert_int_equal(owner.n_messages, 500);
 }
 
+static char asked_for[64];
+
+static void notes_server_name(struct peer *p)
+{
+	const char *name = SSL_get_servername(p->ssl, TLSEXT_NAMETYPE_host_name);
+
+	snprintf(asked_for, sizeof(asked_for), "%s", name ? name : "nobody");
+	peer_expect(p, 0x10, NULL, 0);
+}
+
+static void the_server_is_asked_for_by_the_name_that_is_verified(void **state)
+{
+	static const struct {
+		const char *name, *asked_for;
+	} table[] = {
+		{"elsewhere.example", "elsewhere.example"},
+		{"127.0.0.1", "nobody"}, /* an address is no name (RFC 6066, 3) */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct fg_tls_params p = {.host = table[i].name, .is_insecure = true};
+		struct fg_tls *tls;
+
+		memset(&owner, 0, sizeof(owner));
+		assert_int_equal(fg_tls_new(&p, &tls, NULL), 0);
+		tls_against(notes_server_name, "server.pem", false, false, tls); /* at localhost */
+		assert_string_equal(asked_for, table[i].asked_for);
+	}
+}
+
 /* ---- the words */
 
 static void every_reason_has_words(void **state)
@@ -1283,6 +1348,8 @@ int main(void)
 		TEST(a_polite_end_after_the_handshake_is_silence_too),
 		TEST(the_end_of_a_tls_session_is_a_loss),
 		TEST(all_packets_of_one_tls_record_are_read),
+		TEST(the_server_is_asked_for_by_the_name_that_is_verified),
+		TEST(subscribing_again_brings_no_old_news),
 		TEST(every_reason_has_words),
 	};
 
