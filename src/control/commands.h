@@ -1,0 +1,46 @@
+#pragma once
+
+/*
+ * The commands of fieldgatectl, each with its words taken off: argv[0] is the last of them. They
+ * print, and return the exit status.
+ */
+#include "control/locate.h"
+#include "control/output.h"
+#include "control/scan.h"
+#include "journal/journal.h"
+
+#define FG_EXIT_OK 0
+#define FG_EXIT_PROBLEMS 1 /* found, or could not do it */
+#define FG_EXIT_USAGE 2
+
+int fg_ctl_journal_verify(int argc, char **argv);
+int fg_ctl_journal_dump(int argc, char **argv);
+int fg_ctl_quarantine_list(int argc, char **argv);
+int fg_ctl_quarantine_show(int argc, char **argv);
+
+/* ---- what they share */
+
+/** Say on standard error what is wrong; returns FG_EXIT_PROBLEMS. */
+int fg_ctl_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** The arguments are wrong: say so, and where help is; returns FG_EXIT_USAGE. */
+int fg_ctl_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** A number in digits alone, up to UINT64_MAX. Returns false when @text is none. */
+bool fg_ctl_number(const char *text, uint64_t *ret);
+
+/**
+ * The journal's directory from @option (may be NULL) or, without it, the next operand, @argv[*@at],
+ * which is then passed. Returns 0, or FG_EXIT_* when it was said what is wrong.
+ */
+int fg_ctl_locate(const char *option, int argc, char **argv, int *at, struct fg_located *ret);
+
+/** What the journal's own file @f is not, as a sentence without its name; NULL when it is fine or
+ * set aside. To @out of 256. */
+const char *fg_ctl_file_fault(const struct fg_scan_file *f, char *out);
+
+/** What @q says, as members of @o. */
+void fg_ctl_add_quarantined(struct fg_object *o, const struct fg_quarantined *q);
+
+/** Standard output has arrived where it goes: @status, else FG_EXIT_PROBLEMS with a sentence. */
+int fg_ctl_flush(int status);

@@ -1,0 +1,729 @@
+#include "control/scan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "journal/record.h"
+#include "util/cleanup.h"
+#include "util/crc32c.h"
+
+#define BUFFER_BYTES ((size_t)256 << 10)
+#define CRC_CHUNK_BYTES ((size_t)64 << 10)
+#define PAGE_BYTES 4096u
+/* Between records and behind the last one: eight zero bytes never start a record. */
+static const uint8_t blank[FG_RECORD_ALIGN];
+
+/* A walk over one segment file. */
+struct place {
+	const struct fg_scan_file *file; /* NULL: none is open */
+	int fd;
+	uint64_t offset;
+	uint64_t seq;     /* expected at `offset` */
+	uint64_t end_seq; /* the walk ends in front of this one */
+	int read_error;
+
+	/* Bytes of the file, from data_offset on. */
+	uint8_t *data;
+	size_t capacity, size;
+	uint64_t data_offset;
+};
+
+struct fg_scan {
+	int dir_fd; /* borrowed */
+	struct fg_scan_file *files;
+	size_t n, capacity;
+	uint32_t seed; /* of the records' CRC */
+	const struct fg_scan_file *newest;
+
+	/* What was found in the newest segment. */
+	uint64_t end_seq; /* one above its last record */
+	struct fg_cursor_table cursors;
+	bool has_cursors;
+	uint64_t cursors_seq;
+
+	struct place at;
+	size_t next; /* file to enter next */
+	bool is_torn_told;
+	uint64_t done_bytes;
+};
+
+/* ---- reading */
+
+/* One unreadable sector must not hide the rest: zeros stand for the pages the disk does not give.
+ */
+static void read_around(struct place *p, uint8_t *data, size_t size, uint64_t offset)
+{
+	for (size_t done = 0; done < size;) {
+		size_t piece = PAGE_BYTES - (size_t)((offset + done) % PAGE_BYTES);
+		ssize_t n;
+
+		if (piece > size - done)
+			piece = size - done;
+		n = pread(p->fd, data + done, piece, (off_t)(offset + done));
+		if (n < 0)
+			p->read_error = -errno;
+		if (n < (ssize_t)piece)
+			memset(data + done + (n < 0 ? 0 : n), 0, piece - (size_t)(n < 0 ? 0 : n));
+		done += piece;
+	}
+}
+
+/* Always @size bytes: what the file does not have (it may have been cut meanwhile) is zero. */
+static void read_bytes(struct place *p, uint8_t *data, size_t size, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = pread(p->fd, data + done, size - done, (off_t)(offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			read_around(p, data + done, size - done, offset + done);
+			return;
+		}
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	memset(data + done, 0, size - done);
+}
+
+/* The @size bytes at @offset, which the file has. Returns NULL when there is no memory. */
+static const uint8_t *bytes_at(struct place *p, uint64_t offset, size_t size)
+{
+	uint64_t left = p->file->size_bytes - offset;
+	size_t capacity = size > BUFFER_BYTES ? size : BUFFER_BYTES;
+
+	if (offset >= p->data_offset && offset - p->data_offset <= p->size &&
+	    size <= p->size - (size_t)(offset - p->data_offset))
+		return p->data + (offset - p->data_offset);
+	if (capacity > p->capacity) {
+		uint8_t *data = malloc(capacity);
+
+		if (!data)
+			return NULL;
+		free(p->data);
+		p->data = data;
+		p->capacity = capacity;
+	}
+	p->size = left < p->capacity ? (size_t)left : p->capacity;
+	p->data_offset = offset;
+	read_bytes(p, p->data, p->size, offset);
+	return p->data;
+}
+
+/* Of what is larger than the buffer, without believing the size before the CRC is right. */
+static bool is_crc_right(struct place *p, uint64_t offset, size_t size, uint32_t seed)
+{
+	uint8_t chunk[CRC_CHUNK_BYTES];
+	uint32_t crc = seed, expected = 0;
+
+	for (size_t done = 0; done < size;) {
+		size_t piece = size - done < sizeof(chunk) ? size - done : sizeof(chunk);
+		size_t from = done == 0 ? 4 : 0;
+
+		read_bytes(p, chunk, piece, offset + done);
+		if (done == 0)
+			memcpy(&expected, chunk, sizeof(expected));
+		crc = fg_crc32c(crc, chunk + from, piece - from);
+		done += piece;
+	}
+	return le32toh(expected) == crc;
+}
+
+/*
+ * Is there a record at @offset with a sequence number from @min_seq to @max_seq? Returns its size,
+ * 0 if not, or -ENOMEM.
+ */
+static int64_t probe(struct place *p, uint64_t offset, uint64_t min_seq, uint64_t max_seq,
+		     uint32_t seed)
+{
+	uint64_t left = p->file->size_bytes - offset, seq;
+	const uint8_t *data;
+	size_t size;
+
+	if (left < FG_RECORD_HEADER_BYTES)
+		return 0;
+	data = bytes_at(p, offset, FG_RECORD_HEADER_BYTES);
+	if (!data)
+		return -ENOMEM;
+	size = fg_record_claimed_size(data);
+	seq = fg_record_claimed_seq(data);
+	if (size < FG_RECORD_HEADER_BYTES || size > left || seq < min_seq || seq > max_seq)
+		return 0;
+	if (size > p->capacity && !is_crc_right(p, offset, size, seed))
+		return 0;
+	data = bytes_at(p, offset, size);
+	if (!data)
+		return -ENOMEM;
+	return fg_record_check(data, size, seq, seed) ? (int64_t)size : 0;
+}
+
+/* ---- one segment */
+
+static void place_close(struct place *p)
+{
+	if (p->file)
+		close(p->fd);
+	p->file = NULL;
+}
+
+/* Returns 0 or a negative errno. */
+static int place_open(struct place *p, int dir_fd, const struct fg_scan_file *file,
+		      uint64_t end_seq)
+{
+	int fd = openat(dir_fd, file->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0)
+		return -errno;
+	place_close(p);
+	p->file = file;
+	p->fd = fd;
+	p->offset = FG_SEGMENT_HEADER_BYTES;
+	p->seq = file->first_seq;
+	p->end_seq = end_seq;
+	p->read_error = 0;
+	p->size = 0;
+	p->data_offset = 0;
+	return 0;
+}
+
+/* The first and last byte at or behind the place that is not zero: *@ret_end is 0 when none is. */
+static int find_nonblank(struct place *p, uint64_t *ret_end)
+{
+	uint64_t size = p->file->size_bytes, at = p->offset;
+
+	*ret_end = 0;
+	while (at < size) {
+		size_t piece = size - at < BUFFER_BYTES ? (size_t)(size - at) : BUFFER_BYTES;
+		const uint8_t *data = bytes_at(p, at, piece);
+
+		if (!data)
+			return -ENOMEM;
+		for (size_t i = piece; i-- > 0;)
+			if (data[i] != 0) {
+				*ret_end = at + i + 1;
+				break;
+			}
+		at += piece;
+	}
+	return 0;
+}
+
+static bool is_blank(const uint8_t *data)
+{
+	return memcmp(data, blank, sizeof(blank)) == 0;
+}
+
+/*
+ * There is no record at the place though there should be: go on to the next one in this file.
+ * Returns 1 with a range of damaged records or, when nothing but zeros comes, of missing ones; 0
+ * when the walk has no known end and no record comes any more; -ENOMEM.
+ */
+static int resync(struct place *p, uint32_t seed, struct fg_scan_event *ret)
+{
+	uint64_t size = p->file->size_bytes;
+	uint64_t room = p->offset < size ? (size - p->offset) / FG_RECORD_MIN_BYTES + 1 : 1;
+	/* No further than records fit, so that a wild sequence number is not believed. */
+	uint64_t max_seq = p->end_seq - p->seq > room ? p->seq + room : p->end_seq - 1;
+	uint64_t nonblank = 0;
+
+	*ret = (struct fg_scan_event){
+		.type = FG_SCAN_DAMAGED, .file = p->file, .first_seq = p->seq, .offset = p->offset};
+	for (uint64_t at = p->offset; at + FG_RECORD_HEADER_BYTES <= size; at += FG_RECORD_ALIGN) {
+		const uint8_t *data = bytes_at(p, at, FG_RECORD_ALIGN);
+		int64_t found;
+
+		if (!data)
+			return -ENOMEM;
+		if (is_blank(data))
+			continue;
+		found = probe(p, at, p->seq + 1, max_seq, seed);
+		if (found < 0)
+			return (int)found;
+		if (found == 0)
+			continue;
+		data = bytes_at(p, at, FG_RECORD_HEADER_BYTES);
+		if (!data)
+			return -ENOMEM;
+		ret->size_bytes = at - p->offset;
+		ret->last_seq = fg_record_claimed_seq(data) - 1;
+		p->seq = ret->last_seq + 1;
+		p->offset = at;
+		return 1;
+	}
+	if (p->end_seq == UINT64_MAX)
+		return 0;
+	if (find_nonblank(p, &nonblank) < 0)
+		return -ENOMEM;
+	/* Nothing but zeros up to the end: the records never were in this file. */
+	if (nonblank == 0)
+		ret->type = FG_SCAN_MISSING;
+	ret->last_seq = p->end_seq - 1;
+	ret->size_bytes = nonblank > p->offset ? nonblank - p->offset : 0;
+	p->seq = p->end_seq;
+	p->offset = size;
+	return 1;
+}
+
+/* Returns 1 with a record or a lost range, 0 at the segment's end, -ENOMEM. */
+static int place_next(struct place *p, uint32_t seed, struct fg_scan_event *ret)
+{
+	int64_t size = 0;
+
+	if (p->seq >= p->end_seq)
+		return 0;
+	if (p->offset <= p->file->size_bytes)
+		size = probe(p, p->offset, p->seq, p->seq, seed);
+	else
+		p->offset = p->file->size_bytes;
+	if (size < 0)
+		return (int)size;
+	if (size == 0)
+		return resync(p, seed, ret);
+	*ret = (struct fg_scan_event){
+		.type = FG_SCAN_RECORD,
+		.file = p->file,
+		.first_seq = p->seq,
+		.last_seq = p->seq,
+		.offset = p->offset,
+		.size_bytes = (uint64_t)size,
+		.data = bytes_at(p, p->offset, (size_t)size),
+	};
+	p->seq++;
+	p->offset += fg_record_align((size_t)size);
+	return 1;
+}
+
+/* ---- the list of files */
+
+static int compare_files(const void *a, const void *b)
+{
+	const struct fg_scan_file *x = a, *y = b;
+
+	if (x->first_seq != y->first_seq)
+		return x->first_seq < y->first_seq ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+static int add_file(struct fg_scan *s, const char *name)
+{
+	uint64_t first_seq = 0;
+	enum fg_segment_name kind;
+	struct fg_scan_file *f;
+
+	kind = strlen(name) < 20 || strlen(name) >= FG_SEGMENT_PATH_MAX
+		       ? FG_SEGMENT_NAME_OTHER
+		       : fg_segment_name_parse(name, &first_seq);
+	if (kind == FG_SEGMENT_NAME_OTHER)
+		return 0;
+	if (s->n == s->capacity) {
+		size_t capacity = s->capacity > 0 ? 2 * s->capacity : 64;
+		struct fg_scan_file *files = realloc(s->files, capacity * sizeof(*files));
+
+		if (!files)
+			return -ENOMEM;
+		s->files = files;
+		s->capacity = capacity;
+	}
+	f = &s->files[s->n++];
+	*f = (struct fg_scan_file){
+		.first_seq = first_seq,
+		.state = kind == FG_SEGMENT_NAME_DAMAGED ? FG_SCAN_FILE_SET_ASIDE
+							 : FG_SCAN_FILE_GOOD,
+	};
+	strcpy(f->name, name); /* NOLINT: it fits, see above */
+	return 0;
+}
+
+static int list(struct fg_scan *s)
+{
+	struct dirent *entry;
+	DIR *dir;
+	int fd, r = 0;
+
+	fd = openat(s->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	while (r == 0) {
+		errno = 0;
+		entry = readdir(dir);
+		if (!entry) {
+			r = -errno;
+			break;
+		}
+		r = add_file(s, entry->d_name);
+	}
+	closedir(dir);
+	if (r == 0 && s->n > 0)
+		qsort(s->files, s->n, sizeof(*s->files), compare_files);
+	return r;
+}
+
+static void unreadable(struct fg_scan_file *f, const char *why)
+{
+	f->state = FG_SCAN_FILE_UNREADABLE;
+	snprintf(f->why, sizeof(f->why), "%s", why);
+}
+
+/* Reads the header of file @f into @bytes. Returns -ENOENT when it is gone. */
+static int read_header(const struct fg_scan *s, struct fg_scan_file *f, uint8_t *bytes)
+{
+	struct place p = {0};
+	struct stat st;
+	int r;
+
+	r = place_open(&p, s->dir_fd, f, UINT64_MAX);
+	if (r < 0)
+		return r;
+	if (fstat(p.fd, &st) < 0)
+		r = -errno;
+	else if (!S_ISREG(st.st_mode))
+		r = -EINVAL;
+	else
+		f->size_bytes = (uint64_t)st.st_size;
+	if (r == 0 && f->size_bytes >= FG_SEGMENT_HEADER_BYTES)
+		read_bytes(&p, bytes, FG_SEGMENT_HEADER_BYTES, 0);
+	if (r == 0)
+		r = p.read_error;
+	place_close(&p);
+	return r;
+}
+
+/* Returns -ENOENT when the file has gone since it was listed. */
+static int look_at_file(const struct fg_scan *s, struct fg_scan_file *f)
+{
+	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
+	struct fg_segment_header header;
+	int r;
+
+	r = read_header(s, f, bytes);
+	if (r == -ENOENT || f->state == FG_SCAN_FILE_SET_ASIDE)
+		return r == -ENOENT ? r : 0;
+	if (r == -EINVAL) {
+		unreadable(f, "it is not a regular file");
+		return 0;
+	}
+	if (r < 0) {
+		unreadable(f, strerror(-r));
+		return 0;
+	}
+	if (f->size_bytes < FG_SEGMENT_HEADER_BYTES) {
+		unreadable(f, "it is shorter than a header");
+		return 0;
+	}
+	r = fg_segment_header_decode(bytes, &header);
+	f->version = header.version;
+	f->incompatible = header.incompatible;
+	f->made_us = header.made_us;
+	memcpy(f->id, header.id, sizeof(f->id));
+	if (r == -EPROTONOSUPPORT)
+		f->state = FG_SCAN_FILE_LATER;
+	else if (r < 0)
+		unreadable(f, memcmp(bytes, FG_SEGMENT_MAGIC, 8) == 0
+				      ? "its header is damaged"
+				      : "it does not start as a segment does");
+	else if (header.first_seq != f->first_seq)
+		unreadable(f, "its name and its header disagree about the first record");
+	return 0;
+}
+
+static int look_at_files(struct fg_scan *s)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		/* Gone between listing and reading: the daemon no longer needed it. */
+		if (look_at_file(s, &s->files[i]) == -ENOENT)
+			continue;
+		s->files[kept++] = s->files[i];
+	}
+	s->n = kept;
+	return 0;
+}
+
+static bool is_same_journal(const struct fg_scan_file *a, const struct fg_scan_file *b)
+{
+	return memcmp(a->id, b->id, sizeof(a->id)) == 0;
+}
+
+/* The journal is the one more than half of the files belong to, else the newest's: as the daemon
+ * has it. (The candidate is found as Boyer and Moore do.) */
+static void choose_journal(struct fg_scan *s)
+{
+	const struct fg_scan_file *candidate = NULL, *newest = NULL;
+	size_t votes = 0, ours = 0, all = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct fg_scan_file *f = &s->files[i];
+
+		if (f->state != FG_SCAN_FILE_GOOD)
+			continue;
+		newest = f;
+		all++;
+		if (votes == 0)
+			candidate = f;
+		votes = is_same_journal(f, candidate) ? votes + 1 : votes - 1;
+	}
+	for (size_t i = 0; i < s->n; i++)
+		ours += s->files[i].state == FG_SCAN_FILE_GOOD &&
+			is_same_journal(&s->files[i], candidate);
+	if (2 * ours <= all)
+		candidate = newest;
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->files[i].state != FG_SCAN_FILE_GOOD)
+			continue;
+		if (is_same_journal(&s->files[i], candidate))
+			s->newest = &s->files[i];
+		else
+			s->files[i].state = FG_SCAN_FILE_FOREIGN;
+	}
+	if (s->newest)
+		s->seed = fg_record_seed(s->newest->id);
+}
+
+/* ---- the newest segment */
+
+static void header_cursors(struct fg_scan *s)
+{
+	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
+	struct fg_segment_header header;
+	struct fg_scan_file file = *s->newest;
+
+	s->has_cursors = read_header(s, &file, bytes) == 0 && file.size_bytes >= sizeof(bytes) &&
+			 fg_segment_header_decode(bytes, &header) == 0 &&
+			 fg_cursor_table_decode(header.table, header.table_size, &s->cursors) == 0;
+}
+
+static void take_cursors(struct fg_scan *s, const struct fg_record *record)
+{
+	struct fg_cursor_table table;
+
+	if (record->kind != FG_RECORD_KIND_CURSORS ||
+	    fg_cursor_table_decode((const uint8_t *)record->body.data, record->body.size, &table) <
+		    0)
+		return;
+	s->cursors = table;
+	s->cursors_seq = record->seq;
+	s->has_cursors = true;
+}
+
+/*
+ * Walk the newest segment once. The first walk learns from all valid records what they prove to
+ * have been synced (*@proven); the second ends in front of the first hole that nothing proves to be
+ * damage. The second reads afresh: what a daemon was writing when the first one came by, and had
+ * synced before it wrote what proves it, is whole by then.
+ */
+static int walk_newest(struct fg_scan *s, bool is_final, uint64_t *proven)
+{
+	struct fg_scan_event event;
+	struct fg_record record;
+	int r;
+
+	r = place_open(&s->at, s->dir_fd, s->newest, UINT64_MAX);
+	if (r < 0)
+		return r;
+	s->end_seq = s->newest->first_seq;
+	while ((r = place_next(&s->at, s->seed, &event)) > 0) {
+		if (event.type != FG_SCAN_RECORD) {
+			if (is_final && event.first_seq > *proven)
+				break;
+			continue;
+		}
+		s->end_seq = event.last_seq + 1;
+		/* Sequence, time, batch index and kind stand also when the parts do not add up. */
+		if (fg_record_decode(event.data, (size_t)event.size_bytes, &record) == 0 &&
+		    is_final)
+			take_cursors(s, &record);
+		if (!is_final && record.batch_index < record.seq &&
+		    record.seq - record.batch_index - 1 > *proven)
+			*proven = record.seq - record.batch_index - 1;
+	}
+	place_close(&s->at);
+	return r < 0 ? r : 0;
+}
+
+static int look_at_newest(struct fg_scan *s)
+{
+	uint64_t proven = 0;
+	int r;
+
+	if (!s->newest)
+		return 0;
+	header_cursors(s);
+	r = walk_newest(s, false, &proven);
+	if (r == 0)
+		r = walk_newest(s, true, &proven);
+	return r;
+}
+
+/* ---- the whole */
+
+struct fg_scan *fg_scan_free(struct fg_scan *s)
+{
+	if (!s)
+		return NULL;
+	place_close(&s->at);
+	free(s->at.data);
+	free(s->files);
+	free(s);
+	return NULL;
+}
+
+static void scan_freep(struct fg_scan **s)
+{
+	fg_scan_free(*s);
+}
+
+int fg_scan_open(int dir_fd, struct fg_scan **ret, struct fg_error *err)
+{
+	FG_CLEANUP(scan_freep) struct fg_scan *s = NULL;
+	int r;
+
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return fg_error_set(err, -ENOMEM, "out of memory");
+	s->dir_fd = dir_fd;
+	r = list(s);
+	if (r < 0)
+		return fg_error_set(err, r, "cannot list the directory: %s", strerror(-r));
+	look_at_files(s);
+	choose_journal(s);
+	r = look_at_newest(s);
+	if (r < 0)
+		return fg_error_set(err, r, "cannot read the newest segment %s: %s",
+				    s->newest->name, strerror(-r));
+	*ret = s;
+	s = NULL;
+	return 0;
+}
+
+const struct fg_scan_file *fg_scan_files(const struct fg_scan *s, size_t *ret_n)
+{
+	*ret_n = s->n;
+	return s->files;
+}
+
+const struct fg_scan_file *fg_scan_newest(const struct fg_scan *s)
+{
+	return s->newest;
+}
+
+bool fg_scan_cursors(const struct fg_scan *s, struct fg_cursor_table *ret, uint64_t *ret_seq)
+{
+	if (!s->has_cursors)
+		return false;
+	*ret = s->cursors;
+	*ret_seq = s->cursors_seq;
+	return true;
+}
+
+/* The next readable segment from file @i on, or NULL. */
+static const struct fg_scan_file *good_from(const struct fg_scan *s, size_t i)
+{
+	for (; i < s->n; i++)
+		if (s->files[i].state == FG_SCAN_FILE_GOOD)
+			return &s->files[i];
+	return NULL;
+}
+
+void fg_scan_skip_to(struct fg_scan *s, uint64_t seq)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->files[i].state == FG_SCAN_FILE_GOOD && s->files[i].first_seq <= seq)
+			s->next = i;
+}
+
+/* Behind the newest segment's last record: returns 1 with FG_SCAN_TORN if something is there. */
+static int tell_torn(struct fg_scan *s, struct fg_scan_event *ret)
+{
+	struct place *p = &s->at;
+	uint64_t end = 0;
+
+	s->is_torn_told = true;
+	if (p->offset > p->file->size_bytes)
+		return 0;
+	if (find_nonblank(p, &end) < 0)
+		return -ENOMEM;
+	if (end == 0)
+		return 0;
+	*ret = (struct fg_scan_event){
+		.type = FG_SCAN_TORN,
+		.file = p->file,
+		.first_seq = s->end_seq,
+		.last_seq = s->end_seq - 1,
+		.offset = p->offset,
+		.size_bytes = end - p->offset,
+	};
+	return 1;
+}
+
+static int enter_next(struct fg_scan *s, struct fg_scan_event *ret)
+{
+	const struct fg_scan_file *file = good_from(s, s->next), *after;
+	int r;
+
+	*ret = (struct fg_scan_event){.type = FG_SCAN_END};
+	if (!file)
+		return 0;
+	s->next = (size_t)(file - s->files) + 1;
+	after = good_from(s, s->next);
+	r = place_open(&s->at, s->dir_fd, file, after ? after->first_seq : s->end_seq);
+	if (r == -ENOMEM)
+		return r;
+	*ret = (struct fg_scan_event){
+		.type = r == 0 ? FG_SCAN_SEGMENT : FG_SCAN_GONE,
+		.file = file,
+		.first_seq = file->first_seq,
+		.read_error = r == -ENOENT ? 0 : r,
+	};
+	if (r < 0)
+		s->done_bytes += file->size_bytes;
+	return 1;
+}
+
+int fg_scan_next(struct fg_scan *s, struct fg_scan_event *ret)
+{
+	int r;
+
+	if (!s->at.file)
+		return enter_next(s, ret);
+	r = place_next(&s->at, s->seed, ret);
+	if (r != 0)
+		return r;
+	if (s->at.file == s->newest && !s->is_torn_told) {
+		r = tell_torn(s, ret);
+		if (r != 0)
+			return r;
+	}
+	*ret = (struct fg_scan_event){
+		.type = FG_SCAN_SEGMENT_END,
+		.file = s->at.file,
+		.last_seq = s->at.seq - 1,
+		.read_error = s->at.read_error,
+	};
+	s->done_bytes += s->at.file->size_bytes;
+	place_close(&s->at);
+	return 1;
+}
+
+void fg_scan_progress(const struct fg_scan *s, uint64_t *ret_done, uint64_t *ret_all)
+{
+	*ret_done = s->done_bytes + (s->at.file ? s->at.offset : 0);
+	*ret_all = 0;
+	for (size_t i = 0; i < s->n; i++)
+		if (s->files[i].state == FG_SCAN_FILE_GOOD)
+			*ret_all += s->files[i].size_bytes;
+}

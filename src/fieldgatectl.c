@@ -1,0 +1,139 @@
+/*
+ * fieldgatectl, the control tool: which command, and help. The commands are in control/.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "control/commands.h"
+
+static const char usage_text[] =
+	"Usage: fieldgatectl COMMAND [options] [DIR]\n"
+	"Looks at the journal of fieldgate(8), also while the daemon runs. Changes nothing.\n"
+	"\n"
+	"  journal verify DIR      read everything, say what is damaged or missing\n"
+	"  journal dump DIR        print the records\n"
+	"  quarantine list DIR     messages that nobody could take\n"
+	"  quarantine show DIR N   one of them, whole\n"
+	"\n"
+	"DIR is the state directory (/var/lib/fieldgate), the directory journal in it, or one of "
+	"the\n"
+	"lanes in that (main, quarantine). --state DIR says the same.\n"
+	"\"fieldgatectl COMMAND --help\" tells the options of a command.\n"
+	"\n"
+	"      --version   print the version\n"
+	"  -h, --help      print this text\n"
+	"\n"
+	"Exit status: 0 in order; 1 problems found, or it could not be done; 2 wrong arguments.\n";
+
+static const char verify_text[] =
+	"Usage: fieldgatectl journal verify [-v] [--json] DIR\n"
+	"Reads every record of every segment and checks headers, checksums and sequence numbers.\n"
+	"\n"
+	"  -v, --verbose   a line for each segment, and for files that are set aside\n"
+	"      --json      one JSON object a line\n"
+	"      --state DIR the same as DIR\n"
+	"\n"
+	"Exit status: 0 in order (a torn tail is); 1 something is damaged, missing or cannot be "
+	"read;\n"
+	"2 wrong arguments.\n";
+
+static const char dump_text[] =
+	"Usage: fieldgatectl journal dump [options] DIR\n"
+	"Prints a line for each record: sequence number, time, where the time is from, kind, "
+	"device,\n"
+	"stream, body. On a terminal lines end where it does.\n"
+	"\n"
+	"      --lane NAME       main or quarantine (default: both)\n"
+	"      --from SEQ        from this sequence number on\n"
+	"      --to SEQ          up to this one\n"
+	"      --device PATTERN  of devices whose name matches (shell pattern: * ? [...])\n"
+	"      --kind KIND       telemetry, attributes, presence, command-response, event, "
+	"cursors,\n"
+	"                        quarantined\n"
+	"      --limit N         no more than N records\n"
+	"      --json            one JSON object a line\n"
+	"      --full            whole lines on a terminal, too\n"
+	"      --state DIR       the same as DIR\n"
+	"\n"
+	"Exit status: 0 done; 1 something in the range is damaged, missing or cannot be read;\n"
+	"2 wrong arguments.\n";
+
+static const char list_text[] =
+	"Usage: fieldgatectl quarantine list [--json] DIR\n"
+	"Prints a line for each message nobody could take: number, time, the link that refused it "
+	"(or\n"
+	"\"gateway\"), device or topic, attempts, size, reason.\n"
+	"\n"
+	"      --json      one JSON object a line, with the message in it\n"
+	"      --state DIR the same as DIR\n"
+	"\n"
+	"Exit status: 0 done; 1 some could not be read; 2 wrong arguments.\n";
+
+static const char show_text[] = "Usage: fieldgatectl quarantine show [--raw | --json] DIR N\n"
+				"Prints all there is about message number N, and the message.\n"
+				"\n"
+				"      --raw       the bytes of the message and nothing else\n"
+				"      --json      one JSON object\n"
+				"      --state DIR the same as DIR\n"
+				"\n"
+				"Exit status: 0 done; 1 there is no such message, or it cannot be "
+				"read; 2 wrong arguments.\n";
+
+static const struct {
+	const char *group, *name;
+	const char *help;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{"journal", "verify", verify_text, fg_ctl_journal_verify},
+	{"journal", "dump", dump_text, fg_ctl_journal_dump},
+	{"quarantine", "list", list_text, fg_ctl_quarantine_list},
+	{"quarantine", "show", show_text, fg_ctl_quarantine_show},
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static bool is_help(const char *word)
+{
+	return strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0;
+}
+
+static int print(const char *text)
+{
+	fputs(text, stdout);
+	return fg_ctl_flush(FG_EXIT_OK);
+}
+
+static int unknown(const char *group, const char *name)
+{
+	bool is_group = false;
+
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		is_group = is_group || strcmp(commands[i].group, group) == 0;
+	if (!is_group)
+		return fg_ctl_usage("unknown command \"%s\"", group);
+	if (!name)
+		return fg_ctl_usage("%s: which command?", group);
+	return fg_ctl_usage("%s: unknown command \"%s\"", group, name);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		fputs(usage_text, stderr);
+		return FG_EXIT_USAGE;
+	}
+	if (is_help(argv[1]) || (argc > 2 && is_help(argv[2])))
+		return print(usage_text);
+	if (strcmp(argv[1], "--version") == 0)
+		return print("fieldgatectl " FG_VERSION "\n");
+	for (size_t i = 0; argc > 2 && i < N_COMMANDS; i++) {
+		if (strcmp(argv[1], commands[i].group) != 0 ||
+		    strcmp(argv[2], commands[i].name) != 0)
+			continue;
+		for (int k = 3; k < argc && strcmp(argv[k], "--") != 0; k++)
+			if (is_help(argv[k]))
+				return print(commands[i].help);
+		return commands[i].run(argc - 2, argv + 2);
+	}
+	return unknown(argv[1], argc > 2 ? argv[2] : NULL);
+}
