@@ -1,0 +1,200 @@
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "net/connector.h"
+
+struct task {
+	struct fg_connector_job job;
+	sem_t go, has_begun, is_over;
+	pthread_t thread;
+	bool blocks_signals;
+	unsigned n_done;
+};
+
+static struct ev_loop *loop;
+static struct fg_connector *connector;
+
+static struct task *task_of(struct fg_connector_job *job)
+{
+	return (struct task *)((char *)job - offsetof(struct task, job));
+}
+
+static void work(struct fg_connector_job *job)
+{
+	struct task *t = task_of(job);
+	sigset_t signals;
+
+	t->thread = pthread_self();
+	pthread_sigmask(SIG_SETMASK, NULL, &signals);
+	t->blocks_signals = sigismember(&signals, SIGTERM) == 1;
+	sem_post(&t->has_begun);
+	sem_wait(&t->go);
+	sem_post(&t->is_over);
+}
+
+static void done(struct fg_connector_job *job)
+{
+	task_of(job)->n_done++;
+}
+
+static void task_init(struct task *t)
+{
+	*t = (struct task){.job = {.work = work, .done = done}};
+	sem_init(&t->go, 0, 0);
+	sem_init(&t->has_begun, 0, 0);
+	sem_init(&t->is_over, 0, 0);
+}
+
+static void timer_over(struct ev_loop *l, ev_timer *w, int events)
+{
+	(void)w;
+	(void)events;
+	ev_break(l, EVBREAK_ALL);
+}
+
+/* Turn the loop until @t is done, five seconds at most. */
+static void wait_for(struct task *t)
+{
+	ev_timer limit;
+
+	ev_timer_init(&limit, timer_over, 5., 0.);
+	ev_timer_start(loop, &limit);
+	while (t->n_done == 0 && ev_is_active(&limit))
+		ev_run(loop, EVRUN_ONCE);
+	ev_timer_stop(loop, &limit);
+	assert_int_equal(t->n_done, 1);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	loop = ev_loop_new(EVFLAG_AUTO);
+	return fg_connector_new(loop, &connector);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	connector = fg_connector_free(connector);
+	ev_loop_destroy(loop);
+	return 0;
+}
+
+static void a_job_works_on_a_thread_and_is_done_on_the_loop(void **state)
+{
+	struct task t;
+
+	(void)state;
+	task_init(&t);
+	assert_int_equal(fg_connector_run(connector, &t.job), 0);
+	sem_wait(&t.has_begun);
+	assert_false(pthread_equal(t.thread, pthread_self()));
+	assert_true(t.blocks_signals); /* they belong to the loop */
+	ev_run(loop, EVRUN_NOWAIT);
+	assert_int_equal(t.n_done, 0);
+	sem_post(&t.go);
+	wait_for(&t);
+}
+
+static void a_slow_job_does_not_delay_another(void **state)
+{
+	struct task slow, fast;
+
+	(void)state;
+	task_init(&slow);
+	task_init(&fast);
+	assert_int_equal(fg_connector_run(connector, &slow.job), 0);
+	assert_int_equal(fg_connector_run(connector, &fast.job), 0);
+	sem_post(&fast.go);
+	wait_for(&fast);
+	assert_int_equal(slow.n_done, 0);
+	sem_post(&slow.go);
+	wait_for(&slow);
+}
+
+static void too_many_jobs_are_refused_until_one_is_done(void **state)
+{
+	static struct task tasks[FG_CONNECTOR_MAX_JOBS + 1];
+	struct task *last = &tasks[FG_CONNECTOR_MAX_JOBS];
+
+	(void)state;
+	for (int i = 0; i <= FG_CONNECTOR_MAX_JOBS; i++)
+		task_init(&tasks[i]);
+	for (int i = 0; i < FG_CONNECTOR_MAX_JOBS; i++)
+		assert_int_equal(fg_connector_run(connector, &tasks[i].job), 0);
+	assert_int_equal(fg_connector_run(connector, &last->job), -EAGAIN);
+	sem_post(&tasks[7].go);
+	wait_for(&tasks[7]);
+	assert_int_equal(fg_connector_run(connector, &last->job), 0);
+	for (int i = 0; i <= FG_CONNECTOR_MAX_JOBS; i++)
+		sem_post(&tasks[i].go);
+	for (int i = 0; i <= FG_CONNECTOR_MAX_JOBS; i++)
+		if (i != 7)
+			wait_for(&tasks[i]);
+}
+
+static void jobs_at_work_when_it_is_freed_are_never_done(void **state)
+{
+	static struct task t; /* stays, as the job of a client that lingers */
+
+	(void)state;
+	task_init(&t);
+	assert_int_equal(fg_connector_run(connector, &t.job), 0);
+	sem_wait(&t.has_begun);
+	connector = fg_connector_free(connector);
+	assert_null(connector);
+	sem_post(&t.go);
+	sem_wait(&t.is_over);
+	ev_run(loop, EVRUN_NOWAIT);
+	assert_int_equal(t.n_done, 0);
+	/* The thread still has its own part to release. */
+	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+}
+
+static void a_finished_job_nobody_collected_is_forgotten(void **state)
+{
+	static struct task t; /* stays, as the job of a client that lingers */
+
+	(void)state;
+	task_init(&t);
+	sem_post(&t.go);
+	assert_int_equal(fg_connector_run(connector, &t.job), 0);
+	sem_wait(&t.is_over);
+	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	connector = fg_connector_free(connector);
+	ev_run(loop, EVRUN_NOWAIT);
+	assert_int_equal(t.n_done, 0);
+	assert_null(fg_connector_free(NULL));
+}
+
+static void waiting_for_a_thread_does_not_keep_the_loop_alive(void **state)
+{
+	(void)state;
+	ev_run(loop, 0); /* returns: nothing else is going on */
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_job_works_on_a_thread_and_is_done_on_the_loop),
+		TEST(a_slow_job_does_not_delay_another),
+		TEST(too_many_jobs_are_refused_until_one_is_done),
+		TEST(jobs_at_work_when_it_is_freed_are_never_done),
+		TEST(a_finished_job_nobody_collected_is_forgotten),
+		TEST(waiting_for_a_thread_does_not_keep_the_loop_alive),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
