@@ -26,7 +26,7 @@ enum way {
 
 static struct ev_loop *loop;
 static struct fg_mqtt_client *client;
-static enum way way;
+static _Atomic enum way way; /* read by the server too */
 static unsigned n_ended;
 
 static void cycle_connected(void *owner, const struct fg_mqtt_connack *connack)
