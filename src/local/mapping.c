@@ -66,7 +66,7 @@ struct fg_mapping {
 	size_t max_values;      /* that can each be the whole payload, in one message */
 	size_t max_names_bytes; /* in one message */
 
-	/* where bodies are built: one for each kind of message, scratch_bytes each */
+	/* where bodies are built: one for telemetry, then one for attributes, scratch_bytes each */
 	char *scratch;
 	size_t scratch_bytes;
 	struct fg_json_value *found; /* max_values of them: what the paths of one kind select */
@@ -778,7 +778,7 @@ int fg_mapping_new(const struct fg_config *config, struct fg_report *report,
 	 * here: the system gives memory only for as much as the largest payload has ever needed.
 	 */
 	m->scratch_bytes = m->max_message_bytes + m->max_names_bytes + 2;
-	m->scratch = malloc(m->max_messages * m->scratch_bytes);
+	m->scratch = malloc(2 * m->scratch_bytes);
 	m->found = calloc(m->max_values, sizeof(*m->found));
 	if (!m->scratch || !m->found)
 		return -ENOMEM;

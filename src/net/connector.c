@@ -29,17 +29,21 @@ static void *connector_thread(void *arg)
 {
 	struct fg_connector_job *job = arg;
 	struct fg_connector *c = job->connector;
-	bool is_last;
+	bool is_orphan, is_last;
 
 	job->work(job);
 
 	pthread_mutex_lock(&c->mutex);
-	job->next = c->finished;
-	c->finished = job;
-	is_last = c->is_closed && --c->n_running == 0;
-	if (!c->is_closed)
+	is_orphan = c->is_closed;
+	is_last = is_orphan && --c->n_running == 0;
+	if (!is_orphan) {
+		job->next = c->finished;
+		c->finished = job;
 		ev_async_send(c->loop, &c->wake);
+	}
 	pthread_mutex_unlock(&c->mutex);
+	if (is_orphan)
+		job->orphaned(job);
 	if (is_last)
 		connector_release(c);
 	return NULL;
@@ -84,19 +88,26 @@ int fg_connector_new(struct ev_loop *loop, struct fg_connector **ret)
 
 struct fg_connector *fg_connector_free(struct fg_connector *c)
 {
-	unsigned n_running = 0;
+	struct fg_connector_job *job;
+	unsigned n_running;
 
 	if (!c)
 		return NULL;
 	ev_ref(c->loop);
 	ev_async_stop(c->loop, &c->wake);
 	pthread_mutex_lock(&c->mutex);
-	for (struct fg_connector_job *job = c->finished; job; job = job->next)
+	job = c->finished;
+	for (struct fg_connector_job *each = job; each; each = each->next)
 		c->n_running--;
-	c->finished = NULL;
 	c->is_closed = true;
 	n_running = c->n_running;
 	pthread_mutex_unlock(&c->mutex);
+	while (job) {
+		struct fg_connector_job *next = job->next;
+
+		job->orphaned(job);
+		job = next;
+	}
 	if (n_running == 0)
 		connector_release(c);
 	return NULL;

@@ -14,7 +14,9 @@ struct fg_connector;
 /** A job; embedded in whatever it works for, which must stay until done() was called. */
 struct fg_connector_job {
 	void (*work)(struct fg_connector_job *job); /* on the thread: touches nothing but the job's owner */
-	void (*done)(struct fg_connector_job *job); /* on the loop, exactly once */
+	void (*done)(struct fg_connector_job *job); /* on the loop, exactly once, … */
+	/* … or this instead, when the connector has gone meanwhile: on any thread, there is no loop */
+	void (*orphaned)(struct fg_connector_job *job);
 	struct fg_connector *connector;
 	struct fg_connector_job *next;
 };
@@ -22,10 +24,7 @@ struct fg_connector_job {
 /** The caller owns *@ret and releases it with fg_connector_free(). Returns 0 or -ENOMEM. */
 int fg_connector_new(struct ev_loop *loop, struct fg_connector **ret);
 
-/**
- * Release. Jobs that are still at work get no done() any more; what they hold is left to the end of the
- * process. Returns NULL.
- */
+/** Release. Jobs that are still at work are told by orphaned() instead of done(). Returns NULL. */
 struct fg_connector *fg_connector_free(struct fg_connector *c);
 
 /** Start @job. Returns 0, -EAGAIN (too many at work: try again later) or another negative errno. */

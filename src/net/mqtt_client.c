@@ -470,6 +470,17 @@ static void client_connect_done(struct fg_connector_job *job)
 	client_leave(c);
 }
 
+/* The gateway is on its way out. Owners go before the connector, so mostly nobody waits for this any more. */
+static void client_connect_orphaned(struct fg_connector_job *job)
+{
+	struct fg_mqtt_client *c =
+		(struct fg_mqtt_client *)((char *)job - offsetof(struct fg_mqtt_client, job));
+
+	c->is_connecting = false;
+	if (c->is_freed)
+		client_release(c);
+}
+
 static int client_copy_params(struct fg_mqtt_client *c, const struct fg_mqtt_params *p)
 {
 	c->params = *p;
@@ -545,6 +556,7 @@ int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
 	c->seconds_left = params->connack_timeout_s;
 	c->job.work = client_connect_work;
 	c->job.done = client_connect_done;
+	c->job.orphaned = client_connect_orphaned;
 	c->is_connecting = true;
 	r = fg_connector_run(connector, &c->job);
 	if (r < 0)

@@ -303,6 +303,24 @@ static void one_arrival_may_make_telemetry_and_attributes(void **state)
 	assert_string_equal(reason.text, "payload has none of the selected members");
 }
 
+/* The bodies of the two kinds are built side by side, also when one of them is never wanted. */
+static void a_rule_may_make_attributes_only(void **state)
+{
+	struct fg_select_config attributes[] = {{.name = "firmware", .from = "$.fw"}};
+	struct fg_mapping_config rules[] = {{
+		.topic = "{device}",
+		.attributes = {.select = attributes, .n_select = 1},
+	}};
+	FG_CLEANUP(mapping_freep) struct fg_mapping *m = compile(rules, 1);
+	struct fg_error reason;
+	struct taken t;
+
+	(void)state;
+	assert_int_equal(apply_text(m, "d", "{\"t\":1,\"fw\":\"1.2\"}", &t, &reason), 1);
+	assert_int_equal(t.msg[0].kind, FG_ATTRIBUTES);
+	assert_true(fg_span_is(t.msg[0].body, "{\"firmware\":\"1.2\"}"));
+}
+
 static void a_rule_that_names_neither_kind_makes_telemetry_of_all(void **state)
 {
 	struct fg_mapping_config rules[] = {{.topic = "{device}"}};
@@ -845,6 +863,7 @@ int main(void)
 		cmocka_unit_test(selected_members_are_renamed_and_missing_ones_left_out),
 		cmocka_unit_test(a_dollar_selects_the_whole_payload_whatever_it_is),
 		cmocka_unit_test(one_arrival_may_make_telemetry_and_attributes),
+		cmocka_unit_test(a_rule_may_make_attributes_only),
 		cmocka_unit_test(a_rule_that_names_neither_kind_makes_telemetry_of_all),
 		cmocka_unit_test(payloads_that_do_not_fit_are_refused_with_a_reason),
 		cmocka_unit_test(a_payload_may_be_as_large_as_the_limit_and_no_larger),

@@ -17,6 +17,7 @@
 struct task {
 	struct fg_connector_job job;
 	sem_t go, has_begun, is_over;
+	sem_t is_orphaned;
 	pthread_t thread;
 	bool blocks_signals;
 	unsigned n_done;
@@ -48,9 +49,15 @@ static void done(struct fg_connector_job *job)
 	task_of(job)->n_done++;
 }
 
+static void orphaned(struct fg_connector_job *job)
+{
+	sem_post(&task_of(job)->is_orphaned);
+}
+
 static void task_init(struct task *t)
 {
-	*t = (struct task){.job = {.work = work, .done = done}};
+	*t = (struct task){.job = {.work = work, .done = done, .orphaned = orphaned}};
+	sem_init(&t->is_orphaned, 0, 0);
 	sem_init(&t->go, 0, 0);
 	sem_init(&t->has_begun, 0, 0);
 	sem_init(&t->is_over, 0, 0);
@@ -144,9 +151,9 @@ static void too_many_jobs_are_refused_until_one_is_done(void **state)
 			wait_for(&tasks[i]);
 }
 
-static void jobs_at_work_when_it_is_freed_are_never_done(void **state)
+static void jobs_at_work_when_it_is_freed_are_told_and_never_done(void **state)
 {
-	static struct task t; /* stays, as the job of a client that lingers */
+	static struct task t;
 
 	(void)state;
 	task_init(&t);
@@ -155,24 +162,22 @@ static void jobs_at_work_when_it_is_freed_are_never_done(void **state)
 	connector = fg_connector_free(connector);
 	assert_null(connector);
 	sem_post(&t.go);
-	sem_wait(&t.is_over);
+	sem_wait(&t.is_orphaned);
 	ev_run(loop, EVRUN_NOWAIT);
 	assert_int_equal(t.n_done, 0);
-	/* The thread still has its own part to release. */
-	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
 }
 
-static void a_finished_job_nobody_collected_is_forgotten(void **state)
+static void a_finished_job_nobody_collected_is_told_and_never_done(void **state)
 {
-	static struct task t; /* stays, as the job of a client that lingers */
+	static struct task t;
 
 	(void)state;
 	task_init(&t);
 	sem_post(&t.go);
 	assert_int_equal(fg_connector_run(connector, &t.job), 0);
 	sem_wait(&t.is_over);
-	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
 	connector = fg_connector_free(connector);
+	sem_wait(&t.is_orphaned); /* told by the loop's thread or by its own, whoever came last */
 	ev_run(loop, EVRUN_NOWAIT);
 	assert_int_equal(t.n_done, 0);
 	assert_null(fg_connector_free(NULL));
@@ -191,8 +196,8 @@ int main(void)
 		TEST(a_job_works_on_a_thread_and_is_done_on_the_loop),
 		TEST(a_slow_job_does_not_delay_another),
 		TEST(too_many_jobs_are_refused_until_one_is_done),
-		TEST(jobs_at_work_when_it_is_freed_are_never_done),
-		TEST(a_finished_job_nobody_collected_is_forgotten),
+		TEST(jobs_at_work_when_it_is_freed_are_told_and_never_done),
+		TEST(a_finished_job_nobody_collected_is_told_and_never_done),
 		TEST(waiting_for_a_thread_does_not_keep_the_loop_alive),
 	};
 
