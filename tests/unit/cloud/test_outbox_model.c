@@ -180,6 +180,9 @@ static void end_session(bool is_suspicious)
 	begin_session();
 }
 
+static void answer(void);
+static void commit(void);
+
 static void send(void)
 {
 	const struct fg_publish *publish;
@@ -191,9 +194,18 @@ static void send(void)
 	if (r < 0)
 		fail_msg("seed %" PRIu64 ": fg_outbox_next() gives %d", m.seed, r);
 	assert_true(m.n_flights < m.limit);
-	if (chance(2)) { /* the client could not send it */
-		check_watermark();
-		end_session(false);
+	if (chance(2)) {
+		unsigned n_ends = m.n_ends;
+
+		/* The client could not send it; before it says so, other things still happen. */
+		for (uint64_t i = dice(5); i > 0 && m.n_ends == n_ends; i--) {
+			commit();
+			assert_int_equal(fg_outbox_next(m.outbox, m.now_ms, &publish), 0);
+			answer();
+			check_watermark();
+		}
+		if (m.n_ends == n_ends)
+			end_session(false);
 		return;
 	}
 	f = &m.flights[m.n_flights++];
