@@ -233,6 +233,17 @@ static bool has_nonfinite(struct fg_span text)
 	return false;
 }
 
+/* Bytes in front of the first line end. */
+static size_t line_size(const char *text, size_t size)
+{
+	const char *lf = memchr(text, '\n', size);
+	const char *cr = memchr(text, '\r', lf ? (size_t)(lf - text) : size);
+
+	if (cr)
+		return (size_t)(cr - text);
+	return lf ? (size_t)(lf - text) : size;
+}
+
 bool fg_object_add_json(struct fg_object *o, const char *name, struct fg_span value)
 {
 	struct fg_json_fault fault;
@@ -241,11 +252,16 @@ bool fg_object_add_json(struct fg_object *o, const char *name, struct fg_span va
 	if (fg_json_check(value, &json, &fault) < 0 || has_nonfinite(json.text))
 		return false;
 	add_name(o, name);
-	for (size_t i = 0; i < json.text.size; i++) {
-		char c = json.text.data[i];
+	/* One line, whatever stands between the tokens; within them there are no line ends. */
+	for (size_t at = 0; at < json.text.size;) {
+		size_t n = line_size(json.text.data + at, json.text.size - at);
 
-		/* Between tokens only, in what has been checked. */
-		fputc(c == '\n' || c == '\r' ? ' ' : c, o->file);
+		fwrite(json.text.data + at, 1, n, o->file);
+		at += n;
+		if (at < json.text.size) {
+			fputc(' ', o->file);
+			at++;
+		}
 	}
 	return true;
 }
