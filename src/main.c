@@ -1,5 +1,6 @@
 /*
- * fieldgate, the daemon: arguments, configuration, loop, exit status. Owns the one struct fg_gateway.
+ * fieldgate, the daemon: arguments, configuration, loop, exit status. Owns the one struct
+ * fg_gateway.
  */
 #include <errno.h>
 #include <ev.h>
@@ -31,8 +32,10 @@ static const char usage_text[] =
 	"      --version          print the version\n"
 	"  -h, --help             print this text\n"
 	"\n"
-	"Signals: SIGTERM and SIGINT stop in order; SIGUSR1 writes a status line for each link to the log.\n"
-	"Exit status: 0 stopped as asked, or configuration in order; 1 configuration or start-up failed;\n"
+	"Signals: SIGTERM and SIGINT stop in order; SIGUSR1 writes a status line for each link to "
+	"the log.\n"
+	"Exit status: 0 stopped as asked, or configuration in order; 1 configuration or start-up "
+	"failed;\n"
 	"2 wrong arguments.\n";
 
 struct arguments {
@@ -92,7 +95,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *args)
 			args->log_level = parse_level(optarg);
 			if (args->log_level < 0) {
 				fprintf(stderr,
-					"fieldgate: --log-level: expected error, warning, notice, info "
+					"fieldgate: --log-level: expected error, warning, notice, "
+					"info "
 					"or debug, got \"%s\"\n",
 					optarg);
 				return EXIT_USAGE;
@@ -110,7 +114,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *args)
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "fieldgate: unexpected argument \"%s\"\nTry \"fieldgate --help\".\n",
+		fprintf(stderr,
+			"fieldgate: unexpected argument \"%s\"\nTry \"fieldgate --help\".\n",
 			argv[optind]);
 		return EXIT_USAGE;
 	}
@@ -140,7 +145,8 @@ static void on_reload_signal(struct ev_loop *loop, ev_signal *w, int events)
 	(void)loop;
 	(void)w;
 	(void)events;
-	fg_notice("gateway: SIGHUP ignored; restart to read the configuration again, nothing is lost");
+	fg_notice("gateway: SIGHUP ignored; restart to read the configuration again, nothing is "
+		  "lost");
 }
 
 static void on_watchdog(struct ev_loop *loop, ev_timer *w, int events)
@@ -205,7 +211,8 @@ int main(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	/* One heap for all threads: they allocate little, and each heap of its own costs resident memory. */
+	/* One heap for all threads: they allocate little, and each heap of its own costs resident
+	 * memory. */
 	mallopt(M_ARENA_MAX, 1);
 	signal(SIGPIPE, SIG_IGN);
 	fg_log_open(args.is_syslog ? FG_LOG_SYSLOG : FG_LOG_STDERR, args.log_level);

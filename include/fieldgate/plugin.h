@@ -3,18 +3,18 @@
 /*
  * The fieldgate plugin ABI: everything a cloud plugin sees, and the only header that is installed.
  *
- * A plugin knows one cloud's topics, payloads, credentials and rules. It owns no socket, thread, file
- * or clock: given messages it says which bytes go out, given bytes it says what they mean, given a
- * time it says which credentials to use. The host does the rest. So a plugin can be tested, fuzzed
- * and dry-run without a network.
+ * A plugin knows one cloud's topics, payloads, credentials and rules. It owns no socket, thread,
+ *file or clock: given messages it says which bytes go out, given bytes it says what they mean,
+ *given a time it says which credentials to use. The host does the rest. So a plugin can be tested,
+ *fuzzed and dry-run without a network.
  *
  * A plugin is a shared object that exports one symbol:
  *
  *	FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = { .abi = FG_PLUGIN_ABI, ... };
  *
  * All calls come from one thread. State hangs off the `ctx` that open() returns; one plugin may be
- * opened several times, once for each configured cloud. Nothing here takes ownership of a pointer it
- * is handed unless it says so; a span is never NUL-terminated.
+ * opened several times, once for each configured cloud. Nothing here takes ownership of a pointer
+ *it is handed unless it says so; a span is never NUL-terminated.
  */
 
 #include <stdbool.h>
@@ -49,8 +49,8 @@ enum fg_kind {
 
 /** Where a message's time comes from. */
 enum fg_time_quality {
-	FG_TIME_DEVICE = 0,	    /* the device said so in its payload */
-	FG_TIME_GATEWAY = 1,	    /* the gateway's clock at arrival */
+	FG_TIME_DEVICE = 0,         /* the device said so in its payload */
+	FG_TIME_GATEWAY = 1,        /* the gateway's clock at arrival */
 	FG_TIME_UNSYNCHRONISED = 2, /* the gateway's clock at arrival, before it was set */
 };
 
@@ -58,19 +58,20 @@ enum fg_time_quality {
  * One message on its way up. The journal holds it; everyone else borrows it for one call.
  *
  * A body with an empty content type is one JSON object, checked at the door: RFC 8259 grammar,
- * well-formed UTF-8, no lone surrogate, at most 64 levels deep. Numbers are the text the device sent.
- * One extension: NaN, Infinity and -Infinity may stand as values, because devices do send them; a
- * plugin leaves such a member out unless its cloud has a form for it.
+ * well-formed UTF-8, no lone surrogate, at most 64 levels deep. Numbers are the text the device
+ * sent. One extension: NaN, Infinity and -Infinity may stand as values, because devices do send
+ * them; a plugin leaves such a member out unless its cloud has a form for it.
  */
 struct fg_message {
-	uint64_t seq;	 /* journal sequence number, from 1, never reused */
+	uint64_t seq;    /* journal sequence number, from 1, never reused */
 	int64_t time_us; /* UTC, microseconds since 1970 */
 	enum fg_kind kind;
 	enum fg_time_quality time_quality;
-	struct fg_span device;	     /* UTF-8, 1..255 bytes; towards a plugin: the cloud's name for it */
-	struct fg_span stream;	     /* stream inside the device, 0..255 bytes */
-	struct fg_span content_type; /* empty: body is a JSON object; else a media type, body opaque */
-	struct fg_span ref;	     /* FG_COMMAND_RESPONSE: which command it answers */
+	struct fg_span device; /* UTF-8, 1..255 bytes; towards a plugin: the cloud's name for it */
+	struct fg_span stream; /* stream inside the device, 0..255 bytes */
+	struct fg_span
+		content_type; /* empty: body is a JSON object; else a media type, body opaque */
+	struct fg_span ref;   /* FG_COMMAND_RESPONSE: which command it answers */
 	struct fg_span body;
 };
 
@@ -78,8 +79,8 @@ struct fg_message {
 
 enum fg_option_type {
 	FG_OPTION_STRING,
-	FG_OPTION_SECRET,   /* a string; {file:}, {credential:} and {env:} are resolved by the host */
-	FG_OPTION_INTEGER,  /* within min..max */
+	FG_OPTION_SECRET, /* a string; {file:}, {credential:} and {env:} are resolved by the host */
+	FG_OPTION_INTEGER, /* within min..max */
 	FG_OPTION_BOOLEAN,
 	FG_OPTION_CHOICE,   /* one of `choices`; the value is its index */
 	FG_OPTION_DURATION, /* "30s", "5min"; the value is milliseconds, within min..max */
@@ -87,22 +88,24 @@ enum fg_option_type {
 
 #define FG_OPTION_REQUIRED 1u
 
-/** One key a plugin understands in its cloud's section of the configuration. A table ends with {0}. */
+/** One key a plugin understands in its cloud's section of the configuration. A table ends with {0}.
+ */
 struct fg_option {
 	const char *name;
 	enum fg_option_type type;
 	unsigned flags;
-	const char *help;	    /* one line, for the reference */
-	const char *fallback;	    /* the value when the key is absent, as it would be written; or NULL */
+	const char *help; /* one line, for the reference */
+	const char
+		*fallback; /* the value when the key is absent, as it would be written; or NULL */
 	const char *const *choices; /* FG_OPTION_CHOICE: NULL-terminated */
-	int64_t min, max;	    /* FG_OPTION_INTEGER, FG_OPTION_DURATION */
+	int64_t min, max;           /* FG_OPTION_INTEGER, FG_OPTION_DURATION */
 };
 
 /** The value of the option at the same place in the table. Strings live as long as the ctx. */
 struct fg_value {
-	bool is_set;	    /* given in the file, or by `fallback` */
+	bool is_set;        /* given in the file, or by `fallback` */
 	const char *string; /* STRING, SECRET: NUL-terminated; else NULL */
-	int64_t number;	    /* INTEGER, DURATION (ms), BOOLEAN (0, 1), CHOICE (index) */
+	int64_t number;     /* INTEGER, DURATION (ms), BOOLEAN (0, 1), CHOICE (index) */
 };
 
 /* ------------------------------------------------------------------ what the host offers */
@@ -112,8 +115,8 @@ struct fg_host {
 	uint32_t size;
 
 	/**
-	 * Tell the operator something the plugin alone can know. The host puts the link's name in front
-	 * and holds repetitions back. Never a payload, never a secret.
+	 * Tell the operator something the plugin alone can know. The host puts the link's name in
+	 * front and holds repetitions back. Never a payload, never a secret.
 	 */
 	void (*warn)(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -126,8 +129,8 @@ struct fg_open {
 	const struct fg_value *values; /* one for each entry of the option table, in its order */
 	const struct fg_host *host;
 	void *host_ctx;
-	const char *link_name;	  /* the name of the cloud in the configuration */
-	const char *gateway_name; /* gateway.name */
+	const char *link_name;       /* the name of the cloud in the configuration */
+	const char *gateway_name;    /* gateway.name */
 	bool has_client_certificate; /* the link's `tls:` section carries one */
 };
 
@@ -136,7 +139,7 @@ struct fg_open {
 /** A CONNECT is about to be sent. */
 struct fg_connect_request {
 	const char *session;   /* "" : the link's only session */
-	int64_t now_us;	       /* UTC; credentials that carry a time are made from this */
+	int64_t now_us;        /* UTC; credentials that carry a time are made from this */
 	unsigned attempt;      /* 0 for the first since start-up or since a stable minute */
 	unsigned mqtt_version; /* 4 (3.1.1) or 5 */
 };
@@ -163,7 +166,7 @@ struct fg_connack {
 /** What has become of a message that was offered to encode(). */
 enum fg_offer {
 	FG_OFFERED = 0, /* not sent yet: offer it again */
-	FG_TAKEN = 1,	/* travels in the publish just made */
+	FG_TAKEN = 1,   /* travels in the publish just made */
 	FG_NOTHING = 2, /* has nothing this cloud would take; done */
 	FG_REFUSED = 3, /* can never be sent; `reason` says why; the host puts it into quarantine */
 };
@@ -175,9 +178,11 @@ enum fg_offer {
 struct fg_batch {
 	const struct fg_message *messages;
 	uint8_t *states; /* enum fg_offer */
-	size_t count;	 /* may be 0: the host asks whether the plugin itself has something to say */
-	size_t max_take; /* at most so many messages in one publish (1 while a refused one is sought) */
-	char reason[160]; /* set together with FG_REFUSED: what is wrong with the last one so marked */
+	size_t count; /* may be 0: the host asks whether the plugin itself has something to say */
+	size_t max_take;  /* at most so many messages in one publish (1 while a refused one is
+			     sought) */
+	char reason[160]; /* set together with FG_REFUSED: what is wrong with the last one so marked
+			   */
 	uint64_t values_dropped; /* add 1 for each member left out (NaN, Infinity, …) */
 };
 
@@ -189,9 +194,9 @@ struct fg_publish {
 	size_t payload_size;
 	size_t payload_len;
 	size_t max_packet_bytes;  /* bound for the Remaining Length (MQTT 3.1.1, 2.2.3), 0: none */
-	unsigned qos;		  /* 0 or 1; preset 1 */
+	unsigned qos;             /* 0 or 1; preset 1 */
 	const char *content_type; /* MQTT 5, 3.3.2.3.9; NULL: none. Static or the ctx's */
-	uint64_t tag;		  /* handed back to settled() */
+	uint64_t tag;             /* handed back to settled() */
 };
 
 /** How a publish ended. */
@@ -203,9 +208,9 @@ struct fg_settlement {
 
 enum fg_verdict {
 	FG_ACCEPTED = 0, /* done */
-	FG_RETRY = 1,	 /* not now: send again after a pause; after a few times treat as FG_POISON */
-	FG_LATER = 2,	 /* a rate limit: send again after a pause, as often as it takes */
-	FG_POISON = 3,	 /* never again: find the message at fault and put it into quarantine */
+	FG_RETRY = 1,  /* not now: send again after a pause; after a few times treat as FG_POISON */
+	FG_LATER = 2,  /* a rate limit: send again after a pause, as often as it takes */
+	FG_POISON = 3, /* never again: find the message at fault and put it into quarantine */
 };
 
 /** Bytes from the cloud. */
@@ -246,14 +251,16 @@ struct fg_plugin {
 	/**
 	 * Make the next publish.
 	 *
-	 * Returns 1: @out is filled; the messages just marked FG_TAKEN travel in it (none: it is the
-	 * plugin's own, and messages may wait for its acknowledgement).
-	 * Returns 0: nothing to publish now; every message still FG_OFFERED waits for a settled() call.
-	 * Returns -EINVAL or -ENOMEM: the plugin is broken; the link stops and says so.
+	 * Returns 1: @out is filled; the messages just marked FG_TAKEN travel in it (none: it is
+	 * the plugin's own, and messages may wait for its acknowledgement). Returns 0: nothing to
+	 * publish now; every message still FG_OFFERED waits for a settled() call. Returns -EINVAL
+	 * or -ENOMEM: the plugin is broken; the link stops and says so.
 	 */
-	int (*encode)(void *ctx, const char *session, struct fg_batch *batch, struct fg_publish *out);
+	int (*encode)(void *ctx, const char *session, struct fg_batch *batch,
+		      struct fg_publish *out);
 
-	/** A publish has been acknowledged or refused. May be NULL: codes below 0x80 are accepted. */
+	/** A publish has been acknowledged or refused. May be NULL: codes below 0x80 are accepted.
+	 */
 	enum fg_verdict (*settled)(void *ctx, const char *session, const struct fg_settlement *how);
 
 	/** Something came down. May be NULL. Returns 0, or -EPROTO when it makes no sense. */

@@ -8,7 +8,8 @@ struct fg_inflight {
 	unsigned limit;
 	unsigned count;
 	size_t bytes;
-	struct fg_inflight_entry entries[]; /* in the order sent; PUBACKs mostly come in that order too */
+	struct fg_inflight_entry
+		entries[]; /* in the order sent; PUBACKs mostly come in that order too */
 };
 
 int fg_inflight_new(unsigned limit, struct fg_inflight **ret_inflight)
@@ -48,8 +49,7 @@ int fg_inflight_ack(struct fg_inflight *w, int packet_id, struct fg_inflight_ent
 		*ret_entry = w->entries[i];
 		w->count--;
 		w->bytes -= ret_entry->bytes;
-		memmove(&w->entries[i], &w->entries[i + 1],
-			(w->count - i) * sizeof(w->entries[0]));
+		memmove(&w->entries[i], &w->entries[i + 1], (w->count - i) * sizeof(w->entries[0]));
 		return 0;
 	}
 	return -ENOENT;

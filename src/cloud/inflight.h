@@ -2,9 +2,9 @@
 
 /*
  * In-flight window: the QoS 1 publishes a link has sent and its cloud has not acknowledged.
- * PUBACKs may come back in any order, and one publish may carry records that are not neighbours; the
- * journal needs one number to move its cursor to. This module turns the first into the second: the
- * lowest record that is still on its way. It allocates only in fg_inflight_new().
+ * PUBACKs may come back in any order, and one publish may carry records that are not neighbours;
+ * the journal needs one number to move its cursor to. This module turns the first into the second:
+ * the lowest record that is still on its way. It allocates only in fg_inflight_new().
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -14,10 +14,11 @@ struct fg_inflight;
 /** One publish on its way. */
 struct fg_inflight_entry {
 	int packet_id;
-	uint64_t first_seq, last_seq; /* lowest and highest record in it; 0: none, the plugin's own */
+	uint64_t first_seq,
+		last_seq; /* lowest and highest record in it; 0: none, the plugin's own */
 	size_t n_records;
-	size_t bytes; /* of the payload: libmosquitto keeps a copy */
-	uint64_t tag;	 /* the plugin's */
+	size_t bytes;    /* of the payload: libmosquitto keeps a copy */
+	uint64_t tag;    /* the plugin's */
 	int64_t sent_ms; /* monotonic */
 	uint64_t number; /* of the publish, counted by whoever sends */
 };

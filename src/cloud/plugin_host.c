@@ -47,17 +47,19 @@ int fg_plugin_load(const char *directory, const char *name, struct fg_plugin_han
 		return fg_error_set(err, -EPROTO, "%s", dlerror());
 	theirs = dlsym(h->object, "fg_plugin");
 	if (!theirs)
-		return fg_error_set(err, -EPROTO, "%s is not a fieldgate plugin (no fg_plugin in it)",
-				    path);
-	if (theirs->abi != FG_PLUGIN_ABI)
 		return fg_error_set(err, -EPROTO,
-				    "%s was built for plugin ABI %u, this fieldgate has %u: rebuild it",
-				    path, theirs->abi, FG_PLUGIN_ABI);
+				    "%s is not a fieldgate plugin (no fg_plugin in it)", path);
+	if (theirs->abi != FG_PLUGIN_ABI)
+		return fg_error_set(
+			err, -EPROTO,
+			"%s was built for plugin ABI %u, this fieldgate has %u: rebuild it", path,
+			theirs->abi, FG_PLUGIN_ABI);
 	memcpy(&h->plugin, theirs,
 	       theirs->size < sizeof(h->plugin) ? theirs->size : sizeof(h->plugin));
 	if (!h->plugin.name || !h->plugin.options || !h->plugin.open || !h->plugin.close ||
 	    !h->plugin.connect || !h->plugin.encode)
-		return fg_error_set(err, -EPROTO, "%s lacks one of name, options, open, close, connect, encode",
+		return fg_error_set(err, -EPROTO,
+				    "%s lacks one of name, options, open, close, connect, encode",
 				    path);
 	if (strcmp(h->plugin.name, name) != 0)
 		return fg_error_set(err, -EPROTO, "%s calls itself \"%s\"", path, h->plugin.name);

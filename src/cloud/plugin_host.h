@@ -9,9 +9,9 @@
 struct fg_plugin_handle;
 
 /**
- * Load "@directory/@name.so". On success the caller owns *@ret and releases it with fg_plugin_unload(),
- * after the last ctx is closed.
- * Returns 0, -ENOENT (no such file), -EPROTO (not a plugin, or of another ABI), -ENOMEM; with a sentence.
+ * Load "@directory/@name.so". On success the caller owns *@ret and releases it with
+ * fg_plugin_unload(), after the last ctx is closed. Returns 0, -ENOENT (no such file), -EPROTO (not
+ * a plugin, or of another ABI), -ENOMEM; with a sentence.
  */
 int fg_plugin_load(const char *directory, const char *name, struct fg_plugin_handle **ret,
 		   struct fg_error *err);

@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-/* getaddrinfo() with nss modules and OpenSSL's handshake fit well; the default of 8 MiB is address space only. */
+/* getaddrinfo() with nss modules and OpenSSL's handshake fit well; the default of 8 MiB is address
+ * space only. */
 #define STACK_BYTES (512 * 1024)
 
 struct fg_connector {
@@ -16,7 +17,7 @@ struct fg_connector {
 	pthread_mutex_t mutex; /* guards the three members below */
 	struct fg_connector_job *finished;
 	unsigned n_running; /* started and not yet collected */
-	bool is_closed;	    /* the last thread to end releases the struct */
+	bool is_closed;     /* the last thread to end releases the struct */
 };
 
 static void connector_release(struct fg_connector *c)

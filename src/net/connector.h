@@ -1,9 +1,9 @@
 #pragma once
 
 /*
- * Runs what blocks on a thread of its own and brings the result back to the loop: name lookup and TCP
- * connect inside libmosquitto. One short-lived thread for each attempt, so that a name server that does not
- * answer delays only the one who asked it. At most FG_CONNECTOR_MAX_JOBS at once.
+ * Runs what blocks on a thread of its own and brings the result back to the loop: name lookup and
+ * TCP connect inside libmosquitto. One short-lived thread for each attempt, so that a name server
+ * that does not answer delays only the one who asked it. At most FG_CONNECTOR_MAX_JOBS at once.
  */
 #include <ev.h>
 
@@ -13,9 +13,11 @@ struct fg_connector;
 
 /** A job; embedded in whatever it works for, which must stay until done() was called. */
 struct fg_connector_job {
-	void (*work)(struct fg_connector_job *job); /* on the thread: touches nothing but the job's owner */
+	void (*work)(struct fg_connector_job
+			     *job); /* on the thread: touches nothing but the job's owner */
 	void (*done)(struct fg_connector_job *job); /* on the loop, exactly once, … */
-	/* … or this instead, when the connector has gone meanwhile: on any thread, there is no loop */
+	/* … or this instead, when the connector has gone meanwhile: on any thread, there is no loop
+	 */
 	void (*orphaned)(struct fg_connector_job *job);
 	struct fg_connector *connector;
 	struct fg_connector_job *next;

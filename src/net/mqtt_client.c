@@ -28,20 +28,20 @@ struct fg_mqtt_client {
 	struct fg_connector_job job;
 	int connect_rc, connect_errno; /* written on the connector's thread */
 	ev_io io;
-	ev_timer tick; /* each second: keep alive, CONNACK deadline */
-	int seconds_left; /* until CONNACK must have come */
+	ev_timer tick;      /* each second: keep alive, CONNACK deadline */
+	int seconds_left;   /* until CONNACK must have come */
 	bool is_connecting; /* the job is at work and owns `mosq` */
 	bool is_connected;
 	bool is_paused; /* may_read() said no */
 	bool is_disconnecting;
-	bool has_ended;	     /* `end` says how; ended() is due */
-	bool has_told_end;   /* ended() was called */
-	bool is_freed;	     /* release as soon as nobody is inside */
-	bool is_called_back; /* by libmosquitto, which holds its locks meanwhile */
-	bool wants_flush;    /* as soon as libmosquitto has let go of them */
-	unsigned depth;	     /* callbacks of libev or libmosquitto that are on the stack */
-	uint64_t n_messages; /* message callbacks so far */
-	uint64_t n_flushed;  /* … when fg_mqtt_client_flush() last wrote */
+	bool has_ended;         /* `end` says how; ended() is due */
+	bool has_told_end;      /* ended() was called */
+	bool is_freed;          /* release as soon as nobody is inside */
+	bool is_called_back;    /* by libmosquitto, which holds its locks meanwhile */
+	bool wants_flush;       /* as soon as libmosquitto has let go of them */
+	unsigned depth;         /* callbacks of libev or libmosquitto that are on the stack */
+	uint64_t n_messages;    /* message callbacks so far */
+	uint64_t n_flushed;     /* … when fg_mqtt_client_flush() last wrote */
 	char library_says[160]; /* libmosquitto's last complaint */
 	struct fg_mqtt_end end;
 };
@@ -89,7 +89,8 @@ static void client_end_rc(struct fg_mqtt_client *c, int rc)
 		client_end(c, FG_MQTT_END_UNREACHABLE, 0, text);
 	} else if (rc == MOSQ_ERR_CONN_LOST ||
 		   (rc == MOSQ_ERR_ERRNO && saved_errno == EPROTO && c->params.tls)) {
-		/* The second is what libmosquitto makes of all that OpenSSL says, the end of the stream included. */
+		/* The second is what libmosquitto makes of all that OpenSSL says, the end of the
+		 * stream included. */
 		if (c->is_connected)
 			client_end(c, FG_MQTT_END_LOST, 0, "closed by the peer");
 		else if (c->params.tls && c->library_says[0])
@@ -134,7 +135,8 @@ static void on_connect(struct mosquitto *mosq, void *arg, int code, int flags,
 					  false))
 		connack.max_packet_bytes = max_packet;
 	c->is_connected = true;
-	/* While a callback is set, libmosquitto formats a line for each packet: a tenth of our CPU time. */
+	/* While a callback is set, libmosquitto formats a line for each packet: a tenth of our CPU
+	 * time. */
 	mosquitto_log_callback_set(c->mosq, NULL);
 	c->is_called_back = true;
 	c->ops->connected(c->owner, &connack);
@@ -250,8 +252,8 @@ static void client_enter(struct fg_mqtt_client *c)
 }
 
 /*
- * The way out of every callback of libev: write what was asked for in a callback, watch the right things,
- * tell the end, release if asked to.
+ * The way out of every callback of libev: write what was asked for in a callback, watch the right
+ * things, tell the end, release if asked to.
  */
 static void client_leave(struct fg_mqtt_client *c)
 {
@@ -272,16 +274,17 @@ static void client_leave(struct fg_mqtt_client *c)
 		client_release(c);
 }
 
-/* May the loop write whenever the socket takes something? Before CONNACK there is nothing to hold back. */
+/* May the loop write whenever the socket takes something? Before CONNACK there is nothing to hold
+ * back. */
 static bool client_writes_by_itself(const struct fg_mqtt_client *c)
 {
 	return !c->params.holds_writes || !c->is_connected || c->is_disconnecting;
 }
 
 /*
- * The way out of a call of the owner. libmosquitto may have called back meanwhile, and the owner may have let
- * go of the client there: then it is gone now, and false is returned. What else there is to do or to tell
- * is left to the loop, when the owner does not expect it inside of its call.
+ * The way out of a call of the owner. libmosquitto may have called back meanwhile, and the owner
+ * may have let go of the client there: then it is gone now, and false is returned. What else there
+ * is to do or to tell is left to the loop, when the owner does not expect it inside of its call.
  */
 static bool client_leave_call(struct fg_mqtt_client *c)
 {
@@ -299,8 +302,8 @@ static bool client_leave_call(struct fg_mqtt_client *c)
 }
 
 /*
- * libmosquitto closes its socket inside its own calls, and the number may be in use again by the time we
- * look; so the watcher is stopped, set and started whenever anything has changed.
+ * libmosquitto closes its socket inside its own calls, and the number may be in use again by the
+ * time we look; so the watcher is stopped, set and started whenever anything has changed.
  */
 static void client_rearm(struct fg_mqtt_client *c)
 {
@@ -316,7 +319,8 @@ static void client_rearm(struct fg_mqtt_client *c)
 		if (client_writes_by_itself(c) && mosquitto_want_write(c->mosq))
 			events |= EV_WRITE;
 	}
-	if (ev_is_active(&c->io) && c->io.fd == fd && (c->io.events & (EV_READ | EV_WRITE)) == events)
+	if (ev_is_active(&c->io) && c->io.fd == fd &&
+	    (c->io.events & (EV_READ | EV_WRITE)) == events)
 		return;
 	ev_io_stop(c->loop, &c->io);
 	if (fd < 0 || events == 0)
@@ -340,8 +344,8 @@ static bool client_shakes_hands(struct fg_mqtt_client *c)
 }
 
 /*
- * While a TLS handshake runs, libmosquitto takes a connection closed by the peer for "not yet", and would be
- * called for ever: look for the end of the stream ourselves.
+ * While a TLS handshake runs, libmosquitto takes a connection closed by the peer for "not yet", and
+ * would be called for ever: look for the end of the stream ourselves.
  */
 static bool client_is_cut_off(struct fg_mqtt_client *c)
 {
@@ -368,12 +372,14 @@ static void client_read(struct fg_mqtt_client *c)
 		client_end(c, FG_MQTT_END_TLS, 0, "closed by the peer during the TLS handshake");
 		return;
 	}
-	/* mosquitto_loop_read() takes about one packet a call: on until no message comes any more. */
+	/* mosquitto_loop_read() takes about one packet a call: on until no message comes any more.
+	 */
 	do {
 		int rc;
 
 		if (c->is_connected && c->ops->may_read && !c->ops->may_read(c->owner)) {
-			/* Something was read: the watcher stays, mostly nothing comes before resume(). */
+			/* Something was read: the watcher stays, mostly nothing comes before
+			 * resume(). */
 			c->is_paused = n == 0;
 			break;
 		}
@@ -415,7 +421,8 @@ static void client_tick(struct ev_loop *loop, ev_timer *w, int events)
 	client_enter(c);
 	if (!c->has_ended && !c->is_connected && (events & EV_TIMER) && --c->seconds_left <= 0) {
 		snprintf(text, sizeof(text), "%s for %d s",
-			 c->is_connecting ? "no answer to name lookup or TCP connect" : "no CONNACK",
+			 c->is_connecting ? "no answer to name lookup or TCP connect"
+					  : "no CONNACK",
 			 c->params.connack_timeout_s);
 		client_end(c, c->is_connecting ? FG_MQTT_END_UNREACHABLE : FG_MQTT_END_SILENT, 0,
 			   text);
@@ -470,7 +477,8 @@ static void client_connect_done(struct fg_connector_job *job)
 	client_leave(c);
 }
 
-/* The gateway is on its way out. Owners go before the connector, so mostly nobody waits for this any more. */
+/* The gateway is on its way out. Owners go before the connector, so mostly nobody waits for this
+ * any more. */
 static void client_connect_orphaned(struct fg_connector_job *job)
 {
 	struct fg_mqtt_client *c =
@@ -531,8 +539,8 @@ static int client_make_mosq(struct fg_mqtt_client *c)
 }
 
 int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
-		       const struct fg_mqtt_params *params, const struct fg_mqtt_ops *ops, void *owner,
-		       struct fg_mqtt_client **ret)
+		       const struct fg_mqtt_params *params, const struct fg_mqtt_ops *ops,
+		       void *owner, struct fg_mqtt_client **ret)
 {
 	FG_CLEANUP(client_freep) struct fg_mqtt_client *c = calloc(1, sizeof(*c));
 	int r;
@@ -623,7 +631,8 @@ int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic, struct f
 int fg_mqtt_client_subscribe(struct fg_mqtt_client *c, const char *const *filters, size_t n,
 			     unsigned qos, int *ret_packet_id)
 {
-	/* A persistent session has seen the retained messages when it subscribed for the first time. */
+	/* A persistent session has seen the retained messages when it subscribed for the first
+	 * time. */
 	int options = c->params.mqtt_version == 5 ? MQTT_SUB_OPT_SEND_RETAIN_NEW : 0;
 	int r;
 
@@ -651,8 +660,8 @@ void fg_mqtt_client_flush(struct fg_mqtt_client *c)
 	}
 	client_enter(c);
 	/*
-	 * libmosquitto writes each PUBACK with a call of its own. Corked, they leave in full packets: one wake-up
-	 * of the broker instead of hundreds.
+	 * libmosquitto writes each PUBACK with a call of its own. Corked, they leave in full
+	 * packets: one wake-up of the broker instead of hundreds.
 	 */
 	is_corked = !c->params.tls && c->n_messages - c->n_flushed > FEW_MESSAGES;
 	c->n_flushed = c->n_messages;
@@ -700,9 +709,8 @@ bool fg_mqtt_client_is_connected(const struct fg_mqtt_client *c)
 const char *fg_mqtt_connack_text(unsigned mqtt_version, unsigned code)
 {
 	static const char *const v311[] = {
-		"accepted",		  "unacceptable protocol version",
-		"client id rejected",	  "server unavailable",
-		"bad user name or password", "not authorised",
+		"accepted",           "unacceptable protocol version", "client id rejected",
+		"server unavailable", "bad user name or password",     "not authorised",
 	};
 
 	if (mqtt_version != 5 || code < 0x80)

@@ -1,16 +1,18 @@
 #pragma once
 
 /*
- * One MQTT session on the loop: libmosquitto driven by libev. One struct for each connection attempt,
- * thrown away when it ends; the library would otherwise re-send a copy of what the owner sends again.
+ * One MQTT session on the loop: libmosquitto driven by libev. One struct for each connection
+ * attempt, thrown away when it ends; the library would otherwise re-send a copy of what the owner
+ * sends again.
  *
- * Life: new (connecting on a thread) -> connected() -> … -> ended(), exactly once, also after a failed
- * attempt. The owner then releases it; it may do so inside any callback.
+ * Life: new (connecting on a thread) -> connected() -> … -> ended(), exactly once, also after a
+ * failed attempt. The owner then releases it; it may do so inside any callback.
  *
- * A client with `holds_writes` writes nothing on its own after CONNECT and SUBSCRIBE: PUBACKs queue up
- * inside the library until fg_mqtt_client_flush(). libmosquitto queues a PUBACK before it calls back
- * with the message, and writes it at once unless mosquitto_threaded_set() says that another thread will
- * (eclipse-mosquitto/mosquitto #118, #2884). tests/e2e guards this with a broker that watches.
+ * A client with `holds_writes` writes nothing on its own after CONNECT and SUBSCRIBE: PUBACKs queue
+ * up inside the library until fg_mqtt_client_flush(). libmosquitto queues a PUBACK before it calls
+ * back with the message, and writes it at once unless mosquitto_threaded_set() says that another
+ * thread will (eclipse-mosquitto/mosquitto #118, #2884). tests/e2e guards this with a broker that
+ * watches.
  */
 #include <ev.h>
 #include <mosquitto.h>
@@ -24,18 +26,19 @@ struct fg_mqtt_client;
 /** How a session ended, or why it never began. */
 enum fg_mqtt_end_kind {
 	FG_MQTT_END_UNREACHABLE, /* name lookup or TCP connect failed */
-	FG_MQTT_END_TLS,	 /* handshake or certificate check failed */
-	FG_MQTT_END_REFUSED,	 /* CONNACK with a reason code */
-	FG_MQTT_END_SILENT,	 /* no CONNACK in time, or closed before it */
-	FG_MQTT_END_DISCONNECT,	 /* the peer sent DISCONNECT (MQTT 5, 3.14) */
-	FG_MQTT_END_LOST,	 /* the connection broke or was closed; PINGRESP missing */
-	FG_MQTT_END_PROTOCOL,	 /* the peer broke the protocol */
-	FG_MQTT_END_OWN,	 /* fg_mqtt_client_disconnect() */
+	FG_MQTT_END_TLS,         /* handshake or certificate check failed */
+	FG_MQTT_END_REFUSED,     /* CONNACK with a reason code */
+	FG_MQTT_END_SILENT,      /* no CONNACK in time, or closed before it */
+	FG_MQTT_END_DISCONNECT,  /* the peer sent DISCONNECT (MQTT 5, 3.14) */
+	FG_MQTT_END_LOST,        /* the connection broke or was closed; PINGRESP missing */
+	FG_MQTT_END_PROTOCOL,    /* the peer broke the protocol */
+	FG_MQTT_END_OWN,         /* fg_mqtt_client_disconnect() */
 };
 
 struct fg_mqtt_end {
 	enum fg_mqtt_end_kind kind;
-	unsigned reason_code; /* REFUSED: CONNACK code of the version spoken; DISCONNECT: its reason code */
+	unsigned reason_code; /* REFUSED: CONNACK code of the version spoken; DISCONNECT: its reason
+				 code */
 	bool was_connected;
 	char text[200]; /* a sentence for the log */
 };
@@ -58,9 +61,11 @@ struct fg_mqtt_message {
 struct fg_mqtt_ops {
 	void (*connected)(void *owner, const struct fg_mqtt_connack *connack);
 	void (*message)(void *owner, const struct fg_mqtt_message *message);
-	void (*published)(void *owner, int packet_id, unsigned reason_code); /* PUBACK or, at QoS 0, written */
-	void (*subscribed)(void *owner, int packet_id, unsigned reason_code); /* first refusal, else granted */
-	bool (*may_read)(void *owner);	/* asked before each packet is read; NULL: always */
+	void (*published)(void *owner, int packet_id,
+			  unsigned reason_code); /* PUBACK or, at QoS 0, written */
+	void (*subscribed)(void *owner, int packet_id,
+			   unsigned reason_code); /* first refusal, else granted */
+	bool (*may_read)(void *owner);   /* asked before each packet is read; NULL: always */
 	void (*after_read)(void *owner); /* all that was there has been read; NULL: nothing to do */
 	void (*ended)(void *owner, const struct fg_mqtt_end *end);
 };
@@ -87,10 +92,11 @@ struct fg_mqtt_params {
  * Returns 0, -ENOMEM, -EINVAL (libmosquitto refuses the parameters), -EAGAIN (connector busy).
  */
 int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
-		       const struct fg_mqtt_params *params, const struct fg_mqtt_ops *ops, void *owner,
-		       struct fg_mqtt_client **ret);
+		       const struct fg_mqtt_params *params, const struct fg_mqtt_ops *ops,
+		       void *owner, struct fg_mqtt_client **ret);
 
-/** Release; the connection, if any, is dropped without DISCONNECT. Safe inside callbacks. Returns NULL. */
+/** Release; the connection, if any, is dropped without DISCONNECT. Safe inside callbacks. Returns
+ * NULL. */
 struct fg_mqtt_client *fg_mqtt_client_free(struct fg_mqtt_client *c);
 
 /**

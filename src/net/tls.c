@@ -14,7 +14,8 @@
 struct fg_tls {
 	SSL_CTX *context;
 	char *key_password;
-	char *server_name; /* to ask for (RFC 6066, 3); NULL for an address, which has no business there */
+	char *server_name; /* to ask for (RFC 6066, 3); NULL for an address, which has no business
+			      there */
 	_Atomic long verify_error; /* X509_V_ERR_…; set on a connecting thread, read on the loop */
 };
 
@@ -62,8 +63,8 @@ static int note_verify_error(int is_ok, X509_STORE_CTX *store)
 }
 
 /*
- * libmosquitto asks for the host it connects to, which need not be the name we want, and may be an address. This
- * is called right before the ClientHello is made.
+ * libmosquitto asks for the host it connects to, which need not be the name we want, and may be an
+ * address. This is called right before the ClientHello is made.
  */
 static void ask_for_server_name(const SSL *ssl, int where, int ret)
 {
@@ -107,7 +108,8 @@ static int load_own(struct fg_tls *tls, const struct fg_tls_params *p, struct fg
 				    p->certificate, openssl_reason());
 	own = SSL_CTX_get0_certificate(tls->context);
 	if (X509_cmp_current_time(X509_get0_notAfter(own)) < 0)
-		return fg_error_set(err, -EINVAL, "%s: the certificate has expired", p->certificate);
+		return fg_error_set(err, -EINVAL, "%s: the certificate has expired",
+				    p->certificate);
 	if (SSL_CTX_use_PrivateKey_file(tls->context, key, SSL_FILETYPE_PEM) != 1) {
 		unsigned long code = ERR_peek_last_error();
 		bool is_mismatch = ERR_GET_LIB(code) == ERR_LIB_X509 &&
@@ -115,8 +117,8 @@ static int load_own(struct fg_tls *tls, const struct fg_tls_params *p, struct fg
 
 		ERR_clear_error();
 		if (is_mismatch)
-			return fg_error_set(err, -EINVAL, "%s: the key does not belong to %s",
-					    key, p->certificate);
+			return fg_error_set(err, -EINVAL, "%s: the key does not belong to %s", key,
+					    p->certificate);
 		return fg_error_set(err, -EINVAL,
 				    "%s: no usable private key in PEM form, or key_password is "
 				    "wrong or missing",
@@ -152,7 +154,8 @@ static int set_verification(struct fg_tls *tls, const struct fg_tls_params *p, s
 		is_ok = X509_VERIFY_PARAM_set1_host(param, p->host, 0);
 	}
 	if (is_ok != 1)
-		return fg_error_set(err, -EINVAL, "host name \"%s\": %s", p->host, openssl_reason());
+		return fg_error_set(err, -EINVAL, "host name \"%s\": %s", p->host,
+				    openssl_reason());
 	return load_ca(tls->context, p->ca, err);
 }
 
@@ -174,8 +177,8 @@ int fg_tls_new(const struct fg_tls_params *params, struct fg_tls **ret, struct f
 
 	SSL_CTX_set_app_data(tls->context, tls);
 	SSL_CTX_set_min_proto_version(tls->context, TLS1_2_VERSION);
-	/* libmosquitto hands the same bytes in again from a buffer that may have moved; buffers of an idle
-	 * session (34 KiB) are given back. */
+	/* libmosquitto hands the same bytes in again from a buffer that may have moved; buffers of
+	 * an idle session (34 KiB) are given back. */
 	SSL_CTX_set_mode(tls->context, SSL_MODE_ENABLE_PARTIAL_WRITE |
 					       SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 					       SSL_MODE_RELEASE_BUFFERS);

@@ -1,9 +1,9 @@
 #pragma once
 
 /*
- * TLS material of one peer as our own SSL_CTX, handed to libmosquitto (MOSQ_OPT_SSL_CTX) and later to
- * libcurl. Verifies chain and host name by default, speaks TLS 1.2 and newer, never prompts for a
- * passphrase.
+ * TLS material of one peer as our own SSL_CTX, handed to libmosquitto (MOSQ_OPT_SSL_CTX) and later
+ * to libcurl. Verifies chain and host name by default, speaks TLS 1.2 and newer, never prompts for
+ * a passphrase.
  */
 #include <stdbool.h>
 
@@ -12,20 +12,20 @@
 #include "util/error.h"
 
 struct fg_tls_params {
-	const char *host;	  /* name or address to ask for, and that the certificate must carry */
-	const char *ca;		  /* PEM file or directory of hashed files; NULL: the system's store */
+	const char *host; /* name or address to ask for, and that the certificate must carry */
+	const char *ca;   /* PEM file or directory of hashed files; NULL: the system's store */
 	const char *certificate;  /* PEM, leaf first; or NULL */
-	const char *key;	  /* PEM; NULL: in the certificate's file */
+	const char *key;          /* PEM; NULL: in the certificate's file */
 	const char *key_password; /* or NULL */
-	bool is_insecure;	  /* do not verify */
+	bool is_insecure;         /* do not verify */
 };
 
 struct fg_tls;
 
 /**
- * Load and check the material (a key that does not fit its certificate, a wrong passphrase and an expired
- * client certificate are found here, before any connection).
- * The caller owns *@ret. Returns 0, -ENOMEM, or -EINVAL with a sentence that names the file.
+ * Load and check the material (a key that does not fit its certificate, a wrong passphrase and an
+ * expired client certificate are found here, before any connection). The caller owns *@ret. Returns
+ * 0, -ENOMEM, or -EINVAL with a sentence that names the file.
  */
 int fg_tls_new(const struct fg_tls_params *params, struct fg_tls **ret, struct fg_error *err);
 struct fg_tls *fg_tls_free(struct fg_tls *tls);
@@ -34,7 +34,7 @@ struct fg_tls *fg_tls_free(struct fg_tls *tls);
 SSL_CTX *fg_tls_context(const struct fg_tls *tls);
 
 /**
- * Why the last handshake's certificate check failed ("hostname mismatch", "certificate has expired", …), or
- * NULL. Static text. Forgotten by the call.
+ * Why the last handshake's certificate check failed ("hostname mismatch", "certificate has
+ * expired", …), or NULL. Static text. Forgotten by the call.
  */
 const char *fg_tls_take_verify_error(struct fg_tls *tls);

@@ -1,18 +1,18 @@
 #pragma once
 
 /*
- * A complaint that can repeat: said once, then after 10 s, 1 min, 10 min and every hour, each time with
- * how often it happened in between, and once more when it is over. One struct for each thing that can
- * go wrong, by value in its owner.
+ * A complaint that can repeat: said once, then after 10 s, 1 min, 10 min and every hour, each time
+ * with how often it happened in between, and once more when it is over. One struct for each thing
+ * that can go wrong, by value in its owner.
  */
 #include <stdbool.h>
 #include <stdint.h>
 
 struct fg_complaint {
-	uint64_t total;	     /* since start-up */
+	uint64_t total;      /* since start-up */
 	uint64_t unreported; /* since the last line */
 	int64_t next_ms;     /* monotonic: no line before this */
-	unsigned step;	     /* which interval comes next */
+	unsigned step;       /* which interval comes next */
 };
 
 /**

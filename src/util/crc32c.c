@@ -12,7 +12,8 @@
 
 #define POLYNOMIAL 0x82f63b78u /* 0x1edc6f41, bits reversed */
 
-/* table[k][b]: the remainder of byte b followed by k zero bytes; eight bytes are folded at a time. */
+/* table[k][b]: the remainder of byte b followed by k zero bytes; eight bytes are folded at a time.
+ */
 static uint32_t table[8][256];
 
 __attribute__((constructor)) static void table_fill(void)
@@ -40,7 +41,8 @@ uint32_t fg_crc32c_portable(uint32_t crc, const void *data, size_t size)
 
 		crc = table[7][low & 0xff] ^ table[6][low >> 8 & 0xff] ^
 		      table[5][low >> 16 & 0xff] ^ table[4][low >> 24] ^ table[3][high & 0xff] ^
-		      table[2][high >> 8 & 0xff] ^ table[1][high >> 16 & 0xff] ^ table[0][high >> 24];
+		      table[2][high >> 8 & 0xff] ^ table[1][high >> 16 & 0xff] ^
+		      table[0][high >> 24];
 	}
 	for (; size > 0; size--, p++)
 		crc = table[0][(crc ^ *p) & 0xff] ^ (crc >> 8);
@@ -104,6 +106,5 @@ static int cpu_has_crc32c(void)
 
 uint32_t fg_crc32c(uint32_t crc, const void *data, size_t size)
 {
-	return cpu_has_crc32c() ? crc32c_cpu(crc, data, size)
-				: fg_crc32c_portable(crc, data, size);
+	return cpu_has_crc32c() ? crc32c_cpu(crc, data, size) : fg_crc32c_portable(crc, data, size);
 }

@@ -12,7 +12,7 @@ static struct {
 	int level;
 } sink = {FG_LOG_STDERR, LOG_INFO};
 
-static const char *const level_names[] = {"emergency", "alert",	 "critical", "error",
+static const char *const level_names[] = {"emergency", "alert",  "critical", "error",
 					  "warning",   "notice", "info",     "debug"};
 
 void fg_log_open(enum fg_log_sink to, int level)

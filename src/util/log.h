@@ -1,9 +1,9 @@
 #pragma once
 
 /*
- * The log: one line per fact, "who: what happened, what we do now, numbers". Goes to stderr when the
- * daemon is run by hand and to syslog(3) when it runs as a service. The only global of the program.
- * Never payloads, tokens or keys. Safe to call from any thread.
+ * The log: one line per fact, "who: what happened, what we do now, numbers". Goes to stderr when
+ * the daemon is run by hand and to syslog(3) when it runs as a service. The only global of the
+ * program. Never payloads, tokens or keys. Safe to call from any thread.
  */
 #include <stdbool.h>
 #include <syslog.h>
@@ -25,7 +25,8 @@ void fg_log_open(enum fg_log_sink sink, int level);
 #define fg_info(...) fg_log(LOG_INFO, __VA_ARGS__)
 #define fg_debug(...) fg_log(LOG_DEBUG, __VA_ARGS__)
 
-/** Write one line (cut at 1023 bytes; control characters become '?', so that no one forges a line). */
+/** Write one line (cut at 1023 bytes; control characters become '?', so that no one forges a line).
+ */
 void fg_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /** True when a line of @level would be written. */

@@ -1,9 +1,9 @@
 #pragma once
 
 /*
- * Tells the service manager how we are: the datagram protocol of sd_notify(3), which that page declares
- * stable and free to be spoken without libsystemd. The library would bring seven more and cost 1 MiB of
- * resident memory, a tenth of the budget.
+ * Tells the service manager how we are: the datagram protocol of sd_notify(3), which that page
+ * declares stable and free to be spoken without libsystemd. The library would bring seven more and
+ * cost 1 MiB of resident memory, a tenth of the budget.
  */
 #include <stdint.h>
 

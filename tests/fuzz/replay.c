@@ -1,6 +1,6 @@
 /*
- * Replays files through a fuzzer's entry point, so that a seed corpus and every past finding run with each
- * test run, with any compiler. Arguments: files and directories.
+ * Replays files through a fuzzer's entry point, so that a seed corpus and every past finding run
+ * with each test run, with any compiler. Arguments: files and directories.
  */
 #include <dirent.h>
 #include <errno.h>
