@@ -4,9 +4,9 @@
  * The fieldgate plugin ABI: everything a cloud plugin sees, and the only header that is installed.
  *
  * A plugin knows one cloud's topics, payloads, credentials and rules. It owns no socket, thread,
- *file or clock: given messages it says which bytes go out, given bytes it says what they mean,
- *given a time it says which credentials to use. The host does the rest. So a plugin can be tested,
- *fuzzed and dry-run without a network.
+ * file or clock: given messages it says which bytes go out, given bytes it says what they mean,
+ * given a time it says which credentials to use. The host does the rest. So a plugin can be tested,
+ * fuzzed and dry-run without a network.
  *
  * A plugin is a shared object that exports one symbol:
  *
@@ -14,7 +14,7 @@
  *
  * All calls come from one thread. State hangs off the `ctx` that open() returns; one plugin may be
  * opened several times, once for each configured cloud. Nothing here takes ownership of a pointer
- *it is handed unless it says so; a span is never NUL-terminated.
+ * it is handed unless it says so; a span is never NUL-terminated.
  */
 
 #include <stdbool.h>

@@ -1,8 +1,8 @@
 /*
  * Conformance cases as data, one folder for each cloud, played against the plugin as it is
- *installed: the shared object is loaded, fed with messages, acknowledgements and deliveries, and
- *what it wants to publish is compared with the case. Payloads are compared byte for byte after
- *white space outside strings is taken away, so that 42.0 is not 42.
+ * installed: the shared object is loaded, fed with messages, acknowledgements and deliveries, and
+ * what it wants to publish is compared with the case. Payloads are compared byte for byte after
+ * white space outside strings is taken away, so that 42.0 is not 42.
  *
  *	vectors [-p PLUGIN-DIRECTORY] [-d DATA-DIRECTORY] [CLOUD...]
  *
