@@ -6,6 +6,7 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libmosquitto-dev libs
 packages_sim=(libcmocka-dev mosquitto mosquitto-clients mosquitto-dev python3 python3-paho-mqtt openssl)
 packages_test=("${packages_sim[@]}" clang libclang-rt-14-dev clang-format valgrind systemd
 	iproute2 procps)
+packages_bench=(libsqlite3-dev)
 
 # install_packages NAME…: does nothing, quickly, when all are there.
 install_packages() {

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # Runs a benchmark: builds what it needs, prints progress to stderr and one JSON object to stdout.
 # FIELDGATE_BUILD names the build directory (default: build/ in the source tree).
 set -eu
@@ -14,15 +14,19 @@ usage()
 
 	  uplink   the same QoS 1 load through a Mosquitto bridge and through fieldgate, in turn
 	  rss      memory of the gateway: idle, with 1 000 000 records waiting for two clouds, draining
+	  journal  the journal alone: appending against a bare write and sync, bytes written, reading,
+	           start-up, memory, and the same work done with SQLite
 
 	  --json             accepted for clarity: the result always is one JSON object on stdout
 	  --state DIR        where state goes, on a real disk (default: the build directory)
-	  --rounds N         uplink: rounds of each way (default 3)
-	  --messages N       messages of one throughput round or of the backlog
-	  --seconds N        uplink: length of one latency round (default 10)
+	  --rounds N         uplink: rounds of each way (default 3); journal: likewise (default 9)
+	  --messages N       messages of one throughput round or of the backlog; journal: records read
+	  --seconds N        uplink: length of one latency round (default 10); journal: of one run at the
+	                     most (default 0.5)
+	  --backlog MIB      journal: size of the journal to start with (default 2048)
 	  --only WAY         uplink: "bridge" or "fieldgate" alone
 	  --commit-interval D  the gateway's journal.commit_interval, such as 5ms (default: none)
-	  --keep             keep the state directories and logs
+	  --keep             uplink, rss: keep the state directories and logs
 	  --perf FILE        uplink: profile the gateway in its first throughput round (perf record -g)
 
 	See tests/bench/README.md for what each figure means.
@@ -34,7 +38,7 @@ case ${1-} in
 	usage
 	exit 0
 	;;
-uplink | rss) ;;
+uplink | rss | journal) ;;
 *)
 	echo "run.sh: unknown benchmark \"${1-}\"" >&2
 	usage >&2
@@ -48,6 +52,14 @@ for argument; do
 	fi
 done
 
+if [ "$1" = journal ]; then
+	. "$source_dir/tests/packages.sh"
+	# Without SQLite there is less to compare with, and a build directory set up before needs a second look.
+	if install_packages "${packages_bench[@]}" >&2 && [ -f "$build_dir/build.ninja" ] &&
+		[ ! -x "$build_dir/tests/bench/bench-sqlite" ]; then
+		meson setup --reconfigure "$build_dir" "$source_dir" >&2
+	fi
+fi
 if [ ! -f "$build_dir/build.ninja" ]; then
 	meson setup "$build_dir" "$source_dir" >&2
 fi
