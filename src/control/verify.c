@@ -160,11 +160,14 @@ static void tell_segment(struct verify *v, const struct fg_scan_event *e, bool i
 		fg_object_end(&o);
 		return;
 	}
-	printf("%s: %s: %" PRIu64 " records", v->lane, e->file->name, v->segment_records);
+	printf("%s: %s: ", v->lane, e->file->name);
 	if (v->segment_records > 0)
-		printf(" %" PRIu64 "..%" PRIu64, v->segment_first, v->segment_last);
-	printf(", %" PRIu64 " bytes, made %s%s\n", e->file->size_bytes,
-	       fg_time_text(e->file->made_us, made), is_newest ? ", the newest: it may grow" : "");
+		printf("records %" PRIu64 "..%" PRIu64, v->segment_first, v->segment_last);
+	else
+		printf("no records");
+	printf(", records=%" PRIu64 " bytes=%" PRIu64 ", made %s%s\n", v->segment_records,
+	       e->file->size_bytes, fg_time_text(e->file->made_us, made),
+	       is_newest ? ", the newest: it may grow" : "");
 }
 
 static void tell_gone(struct verify *v, const struct fg_scan_event *e)
@@ -276,8 +279,8 @@ static void tell_cursors(struct verify *v)
 			fg_line_begin(&line, stdout, true);
 			fg_line_add(&line, "%s: cursor of link ", v->lane);
 			fg_line_add_text(&line, fg_span_str(c->name));
-			fg_line_add(&line, ": watermark %" PRIu64 ", backlog %" PRIu64 " messages",
-				    c->watermark, v->backlog[i]);
+			fg_line_add(&line, ": watermark=%" PRIu64 " backlog=%" PRIu64, c->watermark,
+				    v->backlog[i]);
 			fg_line_end(&line);
 		}
 	}
@@ -314,33 +317,32 @@ static void tell_lane_json(struct verify *v, const struct fg_scan_file *newest)
 static void tell_count(const char *what, uint64_t n)
 {
 	if (n > 0)
-		printf(", %" PRIu64 " %s", n, what);
+		printf(" %s=%" PRIu64, what, n);
 }
 
 static void tell_lane(struct verify *v, const struct fg_scan_file *newest)
 {
-	char bytes[FG_BYTES_TEXT_MAX];
-
 	if (v->is_json) {
 		tell_lane_json(v, newest);
 		return;
 	}
-	printf("%s: %" PRIu64 " segments, %" PRIu64 " records", v->lane, v->segments, v->records);
+	printf("%s: ", v->lane);
 	if (v->records > 0)
-		printf(" %" PRIu64 "..%" PRIu64, v->first_seq, v->last_seq);
-	printf(" (%" PRIu64 " messages), %s", v->messages, fg_bytes_text(v->bytes, bytes));
-	tell_count("bytes of torn tail", v->torn_bytes);
-	if (v->damaged > 0)
-		printf(", %" PRIu64 " damaged records in %" PRIu64 " ranges", v->damaged,
-		       v->damaged_ranges);
-	if (v->missing > 0)
-		printf(", %" PRIu64 " missing records in %" PRIu64 " ranges", v->missing,
-		       v->missing_ranges);
-	tell_count("records whose parts do not add up", v->misfits);
-	tell_count("records of a kind this version does not know", v->unknown);
-	tell_count("files not read", v->files_not_read);
-	tell_count("files set aside earlier", v->set_aside);
-	tell_count("files removed while this ran", v->gone);
+		printf("records %" PRIu64 "..%" PRIu64, v->first_seq, v->last_seq);
+	else
+		printf("no records");
+	printf(", segments=%" PRIu64 " records=%" PRIu64 " messages=%" PRIu64 " bytes=%" PRIu64,
+	       v->segments, v->records, v->messages, v->bytes);
+	tell_count("torn_bytes", v->torn_bytes);
+	tell_count("damaged", v->damaged);
+	tell_count("damaged_ranges", v->damaged_ranges);
+	tell_count("missing", v->missing);
+	tell_count("missing_ranges", v->missing_ranges);
+	tell_count("misfits", v->misfits);
+	tell_count("of_unknown_kind", v->unknown);
+	tell_count("files_not_read", v->files_not_read);
+	tell_count("files_set_aside", v->set_aside);
+	tell_count("files_gone_meanwhile", v->gone);
 	putchar('\n');
 	if (newest)
 		printf("%s: %s is the newest: while the daemon runs it may have grown since\n",

@@ -4,9 +4,11 @@
 usage: test_fieldgatectl.py FIELDGATECTL WRITE_SAMPLE JOURNAL_READER
 """
 import base64
+import fcntl
 import importlib.util
 import json
 import os
+import pty
 import random
 import re
 import shutil
@@ -14,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import unittest
 
 CTL = WRITE_SAMPLE = READER = reader = None
@@ -288,7 +291,7 @@ class Journal(unittest.TestCase):
             status, out, _ = ctl("journal", "verify", self.dir)
             self.assertEqual(status, 1)
             self.assertIn(b"later version", out)
-            self.assertIn(b"1 records 1..1", out)
+            self.assertIn(b"records 1..1, segments=1 records=1 ", out)
 
     def test_files_that_are_not_of_this_journal_are_told(self):
         self.make("main", segment(1, [record(1)]), segment(2, [record(2)]), segment(7, [record(7)], id=b"x" * 16))
@@ -369,6 +372,24 @@ class Journal(unittest.TestCase):
         self.assertEqual(objects("journal", "dump", self.dir)[1][0]["body_base64"], base64.b64encode(evil).decode())
         self.assertEqual(objects("quarantine", "list", self.dir)[1][0]["link"],
                          "a\x1b[2J\n\r\t\0\x7f\\\ufffd\x9b\u202e")
+
+    def test_lines_end_where_the_terminal_does(self):
+        self.make("main", segment(1, [record(1, "ü".encode() * 300), record(2, b"\x01" * 300)]))
+        for options, widths in ([], [60, 60]), (["--full"], [353, 1253]):
+            master, slave = pty.openpty()
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+            subprocess.run([CTL, "journal", "dump", *options, self.dir], stdout=slave, check=True)
+            os.close(slave)
+            out = b""
+            try:
+                while True:
+                    out += os.read(master, 4096)
+            except OSError:  # what the end looks like
+                os.close(master)
+            lines = out.decode().splitlines()
+            self.assertEqual([len(line) <= width and len(line) > width - 4 for line, width in zip(lines, widths)],
+                             [True, True], lines)
+            self.assertEqual([line.endswith("…") for line in lines], [not options] * 2)
 
     def test_bodies_are_json_text_or_base64(self):
         bodies = [b'{"n" : 1.50,\n "t":[true]}', b'{"n":NaN}', b'{"n":"NaN \\" I"}', b"plain", b"\xfe"]
