@@ -256,6 +256,9 @@ size_t fg_cursors_encode(const struct fg_cursors *set, uint64_t newest, uint8_t 
 	struct fg_cursor_table table;
 
 	table.n = 0;
+	table.clock_ms = set->clock_ms;
+	table.utc_us = set->utc_us;
+	table.newest_ms = set->newest_ms;
 	for (unsigned i = 0; i < FG_CURSORS_MAX; i++) {
 		const struct fg_cursor *c = &set->slots[i];
 		struct fg_cursor_entry *e = &table.entries[table.n];
@@ -319,7 +322,8 @@ bool fg_cursors_any_open(const struct fg_cursors *set)
 }
 
 /* Report what of first..last this cursor still wanted and was not told about yet. */
-static void report_lost(struct fg_cursor *c, uint64_t first, uint64_t last, const char *why)
+static void report_lost(struct fg_cursor *c, uint64_t first, uint64_t last, enum fg_loss loss,
+			const char *why)
 {
 	uint64_t records;
 
@@ -336,23 +340,81 @@ static void report_lost(struct fg_cursor *c, uint64_t first, uint64_t last, cons
 			records -= to - from + 1 - tables_within(c->set, from, to);
 	}
 	add_gap(c, first, last);
+	c->losses[loss] += records;
 	if (records > 0 && c->set->lost)
 		c->set->lost(c->set->arg, c->name, records, last, why);
 }
 
-void fg_cursors_dropped(struct fg_cursors *set, uint64_t first, uint64_t last, const char *why)
+/* Give up all up to @last. What was in flight of it is not sent again, should it come back. */
+static void cut(struct fg_cursor *c, uint64_t last, enum fg_loss loss, const char *why)
 {
-	for (unsigned i = 0; i < FG_CURSORS_MAX; i++) {
-		struct fg_cursor *c = &set->slots[i];
+	if (c->watermark >= last)
+		return;
+	c->floor = last;
+	report_lost(c, c->watermark + 1, last, loss, why);
+	set_watermark(c, last);
+	c->set->must_save = true;
+}
 
-		if (!c->set || c->watermark >= last)
-			continue;
-		if (c->is_open)
-			report_lost(c, first, last, why);
-		/* All below @first is gone as well, settled or reported before. */
-		if (c->is_open)
-			set_watermark(c, last);
+void fg_cursors_dropped(struct fg_cursors *set, uint64_t last)
+{
+	for (unsigned i = 0; i < FG_CURSORS_MAX; i++)
+		if (set->slots[i].set && set->slots[i].is_open)
+			cut(&set->slots[i], last, FG_LOSS_LIMIT, "journal limit");
+}
+
+static void trim_old(struct fg_cursor *c, int64_t max_age_ms)
+{
+	const struct fg_segments *l = c->set->lane;
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		if (c->set->clock_ms - l->items[i]->newest_ms <= max_age_ms)
+			break;
+		last = fg_segments_end_seq(l, i) - 1;
 	}
+	cut(c, last, FG_LOSS_AGE, "older than max_age");
+}
+
+/* From the newest segment down until the cap is full; the newest is kept even if it is alone beyond
+ * the cap. */
+static void trim_heavy(struct fg_cursor *c)
+{
+	const struct fg_segments *l = c->set->lane;
+	uint64_t bytes = 0;
+
+	for (size_t i = l->n; i-- > 0;) {
+		const struct fg_segment *s = l->items[i];
+		uint64_t from = FG_SEGMENT_HEADER_BYTES, seq;
+
+		if (fg_segments_end_seq(l, i) - 1 <= c->watermark)
+			return;
+		if (s->first_seq <= c->watermark)
+			fg_segment_mark_find(s, c->watermark + 1, &from, &seq);
+		bytes += s->used > from ? s->used - from : 0;
+		if (bytes > c->max_bytes && i + 1 < l->n) {
+			cut(c, fg_segments_end_seq(l, i) - 1, FG_LOSS_OWN_LIMIT,
+			    "beyond its max_backlog");
+			return;
+		}
+	}
+}
+
+void fg_cursor_trim(struct fg_cursor *c, int64_t max_age_ms)
+{
+	if (c->max_age_ms > 0 && (max_age_ms == 0 || c->max_age_ms < max_age_ms))
+		max_age_ms = c->max_age_ms;
+	if (max_age_ms > 0)
+		trim_old(c, max_age_ms);
+	if (c->max_bytes > 0)
+		trim_heavy(c);
+}
+
+void fg_cursors_refused(struct fg_cursors *set)
+{
+	for (unsigned i = 0; i < FG_CURSORS_MAX; i++)
+		if (set->slots[i].set && set->slots[i].is_open)
+			set->slots[i].losses[FG_LOSS_FULL]++;
 }
 
 /* ---- one cursor */
@@ -371,6 +433,8 @@ int fg_cursor_read(struct fg_cursor *c, struct fg_message *ret_messages, size_t 
 	size_t n = 0;
 	int r = 0;
 
+	if (c->next <= c->floor)
+		c->next = c->floor + 1;
 	fg_reader_seek(&c->reader, c->next);
 	while (n < max) {
 		/* Only while nothing points into the buffer may it be read anew. */
@@ -381,7 +445,7 @@ int fg_cursor_read(struct fg_cursor *c, struct fg_message *ret_messages, size_t 
 			c->set->damaged_records += found.damaged;
 			if (found.lost_first < c->next)
 				found.lost_first = c->next;
-			report_lost(c, found.lost_first, found.lost_last,
+			report_lost(c, found.lost_first, found.lost_last, FG_LOSS_DAMAGED,
 				    found.is_missing ? "not in the journal any more"
 						     : "damaged on disk");
 			continue;
@@ -419,6 +483,17 @@ void fg_cursor_ack(struct fg_cursor *c, uint64_t watermark)
 		watermark = c->set->lane->end_seq - 1;
 	if (watermark > c->watermark)
 		set_watermark(c, watermark);
+}
+
+void fg_cursor_set_caps(struct fg_cursor *c, uint64_t max_bytes, int64_t max_age_ms)
+{
+	c->max_bytes = max_bytes;
+	c->max_age_ms = max_age_ms;
+}
+
+void fg_cursor_get_losses(const struct fg_cursor *c, uint64_t ret[FG_N_LOSSES])
+{
+	memcpy(ret, c->losses, sizeof(c->losses));
 }
 
 uint64_t fg_cursor_watermark(const struct fg_cursor *c)

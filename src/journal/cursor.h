@@ -26,6 +26,10 @@ struct fg_cursor {
 	bool is_open;
 	bool is_unsaved; /* its name has never been on disk */
 	uint64_t max_unsaved;
+	uint64_t max_bytes; /* its own cap of what waits for it, 0: none */
+	int64_t max_age_ms; /* its own cap of how long, 0: none */
+	uint64_t floor;     /* all up to here was given up, though it may be on disk still */
+	uint64_t losses[FG_N_LOSSES];
 	uint64_t watermark;
 	uint64_t saved;  /* watermark known to be on disk */
 	uint64_t saving; /* the one in the commit that runs */
@@ -45,6 +49,9 @@ struct fg_cursors {
 	 * count. */
 	uint64_t tables[FG_CURSOR_TABLES_KNOWN];
 	uint64_t n_tables;
+
+	/* For the table: the journal's clock, UTC, and the clock at the newest message. */
+	int64_t clock_ms, utc_us, newest_ms;
 
 	uint64_t damaged_records;
 	void (*lost)(void *arg, const char *link, uint64_t records, uint64_t seq, const char *why);
@@ -94,5 +101,15 @@ void fg_cursors_saved(struct fg_cursors *set, const struct fg_cursor_save *save)
 uint64_t fg_cursors_low(const struct fg_cursors *set, bool is_saved);
 bool fg_cursors_any_open(const struct fg_cursors *set);
 
-/** Records up to and including @last are gone: tell those who had not settled them. */
-void fg_cursors_dropped(struct fg_cursors *set, uint64_t first, uint64_t last, const char *why);
+/** Records up to and including @last are gone, or about to go: tell those who had not settled them.
+ */
+void fg_cursors_dropped(struct fg_cursors *set, uint64_t last);
+
+/**
+ * Give up what @c has not settled of all that was appended more than @max_age_ms (0: no limit) of
+ * the journal's clock ago, and what is beyond the caps of its own. Other cursors keep it.
+ */
+void fg_cursor_trim(struct fg_cursor *c, int64_t max_age_ms);
+
+/** A message was not taken, for want of room: all open cursors lost it. */
+void fg_cursors_refused(struct fg_cursors *set);

@@ -5,6 +5,9 @@
 
 #include "util/bytes.h"
 
+/* Ten thousand years: what claims more is not a clock, and nothing may overflow by it. */
+#define CLOCK_MAX_MS ((uint64_t)10000 * 366 * 86400000)
+
 size_t fg_cursor_table_encode(const struct fg_cursor_table *table, uint8_t *out)
 {
 	uint8_t *at = out;
@@ -22,6 +25,10 @@ size_t fg_cursor_table_encode(const struct fg_cursor_table *table, uint8_t *out)
 		fg_put_le16(at + 8, 0);
 		at += 10;
 	}
+	fg_put_le64(at, (uint64_t)table->clock_ms);
+	fg_put_le64(at + 8, (uint64_t)table->utc_us);
+	fg_put_le64(at + 16, (uint64_t)table->newest_ms);
+	at += FG_CURSOR_TABLE_CLOCK_BYTES;
 	return (size_t)(at - out);
 }
 
@@ -30,7 +37,7 @@ int fg_cursor_table_decode(const uint8_t *data, size_t size, struct fg_cursor_ta
 	const uint8_t *end = data + size;
 	unsigned n;
 
-	ret->n = 0;
+	*ret = (struct fg_cursor_table){.n = 0};
 	if (size < 2)
 		return -EBADMSG;
 	n = fg_get_le16(data);
@@ -59,5 +66,14 @@ int fg_cursor_table_decode(const uint8_t *data, size_t size, struct fg_cursor_ta
 		ret->entries[ret->n].name[name_size] = '\0';
 		ret->entries[ret->n++].watermark = watermark;
 	}
+	if (data == end)
+		return 0;
+	if (end - data < FG_CURSOR_TABLE_CLOCK_BYTES)
+		return -EBADMSG;
+	if (fg_get_le64(data) > CLOCK_MAX_MS || fg_get_le64(data + 16) > fg_get_le64(data))
+		return 0;
+	ret->clock_ms = (int64_t)fg_get_le64(data);
+	ret->utc_us = (int64_t)fg_get_le64(data + 8);
+	ret->newest_ms = (int64_t)fg_get_le64(data + 16);
 	return 0;
 }

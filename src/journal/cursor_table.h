@@ -9,7 +9,9 @@
 
 #define FG_CURSORS_MAX 32
 #define FG_CURSOR_NAME_MAX 63
-#define FG_CURSOR_TABLE_MAX (2 + FG_CURSORS_MAX * (1 + FG_CURSOR_NAME_MAX + 8 + 2))
+#define FG_CURSOR_TABLE_CLOCK_BYTES 24
+#define FG_CURSOR_TABLE_MAX                                                                        \
+	(2 + FG_CURSORS_MAX * (1 + FG_CURSOR_NAME_MAX + 8 + 2) + FG_CURSOR_TABLE_CLOCK_BYTES)
 
 struct fg_cursor_entry {
 	char name[FG_CURSOR_NAME_MAX + 1];
@@ -19,6 +21,9 @@ struct fg_cursor_entry {
 struct fg_cursor_table {
 	struct fg_cursor_entry entries[FG_CURSORS_MAX];
 	unsigned n;
+	/* The journal's clock and UTC when it was made, and that clock when the newest message in
+	 * front of it was appended (format.h, section 3); all 0: not told. */
+	int64_t clock_ms, utc_us, newest_ms;
 };
 
 /** Write @table to @out, which has room for FG_CURSOR_TABLE_MAX bytes. Returns the bytes written.

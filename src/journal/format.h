@@ -85,9 +85,22 @@
  *     1 byte size of the link's name, its bytes
  *     8 bytes low watermark: every record up to and including it is acknowledged by this link
  *     2 bytes number of ranges, each 8 bytes first and 8 bytes last record acknowledged above it
+ *   8 bytes the journal's clock in milliseconds, 8 bytes UTC microseconds at that moment, 8 bytes the
+ *     journal's clock when the newest message in front of the table was appended; all three may be
+ *     missing. What follows is to be ignored.
  *
  * The cursor of a link is the one in the newest table: that of the newest valid record of kind 128
  * in the newest segment or, when there is none, the one in that segment's header.
+ *
+ * The journal's clock tells how old a segment is, without ever looking at a clock that may step. It
+ * starts at 0 with the journal and advances with the monotonic clock while a daemon runs. A daemon
+ * that starts takes it up where the newest table left it, and adds the time it was away: UTC now
+ * less UTC in that table, when that is between 0 and 30 days; what is negative or longer is taken
+ * for a clock that was set, and counts as nothing. A commit of records that comes a minute or more
+ * (of this clock) after the newest table brings a table of its own, so that no record is younger
+ * than the table in front of it by more. When the newest message of a segment was appended is told
+ * by the header of the next segment and, in the newest one, by the newest table; or, when messages
+ * follow that, it is taken for a minute younger than the table.
  *
  * 4. Quarantined message: a record's body of kind 129, device name possibly empty
  *

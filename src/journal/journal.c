@@ -21,6 +21,10 @@
 #define RETRY_MAX_MS 10000
 /* Room at the end of a batch for a cursor table. */
 #define TABLE_RECORD_MAX (FG_RECORD_OVERHEAD_MAX + FG_CURSOR_TABLE_MAX)
+/* Kept free below the cap where new records have to stay out: cursors are saved all the same. */
+#define TABLES_RESERVE_BYTES (2 * (FG_SEGMENT_HEADER_BYTES + TABLE_RECORD_MAX))
+/* Away for longer than this: rather a clock that was set. */
+#define AWAY_MAX_MS (INT64_C(30) * 86400000)
 #define SEGMENT_MAX ((size_t)1 << 30)
 #define SWOLLEN_BYTES ((size_t)128 << 10)
 
@@ -29,6 +33,9 @@ static const char *const lane_dirs[FG_N_LANES] = {"main", "quarantine"};
 struct batch {
 	struct fg_commit commit;
 	struct fg_cursor_save save;
+	int64_t clock_ms; /* the journal's, when it was handed over */
+	/* When the newest message was appended: in front of this, and with this. */
+	int64_t before_ms, newest_ms;
 	uint64_t table_seq; /* of the cursor table in it, or 0 */
 	bool has_data;
 };
@@ -46,6 +53,10 @@ struct fg_journal {
 	struct batch *gather;
 	struct batch *in_flight; /* with the writer, or waiting for a retry */
 	uint64_t committed;
+	int64_t last_now_ms; /* the clock has been advanced to; INT64_MIN: not yet */
+	int64_t clock_saved_ms;
+	bool is_full; /* was told so; see `full` */
+	uint64_t refused_records;
 	int64_t gather_since_ms; /* first flush that saw something in it; INT64_MIN: none yet */
 	int64_t last_save_ms;
 	int64_t last_data_ms;
@@ -99,6 +110,7 @@ static void batch_reset(struct fg_journal *j, struct batch *b, uint64_t ticket)
 		p->n_records = 0;
 		p->first_seq = j->next_seq[i];
 		p->n_retired = 0;
+		p->is_tight = false;
 		p->is_written = false;
 		p->made_segment = false;
 	}
@@ -177,6 +189,37 @@ static int recover(struct fg_journal *j, struct fg_recovered *found, struct fg_e
 	return r;
 }
 
+static int64_t utc_us(const struct fg_journal *j)
+{
+	return j->options.utc_us ? j->options.utc_us(j->options.arg) : fg_clock_utc_us();
+}
+
+/* Take the journal's clock up where the last daemon left it. */
+static void resume_clock(struct fg_journal *j, const struct fg_recovered *found)
+{
+	struct fg_segments *l = &j->lanes[FG_LANE_MAIN];
+	int64_t away_us;
+
+	j->last_now_ms = INT64_MIN;
+	j->cursors.clock_ms = found->clock_ms;
+	if (found->utc_us > 0 && !__builtin_sub_overflow(utc_us(j), found->utc_us, &away_us) &&
+	    away_us > 0 && away_us / 1000 <= AWAY_MAX_MS)
+		j->cursors.clock_ms += away_us / 1000;
+	j->clock_saved_ms = j->cursors.clock_ms;
+	if (l->n > 0 && l->items[l->n - 1]->newest_ms > j->cursors.clock_ms)
+		l->items[l->n - 1]->newest_ms = j->cursors.clock_ms;
+	if (l->n > 0)
+		j->cursors.newest_ms = l->items[l->n - 1]->newest_ms;
+}
+
+static void advance_clock(struct fg_journal *j, int64_t now_ms)
+{
+	if (j->last_now_ms != INT64_MIN && now_ms > j->last_now_ms)
+		j->cursors.clock_ms += now_ms - j->last_now_ms;
+	if (now_ms > j->last_now_ms)
+		j->last_now_ms = now_ms;
+}
+
 static void journal_freep(struct fg_journal **j)
 {
 	fg_journal_free(*j);
@@ -212,6 +255,7 @@ int fg_journal_open(const struct fg_journal_options *options, struct fg_journal 
 		return r;
 	j->cursors.damaged_records = found[FG_LANE_MAIN].damaged_records;
 	fg_cursors_load(&j->cursors, &found[FG_LANE_MAIN].table, found[FG_LANE_MAIN].next_seq - 1);
+	resume_clock(j, &found[FG_LANE_MAIN]);
 	r = make_batches(j);
 	if (r == 0)
 		r = start_writer(j, found);
@@ -223,12 +267,87 @@ int fg_journal_open(const struct fg_journal_options *options, struct fg_journal 
 	return 0;
 }
 
+/* ---- at the cap */
+
+/* How the active segment and the whole lane grow by what goes in. */
+struct growth {
+	uint64_t segment_bytes;
+	uint64_t used, on_disk; /* of the active segment; used 0: none */
+	uint64_t bytes;         /* of the lane */
+};
+
+static void grow(struct growth *g, uint64_t size)
+{
+	if (size == 0)
+		return;
+	if (g->used == 0 || g->used + size > g->segment_bytes) {
+		/* The one before gives back what it does not use. */
+		g->bytes -= g->used > 0 ? g->on_disk - g->used : 0;
+		g->used = FG_SEGMENT_HEADER_BYTES + size;
+		g->on_disk = g->segment_bytes;
+		g->bytes += g->segment_bytes;
+		return;
+	}
+	g->used += size;
+	if (g->used > g->on_disk) {
+		g->bytes += g->used - g->on_disk;
+		g->on_disk = g->used;
+	}
+}
+
+/* Would the main lane pass its cap with @more bytes in the batch that gathers? */
+static bool would_pass_cap(const struct fg_journal *j, size_t more)
+{
+	const struct fg_segments *l = &j->lanes[FG_LANE_MAIN];
+	uint64_t waiting = j->in_flight ? j->in_flight->commit.parts[FG_LANE_MAIN].size : 0;
+	uint64_t gathered = j->gather->commit.parts[FG_LANE_MAIN].size + more + TABLE_RECORD_MAX;
+	struct growth g = {
+		.segment_bytes = l->segment_bytes,
+		.used = j->active_used[FG_LANE_MAIN],
+		.on_disk = l->n > 0 ? l->items[l->n - 1]->on_disk : 0,
+	};
+
+	if (j->options.on_full == FG_ON_FULL_DROP_OLDEST)
+		return false;
+	/* Nearly always: the segment has room that is there already. */
+	if (g.used > 0 && g.used + waiting + gathered <= g.on_disk)
+		return false;
+	g.bytes = fg_segments_bytes(l) + TABLES_RESERVE_BYTES;
+	grow(&g, waiting);
+	grow(&g, gathered);
+	return g.bytes > j->options.max_bytes;
+}
+
+static void tell_full(struct fg_journal *j, bool is_full)
+{
+	j->is_full = is_full;
+	if (j->options.full)
+		j->options.full(j->options.arg, is_full);
+}
+
+static void update_full(struct fg_journal *j)
+{
+	bool is_full;
+
+	/* With FG_ON_FULL_DROP_NEWEST it begins when a record has to be dropped. */
+	if (j->options.on_full == FG_ON_FULL_DROP_OLDEST ||
+	    (j->options.on_full == FG_ON_FULL_DROP_NEWEST && !j->is_full))
+		return;
+	is_full = would_pass_cap(j, j->capacity[FG_LANE_MAIN] -
+					    j->gather->commit.parts[FG_LANE_MAIN].size);
+	if (is_full != j->is_full)
+		tell_full(j, is_full);
+}
+
 /* ---- appending */
 
 bool fg_journal_has_room(const struct fg_journal *j, size_t bytes)
 {
 	/* A message that no rule fits goes to quarantine: whoever asks cannot know yet which it
 	 * will be. */
+	if (j->options.on_full == FG_ON_FULL_STOP_ACK &&
+	    (j->is_full || would_pass_cap(j, bytes + FG_RECORD_OVERHEAD_MAX)))
+		return false;
 	for (int i = 0; i < FG_N_LANES; i++)
 		if (bytes + FG_RECORD_OVERHEAD_MAX >
 		    j->capacity[i] - j->gather->commit.parts[i].size)
@@ -259,6 +378,15 @@ int fg_journal_append(struct fg_journal *j, const struct fg_message *msg, uint64
 		return -EMSGSIZE;
 	if ((uint64_t)size > j->capacity[FG_LANE_MAIN] - p->size)
 		return -EAGAIN;
+	if (would_pass_cap(j, (size_t)size)) {
+		if (j->options.on_full == FG_ON_FULL_STOP_ACK)
+			return -ENOSPC;
+		fg_cursors_refused(&j->cursors);
+		j->refused_records++;
+		tell_full(j, true);
+		*ret_seq = 0;
+		return 0;
+	}
 	p->size += fg_record_encode(&r, j->lanes[FG_LANE_MAIN].seed, p->data + p->size);
 	p->n_records++;
 	j->gather->has_data = true;
@@ -315,7 +443,7 @@ static bool will_rotate(const struct fg_journal *j, int lane, size_t more)
 			    j->active_used[lane] + size > j->lanes[lane].segment_bytes);
 }
 
-static void retire_oldest(struct fg_journal *j, struct batch *b, int lane)
+static void retire_oldest(struct fg_journal *j, struct batch *b, int lane, bool is_late)
 {
 	struct fg_commit_part *p = &b->commit.parts[lane];
 	struct fg_segments *l = &j->lanes[lane];
@@ -323,6 +451,7 @@ static void retire_oldest(struct fg_journal *j, struct batch *b, int lane)
 	p->retired[p->n_retired++] = (struct fg_retired){
 		.first_seq = l->items[0]->first_seq,
 		.is_damaged = l->items[0]->is_damaged,
+		.is_late = is_late,
 	};
 	fg_segments_drop_oldest(l);
 }
@@ -338,14 +467,52 @@ static void retire_passed(struct fg_journal *j, struct batch *b)
 	struct fg_segments *l = &j->lanes[FG_LANE_MAIN];
 	uint64_t low;
 
-	if (!fg_cursors_any_open(&j->cursors))
+	if (!fg_cursors_any_open(&j->cursors)) {
+		while (j->options.max_age_ms > 0 && l->n > 1 && p->n_retired < FG_RETIRED_MAX &&
+		       j->cursors.clock_ms - l->items[0]->newest_ms > j->options.max_age_ms)
+			retire_oldest(j, b, FG_LANE_MAIN, false);
 		return;
+	}
 	low = fg_cursors_low(&j->cursors, j->trouble != -ENOSPC);
 	while (l->n > 1 && p->n_retired < FG_RETIRED_MAX && low >= l->items[1]->first_seq - 1)
-		retire_oldest(j, b, FG_LANE_MAIN);
+		retire_oldest(j, b, FG_LANE_MAIN, false);
 }
 
-/* Segments beyond the lane's cap, counting one that @more bytes may need. */
+/*
+ * The next commit may need a new segment, for which the oldest has to go. Whoever still wanted that
+ * gives it up now, so that this is on disk before the file goes: after a crash nobody shall look
+ * for records that are gone, and report what a cloud has had as lost.
+ */
+static void give_up_oldest(struct fg_journal *j)
+{
+	const struct fg_commit_part *p = &j->gather->commit.parts[FG_LANE_MAIN];
+	const struct fg_segments *l = &j->lanes[FG_LANE_MAIN];
+	uint64_t used = j->active_used[FG_LANE_MAIN];
+	uint64_t bytes;
+
+	if (j->options.on_full != FG_ON_FULL_DROP_OLDEST || used == 0 ||
+	    used + p->size + TABLE_RECORD_MAX + j->capacity[FG_LANE_MAIN] <= l->segment_bytes)
+		return;
+	bytes = fg_segments_bytes(l) + l->segment_bytes;
+	for (size_t i = 0; i + 1 < l->n && bytes > j->options.max_bytes; i++) {
+		bytes -= l->items[i]->on_disk;
+		fg_cursors_dropped(&j->cursors, fg_segments_end_seq(l, i) - 1);
+	}
+}
+
+static void trim_cursors(struct fg_journal *j)
+{
+	for (unsigned i = 0; i < FG_CURSORS_MAX; i++)
+		if (j->cursors.slots[i].set && j->cursors.slots[i].is_open)
+			fg_cursor_trim(&j->cursors.slots[i], j->options.max_age_ms);
+}
+
+/*
+ * Segments beyond the lane's cap, counting one that @more bytes may need. In the main lane this is
+ * for what give_up_oldest() could not foresee: a journal that was opened with a smaller cap, or a
+ * disk that refused. They go late: a message in one may be settled by what this very commit brings
+ * into quarantine.
+ */
 static void retire_beyond_cap(struct fg_journal *j, int lane, size_t more)
 {
 	uint64_t cap =
@@ -354,17 +521,17 @@ static void retire_beyond_cap(struct fg_journal *j, int lane, size_t more)
 	struct fg_segments *l = &j->lanes[lane];
 	uint64_t bytes;
 
+	if (lane == FG_LANE_MAIN && j->options.on_full != FG_ON_FULL_DROP_OLDEST)
+		return;
 	bytes = fg_segments_bytes(l) + (will_rotate(j, lane, more) ? l->segment_bytes : 0);
 	while (l->n > 1 && p->n_retired < FG_RETIRED_MAX && bytes > cap) {
-		uint64_t first = l->items[0]->first_seq;
 		uint64_t end = fg_segments_end_seq(l, 0);
 
 		bytes -= l->items[0]->on_disk;
-		retire_oldest(j, j->gather, lane);
+		retire_oldest(j, j->gather, lane, lane == FG_LANE_MAIN);
 		if (lane != FG_LANE_MAIN)
 			continue;
-		if (end > first)
-			fg_cursors_dropped(&j->cursors, first, end - 1, "journal limit");
+		fg_cursors_dropped(&j->cursors, end - 1);
 		/* Who had settled those, but not on disk, must not miss them after a crash. */
 		j->cursors.must_save = true;
 	}
@@ -379,7 +546,7 @@ static void append_table(struct fg_journal *j)
 	uint8_t table[FG_CURSOR_TABLE_MAX];
 	struct fg_record r = {
 		.seq = seq,
-		.time_us = fg_clock_utc_us(),
+		.time_us = utc_us(j),
 		.batch_index = p->n_records,
 		.kind = FG_RECORD_KIND_CURSORS,
 		.time_quality = FG_TIME_GATEWAY,
@@ -392,8 +559,24 @@ static void append_table(struct fg_journal *j)
 	fg_cursors_saving(&j->cursors, &j->gather->save);
 }
 
+/* Records that come a while after the newest table bring one along, for the clock in it. */
+static bool is_clock_due(const struct fg_journal *j, bool is_last)
+{
+	int64_t since_ms = j->cursors.clock_ms - j->clock_saved_ms;
+
+	if (j->active_used[FG_LANE_MAIN] == 0)
+		return false; /* a header is written, or nothing */
+	return is_last ? since_ms >= SAVE_INTERVAL_MS
+		       : since_ms >= FG_CLOCK_SAVE_MS &&
+				 j->gather->commit.parts[FG_LANE_MAIN].size > 0;
+}
+
 static bool is_save_due(const struct fg_journal *j, int64_t now_ms, bool is_last)
 {
+	int64_t idle_ms = j->is_full ? SAVE_INTERVAL_MS : IDLE_SAVE_MS;
+
+	if (is_clock_due(j, is_last))
+		return true;
 	if (!fg_cursors_are_dirty(&j->cursors))
 		return false;
 	if (is_last || j->cursors.must_save)
@@ -401,7 +584,7 @@ static bool is_save_due(const struct fg_journal *j, int64_t now_ms, bool is_last
 	if (j->gather->has_data)
 		return fg_cursors_want_save(&j->cursors,
 					    now_ms - j->last_save_ms >= SAVE_INTERVAL_MS);
-	return now_ms - j->last_data_ms >= IDLE_SAVE_MS && now_ms - j->last_save_ms >= IDLE_SAVE_MS;
+	return now_ms - j->last_data_ms >= idle_ms && now_ms - j->last_save_ms >= idle_ms;
 }
 
 static bool is_gathering(struct fg_journal *j, int64_t now_ms)
@@ -419,7 +602,9 @@ static void fill_header_table(struct fg_journal *j, struct batch *b)
 {
 	uint64_t newest = b->commit.parts[FG_LANE_MAIN].first_seq - 1;
 
+	j->cursors.newest_ms = b->before_ms;
 	b->commit.table_size = fg_cursors_encode(&j->cursors, newest, b->commit.table);
+	j->cursors.newest_ms = b->newest_ms;
 }
 
 /* Give the gathered batch to the writer. Returns whether there was something to give. */
@@ -430,6 +615,9 @@ static bool hand_over(struct fg_journal *j, int64_t now_ms, bool is_last)
 
 	if (j->in_flight)
 		return false;
+	j->cursors.utc_us = utc_us(j);
+	trim_cursors(j);
+	give_up_oldest(j);
 	is_save = is_save_due(j, now_ms, is_last);
 	if (b->has_data && is_gathering(j, now_ms) && !is_save && !is_last)
 		return false;
@@ -439,6 +627,9 @@ static bool hand_over(struct fg_journal *j, int64_t now_ms, bool is_last)
 	retire_passed(j, b);
 	retire_beyond_cap(j, FG_LANE_MAIN, is_save ? TABLE_RECORD_MAX : 0);
 	retire_beyond_cap(j, FG_LANE_QUARANTINE, 0);
+	b->before_ms = j->cursors.newest_ms;
+	if (b->commit.parts[FG_LANE_MAIN].size > 0)
+		j->cursors.newest_ms = j->cursors.clock_ms;
 	if (is_save || is_save_due(j, now_ms, is_last)) {
 		append_table(j);
 		j->last_save_ms = now_ms;
@@ -449,7 +640,12 @@ static bool hand_over(struct fg_journal *j, int64_t now_ms, bool is_last)
 		return false;
 	if (b->has_data)
 		j->last_data_ms = now_ms;
+	b->newest_ms = j->cursors.newest_ms;
+	b->clock_ms = j->cursors.clock_ms;
 	fill_header_table(j, b);
+	b->commit.parts[FG_LANE_MAIN].is_tight =
+		fg_segments_bytes(&j->lanes[FG_LANE_MAIN]) + j->options.segment_bytes >
+		j->options.max_bytes;
 	if (b->commit.parts[FG_LANE_MAIN].size + b->commit.parts[FG_LANE_QUARANTINE].size >
 	    SWOLLEN_BYTES)
 		j->is_swollen = true;
@@ -484,6 +680,9 @@ static void apply_part(struct fg_journal *j, int lane, const struct fg_commit_pa
 
 static void apply(struct fg_journal *j, struct batch *b)
 {
+	const struct fg_commit_part *main_part = &b->commit.parts[FG_LANE_MAIN];
+	const struct fg_segments *l = &j->lanes[FG_LANE_MAIN];
+
 	for (int i = 0; i < FG_N_LANES; i++)
 		apply_part(j, i, &b->commit.parts[i]);
 	j->commits++;
@@ -492,6 +691,11 @@ static void apply(struct fg_journal *j, struct batch *b)
 		fg_cursors_saved(&j->cursors, &b->save);
 		fg_cursors_add_table(&j->cursors, b->table_seq);
 	}
+	if (b->save.is_any || main_part->made_segment)
+		j->clock_saved_ms = b->clock_ms;
+	/* A table alone makes nothing younger. */
+	if (main_part->size > 0)
+		l->items[l->n - 1]->newest_ms = b->newest_ms;
 	j->committed = b->commit.ticket;
 }
 
@@ -529,6 +733,7 @@ static bool take_done(struct fg_journal *j, struct fg_commit *c, int64_t now_ms)
 	j->in_flight = NULL;
 	j->retry_ms = RETRY_MIN_MS;
 	report_trouble(j, 0, "the journal can be written again");
+	update_full(j);
 	if (j->options.committed)
 		j->options.committed(j->options.arg, j->committed);
 	return true;
@@ -540,10 +745,12 @@ static void advance(struct fg_journal *j, int64_t now_ms)
 	if (j->is_calling_back)
 		return;
 	j->is_calling_back = true;
+	advance_clock(j, now_ms);
 	take_done(j, fg_writer_take(j->writer), now_ms);
 	while (hand_over(j, now_ms, false) && !j->options.is_threaded)
 		if (!take_done(j, fg_writer_take(j->writer), now_ms))
 			break;
+	update_full(j);
 	j->is_calling_back = false;
 }
 
@@ -641,6 +848,8 @@ void fg_journal_get_stats(const struct fg_journal *j, struct fg_journal_stats *r
 		.bytes_written = j->bytes_written,
 		.cursor_saves = j->cursor_saves,
 		.damaged_records = j->cursors.damaged_records,
+		.refused_records = j->refused_records,
+		.is_full = j->is_full,
 	};
 }
 

@@ -22,14 +22,40 @@ enum fg_lane {
 	FG_N_LANES,
 };
 
+/** What happens to a new record when the main lane is at its cap. */
+enum fg_on_full {
+	FG_ON_FULL_DROP_OLDEST, /* the oldest segment goes */
+	FG_ON_FULL_DROP_NEWEST, /* it is not stored, though acknowledged to whoever sent it */
+	FG_ON_FULL_STOP_ACK,    /* it is not taken until links have made room */
+};
+
+/** Why a link did not get a record. */
+enum fg_loss {
+	FG_LOSS_LIMIT,     /* max_bytes, with FG_ON_FULL_DROP_OLDEST */
+	FG_LOSS_AGE,       /* max_age_ms, the journal's or the link's own */
+	FG_LOSS_OWN_LIMIT, /* the link's own cap */
+	FG_LOSS_FULL,      /* FG_ON_FULL_DROP_NEWEST */
+	FG_LOSS_DAMAGED,   /* unreadable, or missing */
+	FG_N_LOSSES,
+};
+
 struct fg_journal_options {
 	struct fg_fs *fs; /* borrowed */
 	/* Up to 1 GiB (1 MiB or more outside tests); at least twice batch_bytes, plus 6 KiB. */
 	size_t segment_bytes;
 	/* Bound of what gathers while a commit runs, and of one record; two such buffers exist. */
 	size_t batch_bytes;
-	/* Cap of the main lane on disk; the oldest segment goes when it is reached. */
+	/* Cap of the main lane on disk; on_full says what happens when it is reached. */
 	uint64_t max_bytes;
+	enum fg_on_full on_full;
+	/*
+	 * What was appended longer ago than this is given up by all cursors; 0: no limit. A segment
+	 * goes as a whole, by its newest record. Measured by the journal's clock, which advances
+	 * with @now_ms while the journal is open and, between two runs, by what UTC makes plausible
+	 * (format.h, section 3): no step of a clock makes anything look older.
+	 */
+	int64_t max_age_ms;
+	int64_t (*utc_us)(void *arg);  /* NULL: fg_clock_utc_us() */
 	uint64_t max_quarantine_bytes; /* the same for the quarantine lane */
 	/*
 	 * A batch gathers at least so long, counted from the first flush that saw it, unless it is
@@ -48,6 +74,13 @@ struct fg_journal_options {
 	 * text). From within fg_cursor_read() too; do not use that cursor in it.
 	 */
 	void (*lost)(void *arg, const char *link, uint64_t records, uint64_t seq, const char *why);
+	/*
+	 * On the loop, when the main lane is at its cap and on_full is not to drop the oldest. With
+	 * FG_ON_FULL_STOP_ACK once when it begins; with FG_ON_FULL_DROP_NEWEST for each record that
+	 * is dropped (from within fg_journal_append(); each open cursor has lost it). Then once
+	 * with @is_full false when there is room for a whole batch again.
+	 */
+	void (*full)(void *arg, bool is_full);
 	/* On the loop: the disk refused (@error < 0, a negative errno) or works again (0). */
 	void (*trouble)(void *arg, int error, const char *what);
 	void *arg;
@@ -60,6 +93,8 @@ struct fg_journal_stats {
 	uint64_t quarantine_records, quarantine_bytes;
 	uint64_t commits, bytes_written, cursor_saves;
 	uint64_t damaged_records; /* found unreadable since opening */
+	uint64_t refused_records; /* not stored, FG_ON_FULL_DROP_NEWEST */
+	bool is_full;
 };
 
 /**
@@ -80,14 +115,17 @@ struct fg_journal *fg_journal_free(struct fg_journal *j);
 
 /**
  * True when a record with parts of @bytes in all certainly fits the batch that gathers now, in
- * either lane. When false, wait for the `committed` callback.
+ * either lane. When false, wait for the `committed` callback; it comes too when links have made
+ * room in a journal at its cap (FG_ON_FULL_STOP_ACK).
  */
 bool fg_journal_has_room(const struct fg_journal *j, size_t bytes);
 
 /**
  * Append @msg (its seq is ignored) to the batch that gathers. Copies; allocates nothing.
- * Returns 0 and its sequence number, -EAGAIN when the batch is full (nothing was taken), -EMSGSIZE
- * when the record can never fit a batch, -EINVAL when it has no device or an unknown kind.
+ * Returns 0 and its sequence number (0: not stored, FG_ON_FULL_DROP_NEWEST), -ENOSPC when the
+ * journal is at its cap (FG_ON_FULL_STOP_ACK; nothing was taken), -EAGAIN when the batch is full
+ * (nothing was taken), -EMSGSIZE when the record can never fit a batch, -EINVAL when it has no
+ * device or an unknown kind.
  */
 int fg_journal_append(struct fg_journal *j, const struct fg_message *msg, uint64_t *ret_seq);
 
@@ -146,7 +184,8 @@ void fg_journal_flush(struct fg_journal *j, int64_t now_ms);
 /** After notify(): take what the writer thread has done, call back, hand over the next batch. */
 void fg_journal_collect(struct fg_journal *j, int64_t now_ms);
 
-/** Now and then (each second): save cursors that have moved, retry a disk that refused. */
+/** Now and then (each second): save cursors that have moved, give up what is too old, retry a disk
+ * that refused. */
 void fg_journal_tick(struct fg_journal *j, int64_t now_ms);
 
 void fg_journal_get_stats(const struct fg_journal *j, struct fg_journal_stats *ret);
@@ -162,6 +201,17 @@ void fg_journal_get_stats(const struct fg_journal *j, struct fg_journal_stats *r
 int fg_cursor_open(struct fg_journal *j, const char *name, uint64_t max_unsaved,
 		   struct fg_cursor **ret);
 void fg_cursor_close(struct fg_cursor *c);
+
+/**
+ * Caps of its own, 0: none. When more than @max_bytes of records wait for this cursor, or any
+ * waits longer than @max_age_ms (and than the journal's max_age_ms), it gives up the oldest, by
+ * whole segments, but for @max_bytes never of the newest; `lost` is called. It then holds nothing
+ * back any more; other cursors lose nothing.
+ */
+void fg_cursor_set_caps(struct fg_cursor *c, uint64_t max_bytes, int64_t max_age_ms);
+
+/** How many records this cursor has lost since the journal was opened, by reason. */
+void fg_cursor_get_losses(const struct fg_cursor *c, uint64_t ret[FG_N_LOSSES]);
 
 /**
  * The next synced records from the read position on: up to @max of them into @ret_messages. All

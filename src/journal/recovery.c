@@ -24,6 +24,7 @@ struct file {
 	uint64_t first_seq;
 	uint64_t size;
 	uint8_t id[16];
+	int64_t clock_ms, utc_us, newest_ms; /* in its header's table */
 	enum file_state state;
 };
 
@@ -82,6 +83,18 @@ static int compare_files(const void *a, const void *b)
 	return x->first_seq < y->first_seq ? -1 : x->first_seq > y->first_seq;
 }
 
+static void read_header(struct file *f, const struct fg_segment_header *header)
+{
+	struct fg_cursor_table table;
+
+	memcpy(f->id, header->id, sizeof(f->id));
+	if (fg_cursor_table_decode(header->table, header->table_size, &table) < 0)
+		return;
+	f->clock_ms = table.clock_ms;
+	f->utc_us = table.utc_us;
+	f->newest_ms = table.newest_ms;
+}
+
 /* Returns 0, with the state found, or -EPROTONOSUPPORT. */
 static int look_at_file(struct fg_recovery *r, struct file *f, struct fg_error *err)
 {
@@ -122,7 +135,7 @@ static int look_at_file(struct fg_recovery *r, struct file *f, struct fg_error *
 	if (e < 0 || size < 0 || header.first_seq != f->first_seq)
 		f->state = FILE_UNREADABLE;
 	else
-		memcpy(f->id, header.id, sizeof(f->id));
+		read_header(f, &header);
 	return 0;
 }
 
@@ -293,9 +306,35 @@ static int fill_lane(struct fg_recovery *r)
 			continue;
 		if (fg_segments_reserve(l) < 0)
 			return -ENOMEM;
+		if (l->n > 0)
+			l->items[l->n - 1]->newest_ms = f->newest_ms;
 		fg_segments_add(l, f->first_seq, used, f->size);
 	}
 	return 0;
+}
+
+/*
+ * The journal's clock as far as it is known to have got. Each header's counts, in case the newest
+ * table is not readable: a clock that went back would keep what is old for longer than asked.
+ */
+static void find_clock(const struct fg_recovery *r, uint64_t table_seq, struct fg_recovered *found)
+{
+	struct fg_segments *l = r->lane;
+
+	found->clock_ms = found->table.clock_ms;
+	found->utc_us = found->table.utc_us;
+	for (size_t i = 0; i < r->n; i++) {
+		const struct file *f = &r->files[i];
+
+		if (f->state != FILE_GOOD || f->clock_ms <= found->clock_ms)
+			continue;
+		found->clock_ms = f->clock_ms;
+		found->utc_us = f->utc_us;
+	}
+	if (l->n > 0)
+		l->items[l->n - 1]->newest_ms = table_seq > 0 && table_seq + 1 == l->end_seq
+							? found->table.newest_ms
+							: found->clock_ms + FG_CLOCK_SAVE_MS;
 }
 
 /*
@@ -355,6 +394,7 @@ int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t se
 		return fg_error_set(err, e, "journal: cannot read the newest segment of %s: %s",
 				    l->dir, strerror(-e));
 
+	find_clock(r, walk.told, &found);
 	found.damaged_records = walk.damaged;
 	found.next_seq = next_seq(r, &found);
 	l->end_seq = found.next_seq;

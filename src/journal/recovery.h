@@ -11,10 +11,14 @@
 
 struct fg_recovery;
 
+/* A record is in front of the next table, or at most this much of the journal's clock behind it. */
+#define FG_CLOCK_SAVE_MS 60000
+
 /** What has been found. */
 struct fg_recovered {
 	uint64_t next_seq; /* for the next append: above all that may ever have been used */
 	struct fg_cursor_table table;
+	int64_t clock_ms, utc_us; /* the journal's clock and UTC as last saved; both 0: never */
 	uint64_t damaged_records; /* in the newest segment */
 	unsigned n_damaged_files; /* that have been set aside, earlier or now */
 };

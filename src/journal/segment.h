@@ -64,6 +64,7 @@ struct fg_segment {
 	uint64_t used;    /* records may be read up to this offset */
 	uint64_t on_disk; /* bytes the file takes */
 	uint64_t last_use;
+	int64_t newest_ms;   /* the journal's clock when its newest record was appended; or later */
 	uint64_t damaged_to; /* damage up to this sequence number has been counted */
 	int file;            /* read handle, or -1 */
 	bool is_damaged;

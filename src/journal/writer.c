@@ -110,11 +110,11 @@ static int open_tmp(struct fg_writer *w, const char *path)
 }
 
 static int fill_segment(struct fg_writer *w, struct active *a, struct fg_commit *c, int file,
-			uint64_t first_seq)
+			const struct fg_commit_part *part)
 {
 	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
 	struct fg_segment_header header = {
-		.first_seq = first_seq,
+		.first_seq = part->first_seq,
 		.made_us = fg_clock_utc_us(),
 		.table = c->table,
 		.table_size = c->table_size,
@@ -133,7 +133,7 @@ static int fill_segment(struct fg_writer *w, struct active *a, struct fg_commit 
 	 * So a file system that cannot, or has not that much left, gets a segment that grows.
 	 */
 	a->on_disk = a->segment_bytes;
-	if (w->fs->allocate(w->fs->ctx, file, a->segment_bytes) < 0) {
+	if (part->is_tight || w->fs->allocate(w->fs->ctx, file, a->segment_bytes) < 0) {
 		a->on_disk = FG_SEGMENT_HEADER_BYTES;
 		w->fs->truncate(w->fs->ctx, file, FG_SEGMENT_HEADER_BYTES);
 	}
@@ -142,7 +142,7 @@ static int fill_segment(struct fg_writer *w, struct active *a, struct fg_commit 
 
 /* Make the lane's next segment: a name *.seg appears only once its header is durable. */
 static int make_segment(struct fg_writer *w, struct active *a, struct fg_commit *c,
-			uint64_t first_seq)
+			const struct fg_commit_part *part)
 {
 	char tmp[FG_SEGMENT_PATH_MAX], path[FG_SEGMENT_PATH_MAX];
 	int file, r;
@@ -151,11 +151,11 @@ static int make_segment(struct fg_writer *w, struct active *a, struct fg_commit 
 	if (r < 0)
 		return fail(c, r, "making the journal's directory");
 	snprintf(tmp, sizeof(tmp), "%s/%s", a->dir, FG_SEGMENT_TMP);
-	fg_segment_path(a->dir, first_seq, "", path);
+	fg_segment_path(a->dir, part->first_seq, "", path);
 	file = open_tmp(w, tmp);
 	if (file < 0)
 		return fail(c, file, "making a journal segment");
-	r = fill_segment(w, a, c, file, first_seq);
+	r = fill_segment(w, a, c, file, part);
 	if (r == 0)
 		r = w->fs->rename(w->fs->ctx, tmp, path);
 	if (r == 0)
@@ -177,7 +177,7 @@ static int write_part(struct fg_writer *w, struct active *a, struct fg_commit *c
 	if (a->file >= 0 && a->used + part->size > a->segment_bytes)
 		seal(w, a);
 	if (a->file < 0) {
-		r = make_segment(w, a, c, part->first_seq);
+		r = make_segment(w, a, c, part);
 		if (r < 0)
 			return r;
 		part->made_segment = true;
@@ -219,13 +219,18 @@ static int write_part_twice(struct fg_writer *w, struct active *a, struct fg_com
 }
 
 /* Errors are ignored: what stays is found and retired again at the next start. */
-static void retire(struct fg_writer *w, struct active *a, struct fg_commit_part *part)
+static void retire(struct fg_writer *w, struct active *a, struct fg_commit_part *part, bool is_late)
 {
 	char path[FG_SEGMENT_PATH_MAX], aside[FG_SEGMENT_PATH_MAX];
+	unsigned n_kept = 0;
 
 	for (unsigned i = 0; i < part->n_retired; i++) {
 		const struct fg_retired *gone = &part->retired[i];
 
+		if (gone->is_late && !is_late) {
+			part->retired[n_kept++] = *gone;
+			continue;
+		}
 		fg_segment_path(a->dir, gone->first_seq, "", path);
 		if (gone->is_damaged && a->n_damaged < SET_ASIDE_MAX) {
 			fg_segment_path(a->dir, gone->first_seq, FG_SEGMENT_DAMAGED_SUFFIX, aside);
@@ -235,7 +240,7 @@ static void retire(struct fg_writer *w, struct active *a, struct fg_commit_part 
 			w->fs->unlink(w->fs->ctx, path);
 		}
 	}
-	part->n_retired = 0;
+	part->n_retired = n_kept;
 }
 
 static void run(struct fg_writer *w, struct fg_commit *c)
@@ -243,14 +248,16 @@ static void run(struct fg_writer *w, struct fg_commit *c)
 	c->error = 0;
 	c->what = "";
 	for (int i = 0; i < FG_N_LANES; i++)
-		retire(w, &w->lanes[i], &c->parts[i]);
+		retire(w, &w->lanes[i], &c->parts[i], false);
 	/*
 	 * The main lane last: its cursor table may say that a message is settled because it went
-	 * into quarantine, so it has to be there first.
+	 * into quarantine, and a segment that goes late may hold it: so it has to be there first.
 	 */
-	for (int i = FG_N_LANES - 1; i >= 0 && c->error == 0; i--)
+	for (int i = FG_N_LANES - 1; i >= 0 && c->error == 0; i--) {
+		retire(w, &w->lanes[i], &c->parts[i], true);
 		if (c->parts[i].size > 0 && !c->parts[i].is_written)
 			c->error = write_part_twice(w, &w->lanes[i], c, &c->parts[i]);
+	}
 }
 
 static void *thread_main(void *arg)

@@ -17,6 +17,7 @@
 struct fg_retired {
 	uint64_t first_seq;
 	bool is_damaged; /* set aside instead of deleted */
+	bool is_late;    /* only once the other lane's share is on disk: see the cap in journal.c */
 };
 
 /** One lane's share of a commit. */
@@ -27,6 +28,8 @@ struct fg_commit_part {
 	uint32_t n_records;
 	struct fg_retired retired[FG_RETIRED_MAX];
 	unsigned n_retired;
+
+	bool is_tight; /* no room to preallocate a segment, should one be made */
 
 	/* set by the writer */
 	bool is_written;        /* and synced; kept over a retry of the other lane */

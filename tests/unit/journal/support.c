@@ -28,6 +28,21 @@ static void note_lost(void *arg, const char *link, uint64_t records, uint64_t se
 	snprintf(b->lost_why, sizeof(b->lost_why), "%s", why);
 }
 
+static void note_full(void *arg, bool is_full)
+{
+	struct bench *b = arg;
+
+	b->n_full += is_full;
+	b->n_room += !is_full;
+}
+
+static int64_t bench_utc_us(void *arg)
+{
+	struct bench *b = arg;
+
+	return b->utc_us;
+}
+
 static void note_trouble(void *arg, int error, const char *what)
 {
 	struct bench *b = arg;
@@ -39,7 +54,7 @@ static void note_trouble(void *arg, int error, const char *what)
 
 void bench_new(struct bench *b)
 {
-	*b = (struct bench){.now_ms = 1000000};
+	*b = (struct bench){.now_ms = 1000000, .utc_us = INT64_C(1700000000000000)};
 	snprintf(b->dir, sizeof(b->dir), "/tmp/fg-journal-XXXXXX");
 	assert_non_null(mkdtemp(b->dir));
 	assert_int_equal(fg_fs_posix_new(b->dir, &b->fs), 0);
@@ -52,6 +67,8 @@ void bench_new(struct bench *b)
 		.committed = note_committed,
 		.lost = note_lost,
 		.trouble = note_trouble,
+		.full = note_full,
+		.utc_us = bench_utc_us,
 		.arg = b,
 	};
 }

@@ -20,6 +20,7 @@ struct bench {
 	struct fg_journal *j;
 	struct fg_error err;
 	int64_t now_ms;
+	int64_t utc_us; /* what the journal takes for UTC */
 
 	/* as called back */
 	uint64_t committed;
@@ -30,6 +31,7 @@ struct bench {
 	char lost_why[64];
 	int trouble;
 	unsigned n_trouble;
+	unsigned n_full, n_room; /* calls of `full`, with true and with false */
 };
 
 /** An empty directory and options: batches of 4 KiB, segments of 16 KiB, not threaded. */
