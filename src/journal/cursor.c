@@ -426,6 +426,12 @@ static void pass_over(struct fg_cursor *c, uint64_t seq)
 		add_gap(c, seq, seq);
 }
 
+static enum fg_time_quality repair_time(const struct fg_timekeeper *t, const struct fg_record *r,
+					int64_t *time_us)
+{
+	return fg_timekeeper_repair(t, (const uint8_t *)r->unsynchronised.data, time_us);
+}
+
 int fg_cursor_read(struct fg_cursor *c, struct fg_message *ret_messages, size_t max)
 {
 	struct fg_read_result found;
@@ -457,7 +463,11 @@ int fg_cursor_read(struct fg_cursor *c, struct fg_message *ret_messages, size_t 
 			pass_over(c, found.seq);
 			continue;
 		}
-		fg_record_to_message(&record, &ret_messages[n++]);
+		fg_record_to_message(&record, &ret_messages[n]);
+		if (record.unsynchronised.size > 0 && c->set->timekeeper)
+			ret_messages[n].time_quality =
+				repair_time(c->set->timekeeper, &record, &ret_messages[n].time_us);
+		n++;
 	}
 	if (r < 0 && n == 0)
 		return -EIO;

@@ -41,7 +41,8 @@ struct fg_cursor {
 
 struct fg_cursors {
 	struct fg_cursor slots[FG_CURSORS_MAX];
-	struct fg_segments *lane; /* borrowed */
+	struct fg_segments *lane;         /* borrowed */
+	struct fg_timekeeper *timekeeper; /* borrowed, or NULL */
 	uint64_t next_id;
 	bool must_save; /* someone waits for a save */
 

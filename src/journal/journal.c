@@ -248,6 +248,7 @@ int fg_journal_open(const struct fg_journal_options *options, struct fg_journal 
 						   : quarantine_segment_bytes(j));
 	j->cursors.lane = &j->lanes[FG_LANE_MAIN];
 	j->cursors.lost = options->lost;
+	j->cursors.timekeeper = options->timekeeper;
 	j->cursors.arg = options->arg;
 
 	r = recover(j, found, err);
@@ -370,8 +371,14 @@ int fg_journal_append(struct fg_journal *j, const struct fg_message *msg, uint64
 		.ref = msg->ref,
 		.body = msg->body,
 	};
-	int64_t size = fg_record_size(&r);
+	uint8_t moment[FG_MOMENT_BYTES];
+	int64_t size;
 
+	if (j->options.timekeeper && msg->time_quality == FG_TIME_UNSYNCHRONISED) {
+		fg_timekeeper_moment(j->options.timekeeper, moment);
+		r.unsynchronised = fg_span_of(moment, sizeof(moment));
+	}
+	size = fg_record_size(&r);
 	if (msg->device.size == 0 || msg->kind < FG_TELEMETRY || msg->kind > FG_EVENT)
 		return -EINVAL;
 	if (size < 0 || (uint64_t)size > j->capacity[FG_LANE_MAIN])

@@ -12,6 +12,7 @@
 #include "fieldgate/plugin.h"
 #include "journal/fs.h"
 #include "util/error.h"
+#include "util/timekeeper.h"
 
 struct fg_journal;
 struct fg_cursor;
@@ -41,6 +42,12 @@ enum fg_loss {
 
 struct fg_journal_options {
 	struct fg_fs *fs; /* borrowed */
+	/*
+	 * Borrowed, or NULL. A message that is appended as FG_TIME_UNSYNCHRONISED is then written
+	 * with its moment beside it (format.h, extension 2), and read with the best time there is
+	 * for that by then.
+	 */
+	struct fg_timekeeper *timekeeper;
 	/* Up to 1 GiB (1 MiB or more outside tests); at least twice batch_bytes, plus 6 KiB. */
 	size_t segment_bytes;
 	/* Bound of what gathers while a commit runs, and of one record; two such buffers exist. */
