@@ -99,17 +99,12 @@ static int load_ca(SSL_CTX *context, const char *ca, struct fg_error *err)
 static int load_own(struct fg_tls *tls, const struct fg_tls_params *p, struct fg_error *err)
 {
 	const char *key = p->key ? p->key : p->certificate;
-	const X509 *own;
 
 	if (!p->certificate)
 		return 0;
 	if (SSL_CTX_use_certificate_chain_file(tls->context, p->certificate) != 1)
 		return fg_error_set(err, -EINVAL, "%s: no certificate in PEM form (%s)",
 				    p->certificate, openssl_reason());
-	own = SSL_CTX_get0_certificate(tls->context);
-	if (X509_cmp_current_time(X509_get0_notAfter(own)) < 0)
-		return fg_error_set(err, -EINVAL, "%s: the certificate has expired",
-				    p->certificate);
 	if (SSL_CTX_use_PrivateKey_file(tls->context, key, SSL_FILETYPE_PEM) != 1) {
 		unsigned long code = ERR_peek_last_error();
 		bool is_mismatch = ERR_GET_LIB(code) == ERR_LIB_X509 &&
@@ -219,6 +214,13 @@ struct fg_tls *fg_tls_free(struct fg_tls *tls)
 SSL_CTX *fg_tls_context(const struct fg_tls *tls)
 {
 	return tls->context;
+}
+
+bool fg_tls_has_expired(const struct fg_tls *tls)
+{
+	const X509 *own = SSL_CTX_get0_certificate(tls->context);
+
+	return own && X509_cmp_current_time(X509_get0_notAfter(own)) < 0;
 }
 
 const char *fg_tls_take_verify_error(struct fg_tls *tls)

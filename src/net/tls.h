@@ -23,15 +23,21 @@ struct fg_tls_params {
 struct fg_tls;
 
 /**
- * Load and check the material (a key that does not fit its certificate, a wrong passphrase and an
- * expired client certificate are found here, before any connection). The caller owns *@ret. Returns
- * 0, -ENOMEM, or -EINVAL with a sentence that names the file.
+ * Load and check the material (a key that does not fit its certificate and a wrong passphrase are
+ * found here, before any connection). The caller owns *@ret. Returns 0, -ENOMEM, or -EINVAL with a
+ * sentence that names the file.
  */
 int fg_tls_new(const struct fg_tls_params *params, struct fg_tls **ret, struct fg_error *err);
 struct fg_tls *fg_tls_free(struct fg_tls *tls);
 
 /** Borrowed; whoever keeps it takes a reference of its own. */
 SSL_CTX *fg_tls_context(const struct fg_tls *tls);
+
+/**
+ * Is our own certificate past its end, by the system's clock? Worth a warning, not a refusal: the
+ * clock may be wrong, and the peer decides by its own.
+ */
+bool fg_tls_has_expired(const struct fg_tls *tls);
 
 /**
  * Why the last handshake's certificate check failed ("hostname mismatch", "certificate has

@@ -165,12 +165,23 @@ static void files_that_hold_no_certificate_or_key_are_refused(void **state)
 	refused(&p, "client.pem", "no usable private key");
 }
 
-static void an_expired_client_certificate_is_found_at_once(void **state)
+/* A clock that is years ahead must not keep the gateway from starting. */
+static void an_expired_client_certificate_is_told_and_taken(void **state)
 {
-	struct fg_tls_params p = with("client-expired.pem", "client.key", NULL);
+	struct fg_tls_params expired = with("client-expired.pem", "client.key", NULL);
+	struct fg_tls_params good = with("client.pem", "client.key", NULL);
+	struct fg_tls *tls = NULL;
 
 	(void)state;
-	refused(&p, "client-expired.pem", "has expired");
+	assert_int_equal(fg_tls_new(&expired, &tls, NULL), 0);
+	assert_true(fg_tls_has_expired(tls));
+	tls = fg_tls_free(tls);
+	assert_int_equal(fg_tls_new(&good, &tls, NULL), 0);
+	assert_false(fg_tls_has_expired(tls));
+	tls = fg_tls_free(tls);
+	assert_int_equal(fg_tls_new(&(struct fg_tls_params){.host = "h"}, &tls, NULL), 0);
+	assert_false(fg_tls_has_expired(tls));
+	fg_tls_free(tls);
 }
 
 static void freeing_nothing_is_allowed(void **state)
@@ -189,7 +200,7 @@ int main(void)
 		cmocka_unit_test(an_encrypted_key_needs_its_passphrase_and_nobody_is_asked),
 		cmocka_unit_test(an_overlong_passphrase_is_wrong_and_no_overflow),
 		cmocka_unit_test(files_that_hold_no_certificate_or_key_are_refused),
-		cmocka_unit_test(an_expired_client_certificate_is_found_at_once),
+		cmocka_unit_test(an_expired_client_certificate_is_told_and_taken),
 		cmocka_unit_test(freeing_nothing_is_allowed),
 	};
 
