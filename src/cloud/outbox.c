@@ -52,6 +52,7 @@ struct fg_outbox {
 	size_t n, first_open; /* no state before first_open is FG_OFFERED */
 	size_t max_read;
 	uint64_t last_read; /* the highest record ever read in this pass */
+	bool waits_for_time; /* the next one does */
 
 	/* the publish just made */
 	bool is_made; /* handed out, and neither sent nor given up with its session */
@@ -178,9 +179,19 @@ static bool is_aside(const struct fg_outbox *o, uint64_t seq)
 static void rewind_to(struct fg_outbox *o, uint64_t seq)
 {
 	window_clear(o);
+	o->waits_for_time = false;
 	fg_cursor_seek(o->with.cursor, seq);
 	o->last_read = seq - 1;
 	o->retreat_seq = 0;
+}
+
+/* How many of the @n records just read can go out: up to the first that waits for its time. */
+static size_t count_with_time(const struct fg_outbox *o, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (o->messages[i].time_quality == FG_TIME_UNSYNCHRONISED)
+			return fg_timekeeper_is_waiting(o->with.timekeeper) ? i : n;
+	return n;
 }
 
 /* Read the next records and set those aside that this cloud does not get. Returns how many, or -EIO. */
@@ -189,11 +200,16 @@ static int window_refill(struct fg_outbox *o)
 	int n;
 
 	window_clear(o);
+	if (o->waits_for_time && fg_timekeeper_is_waiting(o->with.timekeeper))
+		return 0;
 	fg_cursor_seek(o->with.cursor, o->last_read + 1);
 	n = fg_cursor_read(o->with.cursor, o->messages, o->max_read);
 	if (n <= 0)
 		return n;
-	o->n = (size_t)n;
+	o->n = count_with_time(o, (size_t)n);
+	o->waits_for_time = o->n == 0;
+	if (o->waits_for_time)
+		return 0;
 	o->last_read = o->messages[o->n - 1].seq;
 	for (size_t i = 0; i < o->n; i++) {
 		struct fg_message *m = &o->messages[i];
@@ -204,7 +220,7 @@ static int window_refill(struct fg_outbox *o)
 		    fg_devices_map(o->with.devices, m->device, &m->device))
 			o->states[i] = FG_OFFERED;
 	}
-	return n;
+	return (int)o->n;
 }
 
 /* ---- quarantine */

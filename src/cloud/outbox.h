@@ -8,11 +8,15 @@
  *
  * A record is settled when its publish was acknowledged, when the plugin has nothing to send for it, when
  * the link does not get its device, or when it is in quarantine and on disk there.
+ *
+ * A record whose time is not known, and all behind it, wait while fg_timekeeper_is_waiting(): they are not
+ * even read, since the journal gives each record the best time there is when it is read.
  */
 #include "cloud/inflight.h"
 #include "config/config.h"
 #include "journal/journal.h"
 #include "util/complaint.h"
+#include "util/timekeeper.h"
 
 struct fg_outbox;
 
@@ -20,6 +24,7 @@ struct fg_outbox_options {
 	const char *link_name;
 	struct fg_journal *journal;
 	struct fg_cursor *cursor;
+	struct fg_timekeeper *timekeeper; /* or NULL: nothing waits for the time */
 	const struct fg_plugin *plugin;
 	void *ctx; /* the plugin's */
 	const struct fg_devices_config *devices;
