@@ -45,6 +45,7 @@ struct fg_broker_client {
 	size_t n_filters;
 	uint64_t pending_ticket; /* PUBACKs wait for this commit; 0: none wait */
 	size_t gathered_bytes;   /* in the batch of pending_ticket */
+	enum fg_time_quality arrival_quality; /* of the message that is being taken in */
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 	struct fg_broker_client_stats stats;
@@ -80,9 +81,13 @@ static void broker_stopped(struct fg_broker_client *b)
 static int emit(void *arg, const struct fg_message *msg)
 {
 	struct fg_broker_client *b = arg;
+	struct fg_message stamped = *msg;
 	uint64_t seq;
-	int r = fg_journal_append(b->with.journal, msg, &seq);
+	int r;
 
+	if (msg->time_quality == FG_TIME_GATEWAY)
+		stamped.time_quality = b->arrival_quality;
+	r = fg_journal_append(b->with.journal, &stamped, &seq);
 	if (r == 0)
 		b->stats.messages++;
 	return r;
@@ -97,7 +102,7 @@ static int put_into_quarantine(struct fg_broker_client *b, const struct fg_arriv
 	struct fg_quarantined q = {
 		.reason = fg_span_str(reason),
 		.topic = arrival->topic,
-		.time_quality = FG_TIME_GATEWAY,
+		.time_quality = (uint8_t)b->arrival_quality,
 		.time_us = arrival->now_us,
 		.whole_size = arrival->payload.size,
 		.body = fg_span_of(arrival->payload.data, kept),
@@ -133,13 +138,13 @@ static void session_message(void *owner, const struct fg_mqtt_message *message)
 	struct fg_arrival arrival = {
 		.topic = fg_span_str(message->topic),
 		.payload = message->payload,
-		.now_us = fg_clock_utc_us(),
 	};
 	struct fg_error reason = {0};
 	uint64_t ticket;
 	int r;
 
 	b->stats.received++;
+	b->arrival_quality = fg_timekeeper_now(b->with.timekeeper, &arrival.now_us);
 	r = fg_mapping_apply(b->with.mapping, &arrival, emit, b, &reason);
 	if (r == -ENOENT) {
 		b->stats.unmapped++;

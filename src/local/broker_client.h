@@ -30,6 +30,7 @@ struct fg_broker_client_options {
 	struct ev_loop *loop;
 	struct fg_connector *connector;
 	struct fg_journal *journal;
+	struct fg_timekeeper *timekeeper; /* or NULL: the wall clock is believed */
 	struct fg_mapping *mapping;
 	const struct fg_broker_config *config; /* outlives the client */
 	size_t max_message_bytes;
