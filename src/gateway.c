@@ -52,7 +52,7 @@ struct fg_gateway {
 	size_t n_running; /* brokers or links that have not stopped yet */
 	bool is_started, is_stopping, links_stopping;
 	bool is_stuck; /* the disk refuses: what brokers wait for will not come */
-	struct fg_complaint trouble;
+	struct fg_complaint trouble, full;
 };
 
 static void gateway_freep(struct fg_gateway **g)
@@ -194,6 +194,21 @@ static void journal_trouble(void *arg, int error, const char *what)
 		fg_complain_over(&g->trouble, "journal: writing works again");
 }
 
+static void journal_full(void *arg, bool is_full)
+{
+	struct fg_gateway *g = arg;
+	bool is_dropping = g->config->journal.on_full == FG_CONFIG_DROP_NEWEST;
+
+	if (is_full)
+		fg_complain(&g->full, fg_clock_monotonic_ms(), LOG_WARNING,
+			    "journal: limit of %llu MiB reached, %s",
+			    (unsigned long long)(g->config->journal.max_bytes >> 20),
+			    is_dropping ? "dropping what comes"
+					: "acknowledging nothing until clouds have made room");
+	else
+		fg_complain_over(&g->full, "journal: there is room again");
+}
+
 static void before_wait(struct ev_loop *loop, ev_prepare *w, int events)
 {
 	struct fg_gateway *g = w->data;
@@ -247,6 +262,12 @@ static int lock_state_directory(struct fg_gateway *g, struct fg_error *err)
 	return 0;
 }
 
+static const enum fg_on_full on_full[] = {
+	[FG_CONFIG_DROP_OLDEST] = FG_ON_FULL_DROP_OLDEST,
+	[FG_CONFIG_DROP_NEWEST] = FG_ON_FULL_DROP_NEWEST,
+	[FG_CONFIG_STOP_ACK] = FG_ON_FULL_STOP_ACK,
+};
+
 static int open_journal(struct fg_gateway *g, struct fg_error *err)
 {
 	const struct fg_journal_config *config = &g->config->journal;
@@ -254,12 +275,15 @@ static int open_journal(struct fg_gateway *g, struct fg_error *err)
 		.segment_bytes = config->segment_bytes,
 		.batch_bytes = BATCH_BYTES,
 		.max_bytes = config->max_bytes,
+		.on_full = on_full[config->on_full],
+		.max_age_ms = config->max_age_ms,
 		.max_quarantine_bytes = config->max_quarantine_bytes,
 		.commit_interval_ms = config->commit_interval_ms,
 		.is_threaded = true,
 		.notify = journal_notify,
 		.committed = journal_committed,
 		.lost = journal_lost,
+		.full = journal_full,
 		.trouble = journal_trouble,
 		.arg = g,
 	};
@@ -454,22 +478,29 @@ void fg_gateway_log_status(struct fg_gateway *g)
 	}
 	fg_journal_get_stats(g->journal, &journal);
 	fg_notice("journal: records %llu..%llu, synced=%llu bytes=%llu commits=%llu written=%llu "
-		  "cursor_saves=%llu quarantined=%llu damaged=%llu",
+		  "cursor_saves=%llu quarantined=%llu damaged=%llu refused=%llu",
 		  (unsigned long long)journal.first_seq, (unsigned long long)journal.next_seq - 1,
 		  (unsigned long long)journal.synced_seq, (unsigned long long)journal.bytes_on_disk,
 		  (unsigned long long)journal.commits, (unsigned long long)journal.bytes_written,
 		  (unsigned long long)journal.cursor_saves,
 		  (unsigned long long)journal.quarantine_records,
-		  (unsigned long long)journal.damaged_records);
+		  (unsigned long long)journal.damaged_records,
+		  (unsigned long long)journal.refused_records);
 	for (size_t i = 0; i < g->config->n_clouds; i++) {
 		fg_link_get_stats(g->clouds[i].link, &link);
 		fg_notice("link %s: %s, backlog=%llu published=%llu acked=%llu quarantined=%llu "
-			  "values_dropped=%llu lost=%llu sessions=%llu",
+			  "values_dropped=%llu lost=%llu lost_limit=%llu lost_age=%llu "
+			  "lost_own_limit=%llu lost_full=%llu lost_damaged=%llu sessions=%llu",
 			  fg_link_name(g->clouds[i].link), fg_link_state_name(link.state),
 			  (unsigned long long)link.backlog, (unsigned long long)link.published,
 			  (unsigned long long)link.records_acked,
 			  (unsigned long long)link.quarantined,
 			  (unsigned long long)link.values_dropped, (unsigned long long)link.lost,
+			  (unsigned long long)link.losses[FG_LOSS_LIMIT],
+			  (unsigned long long)link.losses[FG_LOSS_AGE],
+			  (unsigned long long)link.losses[FG_LOSS_OWN_LIMIT],
+			  (unsigned long long)link.losses[FG_LOSS_FULL],
+			  (unsigned long long)link.losses[FG_LOSS_DAMAGED],
 			  (unsigned long long)link.sessions);
 	}
 }

@@ -567,6 +567,7 @@ static int link_open_outbox(struct fg_link *link, struct fg_error *err)
 			   &link->cursor);
 	if (r < 0)
 		return fg_error_set(err, r, "cannot open its cursor: %s", strerror(-r));
+	fg_cursor_set_caps(link->cursor, config->max_backlog_bytes, config->max_age_ms);
 	options.cursor = link->cursor;
 	return fg_outbox_new(&options, &link->outbox);
 }
@@ -699,4 +700,5 @@ void fg_link_get_stats(const struct fg_link *link, struct fg_link_stats *ret)
 		.sessions = link->sessions,
 		.lost = link->lost,
 	};
+	fg_cursor_get_losses(link->cursor, ret->losses);
 }

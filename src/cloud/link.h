@@ -60,6 +60,7 @@ struct fg_link_stats {
 	uint64_t values_dropped; /* members the cloud has no form for */
 	uint64_t sessions;	 /* successful CONNECTs */
 	uint64_t lost;		 /* records dropped by retention or damage before they were sent */
+	uint64_t losses[FG_N_LOSSES]; /* the same by reason, and what came to a full journal */
 };
 
 /**

@@ -138,9 +138,18 @@ struct fg_cloud_config {
 	unsigned max_in_flight_records; /* P2: the most that a crash sends twice; 100..1000000,
 					   default 10000 */
 	int64_t ack_timeout_ms;         /* 1s..10min, default 30s */
+	uint64_t max_backlog_bytes; /* `max_backlog`, at least a segment; 0: no cap of its own */
+	int64_t max_age_ms;         /* 1min..3650d; 0: no cap of its own */
 	struct fg_devices_config devices;
 	/* the entry as written, with the plugin's own keys still unread: see fg_config_options() */
 	const struct fg_yaml_node *options;
+};
+
+/** `journal.on_full:` what happens at max_size */
+enum fg_on_full_config {
+	FG_CONFIG_DROP_OLDEST,
+	FG_CONFIG_DROP_NEWEST,
+	FG_CONFIG_STOP_ACK,
 };
 
 /** `journal:` */
@@ -148,7 +157,9 @@ struct fg_journal_config {
 	uint64_t max_bytes;            /* `max_size`, default 2 GiB, at least 4 segments */
 	uint64_t max_quarantine_bytes; /* `max_quarantine_size`, default 64 MiB */
 	size_t segment_bytes;          /* `segment_size`, 4 MiB..1 GiB, default 16 MiB */
+	int64_t max_age_ms;            /* `max_age`, 1min..3650d; 0: no limit */
 	int64_t commit_interval_ms;    /* `commit_interval`, 0..10s, default 0 */
+	enum fg_on_full_config on_full;
 };
 
 #define FG_MAX_BROKERS 32

@@ -15,6 +15,8 @@
 #define TEXT_MAX_BYTES 1024
 #define DEFAULT_STATE_DIRECTORY "/var/lib/fieldgate"
 #define SEGMENT_MIN_BYTES (4 << 20)
+#define AGE_MIN_MS 60000
+#define AGE_MAX_MS (INT64_C(3650) * 86400000)
 #define PATTERN_MAX_BYTES 255 /* as long as a device's name can be */
 
 /* ---- tls */
@@ -353,6 +355,10 @@ const struct fg_key fg_cloud_keys[] = {
 	 .fallback = "10000"},
 	{"ack_timeout", FG_KEY_MILLISECONDS, FG_KEY_AT(struct fg_cloud_config, ack_timeout_ms),
 	 .min = 1000, .max = 600000, .fallback = "30s"},
+	{"max_backlog", FG_KEY_SIZE, FG_KEY_AT(struct fg_cloud_config, max_backlog_bytes),
+	 .min = SEGMENT_MIN_BYTES, .max = INT64_C(16) << 40},
+	{"max_age", FG_KEY_MILLISECONDS, FG_KEY_AT(struct fg_cloud_config, max_age_ms),
+	 .min = AGE_MIN_MS, .max = AGE_MAX_MS},
 	{"devices", FG_KEY_SECTION, FG_KEY_AT(struct fg_cloud_config, devices),
 	 .section = &devices_section},
 	{0},
@@ -399,7 +405,7 @@ static int journal_finish(struct fg_reader *r, const struct fg_yaml_node *node,
 	return e < 0 ? e : worst;
 }
 
-static const char *const on_full[] = {"drop_oldest", NULL};
+static const char *const on_full[] = {"drop_oldest", "drop_newest", "stop_ack", NULL};
 
 static const struct fg_key journal_keys[] = {
 	{"max_size", FG_KEY_SIZE, FG_KEY_AT(struct fg_journal_config, max_bytes),
@@ -412,7 +418,10 @@ static const struct fg_key journal_keys[] = {
 	{"commit_interval", FG_KEY_MILLISECONDS,
 	 FG_KEY_AT(struct fg_journal_config, commit_interval_ms), .min = 0, .max = 10000,
 	 .fallback = "0s"},
-	{"on_full", FG_KEY_CHOICE, .choices = on_full, .fallback = "drop_oldest"},
+	{"max_age", FG_KEY_MILLISECONDS, FG_KEY_AT(struct fg_journal_config, max_age_ms),
+	 .min = AGE_MIN_MS, .max = AGE_MAX_MS},
+	{"on_full", FG_KEY_CHOICE, FG_KEY_AT(struct fg_journal_config, on_full), .choices = on_full,
+	 .fallback = "drop_oldest"},
 	{0},
 };
 static const struct fg_section journal_section = {.keys = journal_keys, .finish = journal_finish};
@@ -519,6 +528,30 @@ static int check_unique(struct fg_reader *r, const struct fg_yaml_node *list, co
 	return worst;
 }
 
+/* A backlog is given up by whole segments, and never the newest. */
+static int check_backlogs(struct fg_reader *r, const struct fg_config *config)
+{
+	char is[FG_UNITS_TEXT_BYTES], one[FG_UNITS_TEXT_BYTES];
+	const struct fg_trail top = {.name = "clouds"};
+	int worst = 0;
+
+	for (size_t i = 0; i < config->n_clouds; i++) {
+		const struct fg_cloud_config *cloud = &config->clouds[i];
+		const struct fg_yaml_node *given = fg_yaml_member(cloud->options, "max_backlog");
+		struct fg_trail entry = {.parent = &top, .name = cloud->name};
+		struct fg_trail below = {.parent = &entry, .name = "max_backlog"};
+
+		if (!given || cloud->max_backlog_bytes == 0 ||
+		    cloud->max_backlog_bytes >= config->journal.segment_bytes)
+			continue;
+		worst = fg_key_mistake(r, &given->place, &below,
+				       "%s is less than one segment (journal.segment_size is %s)",
+				       fg_size_text((int64_t)cloud->max_backlog_bytes, is),
+				       fg_size_text((int64_t)config->journal.segment_bytes, one));
+	}
+	return worst;
+}
+
 static int root_finish(struct fg_reader *r, const struct fg_yaml_node *node,
 		       const struct fg_trail *trail, void *item)
 {
@@ -534,6 +567,9 @@ static int root_finish(struct fg_reader *r, const struct fg_yaml_node *node,
 	worst = check_unique(r, fg_yaml_member(fg_yaml_member(node, "local"), "brokers"),
 			     "local.brokers", FG_MAX_BROKERS);
 	e = check_unique(r, fg_yaml_member(node, "clouds"), "clouds", FG_MAX_CLOUDS);
+	if (e < 0)
+		worst = e;
+	e = check_backlogs(r, config);
 	return e < 0 ? e : worst;
 }
 

@@ -151,10 +151,10 @@ static void session_message(void *owner, const struct fg_mqtt_message *message)
 		fg_complain(&b->unmapped_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
 			    "broker %s: no mapping rule matches \"%.200s\", message dropped",
 			    b->with.config->name, message->topic);
-	} else if (r < 0 && r != -EAGAIN) {
+	} else if (r < 0 && r != -EAGAIN && r != -ENOSPC) {
 		r = put_into_quarantine(b, &arrival, reason.text[0] ? reason.text : strerror(-r));
 	}
-	if (r == -EAGAIN) {
+	if (r == -EAGAIN || r == -ENOSPC) {
 		broker_give_back(b);
 		return;
 	}

@@ -71,13 +71,15 @@ static void every_value_arrives_where_it_belongs(void **state)
 		     "    max_in_flight: 1000\n"
 		     "    max_in_flight_records: 100\n"
 		     "    ack_timeout: 1500ms\n"
+		     "    max_backlog: 32MiB\n"
+		     "    max_age: 1min\n"
 		     "    devices:\n"
 		     "      include: [pump-*, valve]\n"
 		     "      exclude: [pump-9]\n"
 		     "      rename: {pump-1: Pump 1, pump-2: \"Pump 2\"}\n"
 		     "    own_key: whatever\n"
 		     "journal: {max_size: 16TiB, max_quarantine_size: 1GiB, segment_size: 32MiB,\n"
-		     "          commit_interval: 10s, on_full: drop_oldest}\n",
+		     "          commit_interval: 10s, max_age: 3650d, on_full: stop_ack}\n",
 		     report, 0);
 	expect_report(report, "all keys", "");
 
@@ -146,6 +148,8 @@ static void every_value_arrives_where_it_belongs(void **state)
 	assert_int_equal(cloud->max_in_flight, 1000);
 	assert_int_equal(cloud->max_in_flight_records, 100);
 	assert_int_equal(cloud->ack_timeout_ms, 1500);
+	assert_int_equal(cloud->max_backlog_bytes, 32 << 20);
+	assert_int_equal(cloud->max_age_ms, 60000);
 	assert_int_equal(cloud->devices.n_include, 2);
 	assert_string_equal(cloud->devices.include[1], "valve");
 	assert_int_equal(cloud->devices.n_exclude, 1);
@@ -158,6 +162,8 @@ static void every_value_arrives_where_it_belongs(void **state)
 	assert_true(config->journal.max_quarantine_bytes == 1 << 30);
 	assert_true(config->journal.segment_bytes == 32 << 20);
 	assert_int_equal(config->journal.commit_interval_ms, 10000);
+	assert_int_equal(config->journal.max_age_ms, INT64_C(3650) * 86400000);
+	assert_int_equal(config->journal.on_full, FG_CONFIG_STOP_ACK);
 }
 
 static void what_is_not_given_has_its_default(void **state)
@@ -213,6 +219,8 @@ static void what_is_not_given_has_its_default(void **state)
 	assert_int_equal(cloud->max_in_flight, 16);
 	assert_int_equal(cloud->max_in_flight_records, 10000);
 	assert_int_equal(cloud->ack_timeout_ms, 30000);
+	assert_int_equal(cloud->max_backlog_bytes, 0);
+	assert_int_equal(cloud->max_age_ms, 0);
 	assert_int_equal(cloud->devices.n_include, 0);
 	assert_int_equal(cloud->devices.n_exclude, 0);
 	assert_int_equal(cloud->devices.n_rename, 0);
@@ -221,6 +229,8 @@ static void what_is_not_given_has_its_default(void **state)
 	assert_true(config->journal.max_quarantine_bytes == 64 << 20);
 	assert_true(config->journal.segment_bytes == 16 << 20);
 	assert_int_equal(config->journal.commit_interval_ms, 0);
+	assert_int_equal(config->journal.max_age_ms, 0);
+	assert_int_equal(config->journal.on_full, FG_CONFIG_DROP_OLDEST);
 }
 
 static void the_stream_defaults_to_the_capture_of_that_name(void **state)
@@ -502,8 +512,13 @@ static const struct {
 	 "f:4:25: journal.max_size: 2GiB is less than 4 segments (segment_size is 1GiB)\n"
 	 "f:4:25: journal.max_quarantine_size: 64MiB is less than 2 segments (segment_size is "
 	 "1GiB)"},
-	{NO_GATEWAY "journal: {on_full: stop_ack}\n",
-	 "f:4:20: journal.on_full: expected drop_oldest, got \"stop_ack\""},
+	{NO_GATEWAY "journal: {on_full: stop}\n",
+	 "f:4:20: journal.on_full: expected drop_oldest, drop_newest or stop_ack, got \"stop\""},
+	{NO_GATEWAY "journal: {max_age: 59s}\n",
+	 "f:4:20: journal.max_age: expected a duration from 1min to 3650d, got \"59s\""},
+	{CLOUD("max_backlog: 8MiB"),
+	 "f:4:60: clouds.c.max_backlog: 8MiB is less than one segment (journal.segment_size is "
+	 "16MiB)"},
 	{NO_GATEWAY "journal: {max_size: 1MiB, commit_interval: 1}\n",
 	 "f:4:21: journal.max_size: expected a size from 16MiB to 16TiB, got \"1MiB\"\n"
 	 "f:4:44: journal.commit_interval: expected a duration such as \"30s\", got \"1\""},
