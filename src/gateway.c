@@ -20,6 +20,7 @@
 #include "util/clock.h"
 #include "util/complaint.h"
 #include "util/log.h"
+#include "util/timekeeper.h"
 
 /*
  * What gathers while a commit runs. Room for the largest message that one packet can become, telemetry and
@@ -43,6 +44,7 @@ struct fg_gateway {
 	struct fg_connector *connector;
 	struct fg_fs *fs;
 	struct fg_journal *journal;
+	struct fg_timekeeper *timekeeper;
 	int lock_fd;
 	ev_async committed; /* from the journal's writer thread */
 	ev_prepare before_wait; /* hands over what has gathered in this turn of the loop */
@@ -52,6 +54,7 @@ struct fg_gateway {
 	size_t n_running; /* brokers or links that have not stopped yet */
 	bool is_started, is_stopping, links_stopping;
 	bool is_stuck; /* the disk refuses: what brokers wait for will not come */
+	struct fg_complaint clock_steps, clock_file;
 	struct fg_complaint trouble, full;
 };
 
@@ -226,12 +229,72 @@ static void commit_interval_over(struct ev_loop *loop, ev_timer *w, int events)
 	(void)events;
 }
 
+/* ---- the clock */
+
+static void tell_clock(struct fg_gateway *g, const struct fg_clock_news *news)
+{
+	int64_t now_ms = fg_clock_monotonic_ms();
+
+	if (news->is_learnt)
+		fg_notice("clock: the time is known now, what was stamped before gets its right time");
+	else if (news->is_stepped)
+		fg_complain(&g->clock_steps, now_ms, LOG_WARNING, "clock: stepped by %lld s, %s",
+			    (long long)(news->step_us / 1000000),
+			    news->is_distrusted ? "which is before any possible time: not followed"
+			    : fg_timekeeper_is_known(g->timekeeper) ? "followed"
+								    : "still not to be believed");
+	if (news->save_error < 0)
+		fg_complain(&g->clock_file, now_ms, LOG_WARNING,
+			    "clock: cannot write %s/clock: %s; after a restart stamps may be estimates",
+			    g->config->state_directory, strerror(-news->save_error));
+}
+
+static void look_at_clock(struct fg_gateway *g)
+{
+	struct fg_clock_news news;
+
+	fg_timekeeper_tick(g->timekeeper, &news);
+	tell_clock(g, &news);
+	if (!news.is_learnt && !news.is_stepped)
+		return;
+	for (size_t i = 0; i < g->config->n_clouds; i++)
+		if (g->clouds[i].link && !g->is_stopping)
+			fg_link_clock_set(g->clouds[i].link, news.is_learnt);
+}
+
+static int open_timekeeper(struct fg_gateway *g)
+{
+	struct fg_timekeeper_options options = {.wait_us = g->config->time_wait_ms * 1000};
+	FG_CLEANUP(fg_free_p) char *path = NULL;
+	struct fg_clock_news news;
+	uint8_t boot_id[16];
+	int r;
+
+	if (asprintf(&path, "%s/clock", g->config->state_directory) < 0)
+		return -ENOMEM;
+	fg_timekeeper_boot_id(boot_id);
+	options.path = path;
+	options.boot_id = boot_id;
+	r = fg_timekeeper_new(&options, &g->timekeeper);
+	if (r < 0)
+		return r;
+	fg_timekeeper_tick(g->timekeeper, &news);
+	news.is_learnt = news.is_stepped = false; /* that it was good from the start is no news */
+	tell_clock(g, &news);
+	if (!fg_timekeeper_is_known(g->timekeeper))
+		fg_notice("clock: not set yet; what arrives without a time of its own waits for it, "
+			  "%lld s at most",
+			  (long long)(g->config->time_wait_ms / 1000));
+	return 0;
+}
+
 static void ticked(struct ev_loop *loop, ev_timer *w, int events)
 {
 	struct fg_gateway *g = w->data;
 
 	(void)loop;
 	(void)events;
+	look_at_clock(g);
 	fg_journal_tick(g->journal, fg_clock_monotonic_ms());
 }
 
@@ -272,6 +335,7 @@ static int open_journal(struct fg_gateway *g, struct fg_error *err)
 {
 	const struct fg_journal_config *config = &g->config->journal;
 	struct fg_journal_options options = {
+		.timekeeper = g->timekeeper,
 		.segment_bytes = config->segment_bytes,
 		.batch_bytes = BATCH_BYTES,
 		.max_bytes = config->max_bytes,
@@ -315,6 +379,7 @@ static int start_links(struct fg_gateway *g, struct fg_error *err)
 			.loop = g->loop,
 			.connector = g->connector,
 			.journal = g->journal,
+			.timekeeper = g->timekeeper,
 			.config = &g->config->clouds[i],
 			.plugin = fg_plugin_get(g->clouds[i].plugin),
 			.values = g->clouds[i].values,
@@ -342,6 +407,7 @@ static int start_brokers(struct fg_gateway *g, struct fg_error *err)
 			.loop = g->loop,
 			.connector = g->connector,
 			.journal = g->journal,
+			.timekeeper = g->timekeeper,
 			.mapping = g->mapping,
 			.config = &g->config->brokers[i],
 			.max_message_bytes = g->config->max_message_bytes,
@@ -390,6 +456,9 @@ int fg_gateway_start(struct fg_gateway *g, struct ev_loop *loop, struct fg_error
 	ev_async_start(loop, &g->committed);
 	ev_init(&g->stop_limit, NULL);
 	g->is_started = true;
+	r = open_timekeeper(g);
+	if (r < 0)
+		return r;
 	r = open_journal(g, err);
 	if (r < 0)
 		return r;
@@ -514,6 +583,7 @@ struct fg_gateway *fg_gateway_free(struct fg_gateway *g)
 	for (size_t i = 0; i < g->config->n_clouds && g->clouds; i++)
 		g->clouds[i].link = fg_link_free(g->clouds[i].link);
 	fg_journal_free(g->journal);
+	fg_timekeeper_free(g->timekeeper);
 	fg_fs_posix_free(g->fs);
 	fg_connector_free(g->connector);
 	if (g->is_started) {

@@ -264,9 +264,6 @@ static void session_connected(void *owner, const struct fg_mqtt_connack *connack
 	link->sessions++;
 	link->is_version_proven = true;
 	link->online_since_ms = now_ms;
-	link->renew_at_ms = 0;
-	if (link->renew_us)
-		link->renew_at_ms = now_ms + (link->renew_us - fg_clock_utc_us()) / 1000;
 	fg_backoff_connected(&link->backoff, now_ms);
 	link->attempt_complaint.step = 0; /* a new outage is a new fact */
 	fg_notice("link %s: connected to %s:%u, MQTT %s, %s, backlog=%llu", link->with.config->name,
@@ -358,7 +355,6 @@ static void link_connect(struct fg_link *link)
 	const struct fg_cloud_config *config = link->with.config;
 	struct fg_connect_request request = {
 		.session = "",
-		.now_us = fg_clock_utc_us(),
 		.attempt = link->backoff.failures,
 		.mqtt_version = link->mqtt_version,
 	};
@@ -367,12 +363,18 @@ static void link_connect(struct fg_link *link)
 	int r;
 
 	link_enter(link, FG_LINK_CONNECTING);
+	fg_timekeeper_now(link->with.timekeeper, &request.now_us);
 	r = link->with.plugin->connect(link->ctx, &request, &connect);
 	if (r < 0) {
 		link_attempt_failed(link, "the plugin has no credentials to connect with");
 		return;
 	}
+	/* Against the time the plugin was given: the clock may be set while we connect. */
 	link->renew_us = connect.renew_us;
+	link->renew_at_ms = 0;
+	if (connect.renew_us)
+		link->renew_at_ms =
+			fg_clock_monotonic_ms() + (connect.renew_us - request.now_us) / 1000;
 	params = (struct fg_mqtt_params){
 		.host = config->url.host,
 		.port = config->url.port,
@@ -555,6 +557,7 @@ static int link_open_outbox(struct fg_link *link, struct fg_error *err)
 	struct fg_outbox_options options = {
 		.link_name = config->name,
 		.journal = link->with.journal,
+		.timekeeper = link->with.timekeeper,
 		.plugin = link->with.plugin,
 		.ctx = link->ctx,
 		.devices = &config->devices,
@@ -664,6 +667,22 @@ void fg_link_stop(struct fg_link *link, void (*stopped)(void *arg), void *arg)
 void fg_link_committed(struct fg_link *link, uint64_t ticket)
 {
 	fg_outbox_committed(link->outbox, ticket);
+	link_pump(link);
+}
+
+void fg_link_clock_set(struct fg_link *link, bool is_learnt)
+{
+	int64_t now_us, renew_at_ms;
+
+	if (is_learnt && link->state == FG_LINK_BACKOFF) {
+		link_connect(link);
+		return;
+	}
+	fg_timekeeper_now(link->with.timekeeper, &now_us);
+	renew_at_ms = fg_clock_monotonic_ms() + (link->renew_us - now_us) / 1000;
+	/* What has expired by the new clock was accepted by the cloud all the same: it knew better. */
+	if (link->renew_at_ms && link->renew_us > now_us && renew_at_ms < link->renew_at_ms)
+		link->renew_at_ms = renew_at_ms;
 	link_pump(link);
 }
 

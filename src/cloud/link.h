@@ -26,6 +26,7 @@
 #include "config/config.h"
 #include "journal/journal.h"
 #include "net/connector.h"
+#include "util/timekeeper.h"
 
 #define FG_LINK_DRAIN_MS 3000
 
@@ -43,6 +44,7 @@ struct fg_link_options {
 	struct ev_loop *loop;
 	struct fg_connector *connector;
 	struct fg_journal *journal;
+	struct fg_timekeeper *timekeeper;      /* or NULL: the wall clock is believed */
 	const struct fg_cloud_config *config;  /* outlives the link */
 	const struct fg_plugin *plugin;	       /* outlives the link */
 	const struct fg_value *values;	       /* one for each of the plugin's options; outlive the link */
@@ -86,6 +88,13 @@ void fg_link_stop(struct fg_link *link, void (*stopped)(void *arg), void *arg);
 
 /** The journal has committed up to @ticket: there may be something to send. */
 void fg_link_committed(struct fg_link *link, uint64_t ticket);
+
+/**
+ * The clock was set. What waited for its time goes out. A session whose credentials expire earlier by the new
+ * clock is renewed earlier; none that is up ends for it. @is_learnt: the time is known only now, so the last
+ * attempt to connect may have failed for the time: the next one is made at once.
+ */
+void fg_link_clock_set(struct fg_link *link, bool is_learnt);
 
 /** The journal dropped @records up to @seq that this link had not settled. */
 void fg_link_lost(struct fg_link *link, uint64_t records, uint64_t seq, const char *why);

@@ -172,6 +172,7 @@ struct fg_config {
 				     /var/lib/fieldgate */
 	char *plugin_directory;   /* gateway.plugin_directory: default as built */
 	size_t max_message_bytes; /* gateway.max_message_size: 1 KiB..1 MiB, default 1 MiB */
+	int64_t time_wait_ms;     /* gateway.time_wait: 0..1d, default 10min */
 	struct fg_broker_config *brokers; /* at most FG_MAX_BROKERS, and so on */
 	size_t n_brokers;
 	struct fg_mapping_config *mappings;

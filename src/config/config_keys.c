@@ -480,6 +480,8 @@ static const struct fg_key gateway_keys[] = {
 	{"plugin_directory", FG_KEY_DIRECTORY, FG_KEY_AT(struct fg_config, plugin_directory)},
 	{"max_message_size", FG_KEY_SIZE, FG_KEY_AT(struct fg_config, max_message_bytes),
 	 .min = 1 << 10, .max = 1 << 20, .fallback = "1MiB"},
+	{"time_wait", FG_KEY_MILLISECONDS, FG_KEY_AT(struct fg_config, time_wait_ms), .min = 0,
+	 .max = 86400000, .fallback = "10min"},
 	{0},
 };
 static const struct fg_section gateway_section = {.keys = gateway_keys, .finish = gateway_finish};
