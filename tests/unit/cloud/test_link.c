@@ -719,6 +719,68 @@ static void renewal_goes_by_durations_and_not_by_the_clock(void **state)
 	fake_mqtt_end(FG_MQTT_END_OWN, 0);
 }
 
+static void a_clock_set_while_we_connect_does_not_move_the_renewal(void **state)
+{
+	(void)state;
+	script.renew_after_us = 3600 * 1000000ll;
+	make();
+	fg_link_start(link_);
+	fake_utc_us += 20ll * 365 * 86400 * 1000000;
+	fake_mqtt_connect(65535, 0);
+	fake_time_pass(3590 * 1000);
+	assert_state(FG_LINK_ONLINE);
+	fake_time_pass(12 * 1000);
+	assert_state(FG_LINK_DRAINING);
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+}
+
+static void a_clock_that_was_a_little_behind_brings_the_renewal_forward(void **state)
+{
+	(void)state;
+	script.renew_after_us = 3600 * 1000000ll;
+	online();
+	fake_utc_us += 600ll * 1000000;
+	fg_link_clock_set(link_, true);
+	fake_time_pass(2999 * 1000);
+	assert_state(FG_LINK_ONLINE);
+	fake_time_pass(2000);
+	assert_state(FG_LINK_DRAINING);
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+}
+
+static void steps_of_twenty_years_end_no_session(void **state)
+{
+	static const int years[] = {20, -20, -20, 20};
+
+	(void)state;
+	script.renew_after_us = 3600 * 1000000ll;
+	add("s", 1);
+	online();
+	for (size_t i = 0; i < 4; i++) {
+		fake_utc_us += years[i] * 365ll * 86400 * 1000000;
+		fg_link_clock_set(link_, i == 0);
+		fake_time_pass(2000);
+		assert_state(FG_LINK_ONLINE);
+	}
+	acked(0, 0);
+	assert_watermark(1);
+	new_data("s", 1);
+	assert_int_equal(fake_mqtt.n_publishes, 2);
+}
+
+static void learning_the_time_ends_a_back_off(void **state)
+{
+	(void)state;
+	backing_off();
+	fg_link_clock_set(link_, false);
+	assert_state(FG_LINK_BACKOFF);
+	fg_link_clock_set(link_, true);
+	assert_state(FG_LINK_CONNECTING);
+	assert_int_equal(script.n_connects, 2);
+	fake_mqtt_connect(65535, 0);
+	assert_state(FG_LINK_ONLINE);
+}
+
 static void what_is_in_flight_is_settled_before_the_renewal(void **state)
 {
 	(void)state;
@@ -1061,6 +1123,10 @@ int main(void)
 		TEST(only_ends_that_a_record_can_cause_blame_one),
 		TEST(a_session_is_renewed_before_its_credentials_expire),
 		TEST(renewal_goes_by_durations_and_not_by_the_clock),
+		TEST(a_clock_set_while_we_connect_does_not_move_the_renewal),
+		TEST(a_clock_that_was_a_little_behind_brings_the_renewal_forward),
+		TEST(steps_of_twenty_years_end_no_session),
+		TEST(learning_the_time_ends_a_back_off),
 		TEST(what_is_in_flight_is_settled_before_the_renewal),
 		TEST(draining_does_not_wait_for_ever),
 		TEST(a_session_that_breaks_while_draining_connects_again),
