@@ -21,8 +21,12 @@
 #define RETRY_MAX_MS 10000
 /* Room at the end of a batch for a cursor table. */
 #define TABLE_RECORD_MAX (FG_RECORD_OVERHEAD_MAX + FG_CURSOR_TABLE_MAX)
-/* Kept free below the cap where new records have to stay out: cursors are saved all the same. */
-#define TABLES_RESERVE_BYTES (2 * (FG_SEGMENT_HEADER_BYTES + TABLE_RECORD_MAX))
+/*
+ * Kept free below the cap where new records have to stay out, of a segment: cursors are saved all
+ * the same, and each start makes a file for that.
+ */
+#define RESERVE_PART 4
+#define RESERVE_MIN_BYTES (2 * (FG_SEGMENT_HEADER_BYTES + TABLE_RECORD_MAX))
 /* Away for longer than this: rather a clock that was set. */
 #define AWAY_MAX_MS (INT64_C(30) * 86400000)
 #define SEGMENT_MAX ((size_t)1 << 30)
@@ -296,6 +300,13 @@ static void grow(struct growth *g, uint64_t size)
 	}
 }
 
+static uint64_t table_reserve(const struct fg_segments *l)
+{
+	uint64_t bytes = l->segment_bytes / RESERVE_PART;
+
+	return bytes > RESERVE_MIN_BYTES ? bytes : RESERVE_MIN_BYTES;
+}
+
 /* Would the main lane pass its cap with @more bytes in the batch that gathers? */
 static bool would_pass_cap(const struct fg_journal *j, size_t more)
 {
@@ -313,7 +324,7 @@ static bool would_pass_cap(const struct fg_journal *j, size_t more)
 	/* Nearly always: the segment has room that is there already. */
 	if (g.used > 0 && g.used + waiting + gathered <= g.on_disk)
 		return false;
-	g.bytes = fg_segments_bytes(l) + TABLES_RESERVE_BYTES;
+	g.bytes = fg_segments_bytes(l) + table_reserve(l);
 	grow(&g, waiting);
 	grow(&g, gathered);
 	return g.bytes > j->options.max_bytes;

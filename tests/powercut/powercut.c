@@ -1,22 +1,30 @@
+/* clang-format off */
 /*
  * Power cuts, thousands of them: a gateway's life on a simulated disk, with a model of what was
- *promised to whom, and after each cut a check that it was kept.
+ * promised to whom, and after each cut a check that it was kept.
  *
  *	powercut [--cuts N] [--seed S] [--json] [--sabotage skip-sync|skip-dir-sync] [--verbose]
  *
  * A run is a row of lives, each with a disk of its own and a seed made from S and the life's
- *number; a life ends after a few dozen cuts. Some lives also have a disk that fails now and then,
- *or a limit so small that segments are dropped. What must hold after each cut:
+ * number; a life ends after a few dozen cuts. Some lives also have a disk that fails now and then,
+ * or a limit so small that segments are dropped, or that says no to new records, or records that
+ * get too old, or links with caps of their own; clocks step by years. What must hold after each cut:
  *
  *   loss         a record whose ticket was committed is there with its bytes, for each link that
- *had not settled it, unless the link was told that it was lost to the limit skip         no
- *watermark is above what the link had settled quarantine   what a saved watermark counts as settled
- *because it went into quarantine is there duplicates   of what a link had sent, no more than
- *max_unsaved records are above its watermark start        the journal opens
+ *                had not settled it, unless the link was told that it was lost to a cap
+ *   policy       a link is told of such a loss only when that cap is set, and of as many records as
+ *                there are; nothing younger than its age; and the journal never passes its limit
+ *   skip         no watermark is above what the link had settled
+ *   quarantine   what a saved watermark counts as settled because it went into quarantine is there
+ *   duplicates   of what a link had sent, no more than max_unsaved records are above its watermark
+ *   alarm        no link is told of damage where there is none, nor of a loss after the cut that
+ *                was none
+ *   start        the journal opens
  *
  * Exit status 1 and the life's seed when any does not; --seed with that number and --life replays
- *it.
+ * it.
  */
+/* clang-format on */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -34,13 +42,17 @@
 #define BATCH_BYTES 4096
 #define SEGMENT_BYTES 16384
 #define READ_MAX 16
+#define TABLE_FILE_BYTES (4096 + 512)
+#define TABLES_UNKNOWN 8 /* of a former run, more than a cursor can remember */
+#define STEP_US (INT64_C(20) * 365 * 86400 * 1000000)
 
 /* What became of one sequence number. */
 struct model_record {
 	uint64_t stamp; /* its body starts with it; 0: none */
 	uint64_t ticket;
 	uint32_t size;
-	bool is_acked; /* its ticket was committed: a promise */
+	int64_t aged_ms; /* the life's true time when it was appended */
+	bool is_acked;   /* its ticket was committed: a promise */
 	bool is_sent[N_LINKS];
 	bool is_quarantined[N_LINKS];
 };
@@ -48,18 +60,24 @@ struct model_record {
 struct model_link {
 	char name[8];
 	uint64_t max_unsaved;
+	uint64_t max_bytes; /* caps of its own, or 0 */
+	int64_t max_age_ms;
 	struct fg_cursor *cursor;
 	bool was_opened;
 	uint64_t first;        /* records below are none of its business */
 	uint64_t sent_to;      /* in this session: what was sent above is in flight */
 	uint64_t settled;      /* all up to here were acked by the cloud, or quarantined */
 	uint64_t ever_settled; /* before a cut, too */
-	uint64_t dropped;      /* the limit has taken all up to here, and the link was told */
+	uint64_t dropped;      /* a cap has taken all up to here, and the link was told */
+	uint64_t dropped_now;  /* the same since the journal was opened */
+	bool is_blurred;       /* something was missing since then: told of it once */
+	uint64_t told;         /* of so many records since the journal was opened */
 };
 
 struct totals {
 	uint64_t cuts, kills, clean, lives, appended, acked, recovered, lost, skipped, duplicates,
-		excess_duplicates, start_failures, quarantine_lost, false_alarms;
+		excess_duplicates, start_failures, quarantine_lost, false_alarms, dropped, refused,
+		policy;
 };
 
 struct life {
@@ -72,6 +90,11 @@ struct life {
 	uint64_t next_stamp;
 	uint64_t next_seq; /* one above the newest that was appended */
 	int64_t now_ms;
+	int64_t life_ms;      /* true time, on and off */
+	int64_t utc_us;       /* what the gateway takes for it */
+	uint64_t room_misses; /* appends that found no room, since the start */
+	bool has_flushed;     /* since the start */
+	uint64_t n_starts;    /* since there was room */
 	bool has_faults, has_limit;
 	bool is_wrong;
 	uint64_t number, seed;
@@ -145,21 +168,77 @@ static bool has_messages(struct life *l, const struct model_link *link, uint64_t
 	return false;
 }
 
+static bool is_policy(const char *why)
+{
+	return strcmp(why, "journal limit") == 0 || strcmp(why, "older than max_age") == 0 ||
+	       strcmp(why, "beyond its max_backlog") == 0;
+}
+
+static int64_t age_cap(const struct life *l, const struct model_link *link)
+{
+	if (link->max_age_ms > 0 &&
+	    (l->options.max_age_ms == 0 || link->max_age_ms < l->options.max_age_ms))
+		return link->max_age_ms;
+	return l->options.max_age_ms;
+}
+
+/* Messages up to @seq the link had neither settled nor been told about. */
+static uint64_t unsettled(struct life *l, const struct model_link *link, uint64_t seq)
+{
+	uint64_t n = 0;
+
+	for (; seq > link->dropped_now && seq > link->settled; seq--)
+		n += record(l, seq)->stamp != 0;
+	return n;
+}
+
+/* A link lost @records up to @seq to a cap: is it set, are they as many, are they as old? */
+static void told_of_policy(struct life *l, struct model_link *link, uint64_t records, uint64_t seq,
+			   const char *why)
+{
+	bool is_age = strcmp(why, "older than max_age") == 0;
+	bool is_own = strcmp(why, "beyond its max_backlog") == 0;
+	bool is_limit = !is_age && !is_own;
+	uint64_t least = unsettled(l, link, seq);
+
+	if ((is_age && age_cap(l, link) == 0) || (is_own && link->max_bytes == 0) ||
+	    (is_limit && (!l->has_limit || l->options.on_full != FG_ON_FULL_DROP_OLDEST)))
+		wrong(l, &l->totals->policy, "link %s told of a cap that is not set: %s",
+		      link->name, why);
+	for (uint64_t s = seq; is_age && s > link->dropped && s > link->settled; s--)
+		if (record(l, s)->stamp != 0 &&
+		    l->life_ms - record(l, s)->aged_ms < age_cap(l, link))
+			wrong(l, &l->totals->policy,
+			      "link %s told that record %" PRIu64 " is too old at %" PRId64 " ms",
+			      link->name, s, l->life_ms - record(l, s)->aged_ms);
+	/* Numbers of tables may be among them that nobody has read over since the start. */
+	if (!l->has_faults && !link->is_blurred &&
+	    (records < least || records > least + TABLES_UNKNOWN))
+		wrong(l, &l->totals->policy,
+		      "link %s told of %" PRIu64 " records up to %" PRIu64 ", %" PRIu64
+		      " were lost",
+		      link->name, records, seq, least);
+	l->totals->dropped += least;
+	link->told += records;
+	link->dropped_now = seq;
+	if (seq > link->dropped)
+		link->dropped = seq;
+}
+
 static void lost(void *arg, const char *name, uint64_t records, uint64_t seq, const char *why)
 {
 	struct life *l = arg;
 
-	(void)records;
 	for (int i = 0; i < N_LINKS; i++) {
 		struct model_link *link = &l->links[i];
 
 		if (strcmp(link->name, name) != 0)
 			continue;
-		if (strcmp(why, "journal limit") == 0 && l->has_limit) {
-			if (seq > link->dropped)
-				link->dropped = seq;
+		if (is_policy(why)) {
+			told_of_policy(l, link, records, seq, why);
 			continue;
 		}
+		link->is_blurred = true;
 		/* With errors on top, records that were never acked may come and go. */
 		if (!l->has_faults && has_messages(l, link, seq))
 			wrong(l, &l->totals->false_alarms,
@@ -200,11 +279,19 @@ static void append(struct life *l)
 	msg.body = fg_span_of(body, size);
 	if (fg_journal_append(l->j, &msg, &seq) < 0)
 		return;
+	if (seq == 0) {
+		if (l->options.on_full != FG_ON_FULL_DROP_NEWEST)
+			wrong(l, &l->totals->policy, "a record was dropped that need not be");
+		l->room_misses++;
+		l->totals->refused++;
+		return;
+	}
 	m = record(l, seq);
 	*m = (struct model_record){
 		.stamp = l->next_stamp++,
 		.size = (uint32_t)size,
 		.ticket = fg_journal_ticket(l->j),
+		.aged_ms = l->life_ms,
 	};
 	/* Cursor tables take numbers too. */
 	for (uint64_t s = l->next_seq; s < seq; s++)
@@ -275,9 +362,59 @@ static void open_late(struct life *l, struct model_link *link)
 {
 	if (fg_cursor_open(l->j, link->name, link->max_unsaved, &link->cursor) < 0)
 		return;
+	fg_cursor_set_caps(link->cursor, link->max_bytes, link->max_age_ms);
 	link->was_opened = true;
 	link->settled = link->sent_to = fg_cursor_watermark(link->cursor);
 	link->first = link->settled + 1;
+}
+
+static int64_t life_utc_us(void *arg)
+{
+	struct life *l = arg;
+
+	return l->utc_us;
+}
+
+static void pass(struct life *l, int64_t ms)
+{
+	l->now_ms += ms;
+	l->life_ms += ms;
+	l->utc_us += ms * 1000;
+}
+
+/* What holds at any moment: the limit, and that losses are counted as they are told. */
+static void check_policy(struct life *l)
+{
+	struct fg_journal_stats stats;
+	uint64_t limit;
+
+	fg_journal_get_stats(l->j, &stats);
+	if (stats.bytes_on_disk + 2 * SEGMENT_BYTES < l->options.max_bytes)
+		l->n_starts = 0;
+	/* A start in a full journal may need a file for a cursor table, beyond what is reserved. */
+	limit = l->options.max_bytes;
+	if (l->options.on_full != FG_ON_FULL_DROP_OLDEST)
+		limit += l->n_starts * TABLE_FILE_BYTES;
+	/* A file whose removal was not on disk may be back after a cut; it goes with the first
+	 * flush. */
+	if (!l->has_faults && l->has_flushed && stats.bytes_on_disk > limit)
+		wrong(l, &l->totals->policy,
+		      "%" PRIu64 " bytes on disk, %" PRIu64 " allowed, on_full %d",
+		      stats.bytes_on_disk, limit, (int)l->options.on_full);
+	if (stats.refused_records != l->room_misses)
+		wrong(l, &l->totals->policy, "%" PRIu64 " records refused, %" PRIu64 " counted",
+		      l->room_misses, stats.refused_records);
+	for (int i = 0; i < N_LINKS; i++) {
+		uint64_t losses[FG_N_LOSSES];
+
+		if (!l->links[i].was_opened)
+			continue;
+		fg_cursor_get_losses(l->links[i].cursor, losses);
+		if (losses[FG_LOSS_LIMIT] + losses[FG_LOSS_AGE] + losses[FG_LOSS_OWN_LIMIT] !=
+		    l->links[i].told)
+			wrong(l, &l->totals->policy, "link %s: losses are not counted as told",
+			      l->links[i].name);
+	}
 }
 
 static void live(struct life *l)
@@ -289,7 +426,7 @@ static void live(struct life *l)
 			open_late(l, &l->links[i]);
 		return;
 	}
-	l->now_ms += (int64_t)chance(l, 30);
+	pass(l, (int64_t)chance(l, 30));
 	switch (chance(l, 8)) {
 	case 0:
 	case 1:
@@ -300,6 +437,7 @@ static void live(struct life *l)
 	case 3:
 	case 4:
 		fg_journal_flush(l->j, l->now_ms);
+		l->has_flushed = true;
 		break;
 	case 5:
 		send_some(l, i);
@@ -309,10 +447,13 @@ static void live(struct life *l)
 		break;
 	default:
 		if (chance(l, 10) == 0)
-			l->now_ms += 6000;
+			pass(l, 6000);
+		if (chance(l, 200) == 0)
+			l->utc_us += (chance(l, 2) ? 1 : -1) * STEP_US;
 		fg_journal_tick(l->j, l->now_ms);
 		break;
 	}
+	check_policy(l);
 }
 
 /* ---- after the cut */
@@ -444,6 +585,14 @@ static bool open_journal(struct life *l)
 	struct fg_error err = {.text = ""};
 	int r;
 
+	l->room_misses = 0;
+	l->has_flushed = false;
+	l->n_starts++;
+	for (int i = 0; i < N_LINKS; i++) {
+		l->links[i].told = l->links[i].dropped_now = 0;
+		l->links[i].is_blurred = false;
+	}
+
 	/* Tickets start anew; what was not acked before will not be. */
 	for (uint64_t seq = l->next_seq; seq-- > 1;)
 		if (!record(l, seq)->is_acked)
@@ -491,6 +640,7 @@ static void check_all(struct life *l, bool is_clean)
 		r = fg_cursor_open(l->j, link->name, link->max_unsaved, &link->cursor);
 		if (r < 0)
 			wrong(l, &l->totals->start_failures, "cursor %s: %d", link->name, r);
+		fg_cursor_set_caps(link->cursor, link->max_bytes, link->max_age_ms);
 		if (!link->was_opened) {
 			link->was_opened = true;
 			link->settled = link->sent_to = fg_cursor_watermark(link->cursor);
@@ -532,6 +682,17 @@ static void run_once(struct life *l)
 		l->totals->kills += is_killed;
 		l->totals->cuts += !is_killed;
 	}
+	/* It was off for a while, and does not know how long when the clock was set meanwhile. */
+	l->now_ms += 1000;
+	l->life_ms += 1000;
+	if (chance(l, 2)) {
+		int64_t away_ms = (int64_t)chance(l, 100000);
+
+		l->life_ms += away_ms;
+		l->utc_us += away_ms * 1000;
+	}
+	if (chance(l, 10) == 0)
+		l->utc_us += (chance(l, 2) ? 1 : -1) * STEP_US;
 	if (open_journal(l))
 		check_all(l, end == 1);
 }
@@ -544,19 +705,26 @@ static bool run_life(uint64_t number, uint64_t seed, enum sim_sabotage sabotage,
 		.next_stamp = 1,
 		.next_seq = 1,
 		.now_ms = 1000,
+		.utc_us = INT64_C(1700000000000000),
 		.totals = totals,
 		.is_verbose = is_verbose,
 	};
+	bool has_age, has_own;
 	uint64_t until = totals->cuts + (cuts < CUTS_PER_LIFE ? cuts : CUTS_PER_LIFE);
 
 	l.disk = sim_disk_new(seed + number * 0x9e3779b97f4a7c15u, sabotage);
 	l.has_faults = chance(&l, 3) == 0;
 	l.has_limit = chance(&l, 4) == 0;
+	has_age = chance(&l, 4) == 0;
+	has_own = chance(&l, 4) == 0;
 	l.options = (struct fg_journal_options){
 		.fs = sim_disk_fs(l.disk),
 		.segment_bytes = SEGMENT_BYTES,
 		.batch_bytes = BATCH_BYTES,
 		.max_bytes = l.has_limit ? 5 * SEGMENT_BYTES : UINT64_MAX,
+		.on_full = l.has_limit ? (enum fg_on_full)chance(&l, 3) : FG_ON_FULL_DROP_OLDEST,
+		.max_age_ms = has_age ? 2000 + (int64_t)chance(&l, 60000) : 0,
+		.utc_us = life_utc_us,
 		.max_quarantine_bytes = UINT64_MAX,
 		.committed = committed,
 		.lost = lost,
@@ -565,6 +733,10 @@ static bool run_life(uint64_t number, uint64_t seed, enum sim_sabotage sabotage,
 	for (int i = 0; i < N_LINKS; i++) {
 		snprintf(l.links[i].name, sizeof(l.links[i].name), "link%d", i);
 		l.links[i].max_unsaved = 1 + chance(&l, 60);
+		if (has_own && chance(&l, 2))
+			l.links[i].max_bytes = SEGMENT_BYTES + chance(&l, 4 * SEGMENT_BYTES);
+		if (has_own && chance(&l, 2))
+			l.links[i].max_age_ms = 2000 + (int64_t)chance(&l, 30000);
 	}
 	if (open_journal(&l))
 		check_all(&l, false);
@@ -594,16 +766,20 @@ static void print_totals(const struct totals *t, uint64_t seed, bool is_json)
 			 ", \"recovered\": %" PRIu64 ", \"lost\": %" PRIu64
 			 ", \"skipped\": %" PRIu64 ", \"quarantine_lost\": %" PRIu64
 			 ", \"duplicated\": %" PRIu64 ", \"excess_duplicates\": %" PRIu64
-			 ", \"false_alarms\": %" PRIu64 ", \"start_failures\": %" PRIu64 "}\n"
+			 ", \"false_alarms\": %" PRIu64 ", \"dropped_by_caps\": %" PRIu64
+			 ", \"refused\": %" PRIu64 ", \"policy_broken\": %" PRIu64
+			 ", \"start_failures\": %" PRIu64 "}\n"
 		       : "seed %" PRIu64 ": cuts %" PRIu64 ", kills %" PRIu64
 			 ", clean shutdowns %" PRIu64 ", lives %" PRIu64 "\n"
 			 "appended %" PRIu64 ", acked %" PRIu64 ", read after restarts %" PRIu64
 			 "\nlost %" PRIu64 ", skipped %" PRIu64 ", lost from quarantine %" PRIu64
 			 "\nsent twice %" PRIu64 ", beyond the bound %" PRIu64
-			 ", false alarms %" PRIu64 ", start failures %" PRIu64 "\n",
+			 ", false alarms %" PRIu64 "\n"
+			 "dropped by caps %" PRIu64 ", refused %" PRIu64
+			 ", against the policy %" PRIu64 ", start failures %" PRIu64 "\n",
 	       seed, t->cuts, t->kills, t->clean, t->lives, t->appended, t->acked, t->recovered,
 	       t->lost, t->skipped, t->quarantine_lost, t->duplicates, t->excess_duplicates,
-	       t->false_alarms, t->start_failures);
+	       t->false_alarms, t->dropped, t->refused, t->policy, t->start_failures);
 }
 
 int main(int argc, char **argv)
