@@ -23,8 +23,8 @@
 #include "util/timekeeper.h"
 
 /*
- * What gathers while a commit runs. Room for the largest message that one packet can become, telemetry and
- * attributes, and as much again to go on gathering; pages never touched cost nothing.
+ * What gathers while a commit runs. Room for the largest message that one packet can become,
+ * telemetry and attributes, and as much again to go on gathering; pages never touched cost nothing.
  */
 #define BATCH_BYTES (4 * 1024 * 1024)
 
@@ -38,7 +38,7 @@ struct cloud {
 struct fg_gateway {
 	struct fg_config *config;
 	struct ev_loop *loop;
-	struct cloud *clouds; /* config->n_clouds */
+	struct cloud *clouds;              /* config->n_clouds */
 	struct fg_broker_client **brokers; /* config->n_brokers */
 	struct fg_mapping *mapping;
 	struct fg_connector *connector;
@@ -46,9 +46,9 @@ struct fg_gateway {
 	struct fg_journal *journal;
 	struct fg_timekeeper *timekeeper;
 	int lock_fd;
-	ev_async committed; /* from the journal's writer thread */
+	ev_async committed;     /* from the journal's writer thread */
 	ev_prepare before_wait; /* hands over what has gathered in this turn of the loop */
-	ev_timer tick;	    /* each second */
+	ev_timer tick;          /* each second */
 	ev_timer commit_interval;
 	ev_timer stop_limit;
 	size_t n_running; /* brokers or links that have not stopped yet */
@@ -103,7 +103,8 @@ static int check_broker(struct fg_gateway *g, size_t i, struct fg_report *report
 	int r = fg_broker_client_check(config, &err);
 
 	if (r < 0)
-		fg_report_add(report, &config->place, "local.brokers.%s: %s", config->name, err.text);
+		fg_report_add(report, &config->place, "local.brokers.%s: %s", config->name,
+			      err.text);
 	return r;
 }
 
@@ -175,7 +176,8 @@ static void journal_committed(void *arg, uint64_t ticket)
 			fg_link_committed(g->clouds[i].link, ticket);
 }
 
-static void journal_lost(void *arg, const char *link, uint64_t records, uint64_t seq, const char *why)
+static void journal_lost(void *arg, const char *link, uint64_t records, uint64_t seq,
+			 const char *why)
 {
 	struct fg_gateway *g = arg;
 
@@ -236,7 +238,8 @@ static void tell_clock(struct fg_gateway *g, const struct fg_clock_news *news)
 	int64_t now_ms = fg_clock_monotonic_ms();
 
 	if (news->is_learnt)
-		fg_notice("clock: the time is known now, what was stamped before gets its right time");
+		fg_notice("clock: the time is known now, what was stamped before gets its right "
+			  "time");
 	else if (news->is_stepped)
 		fg_complain(&g->clock_steps, now_ms, LOG_WARNING, "clock: stepped by %lld s, %s",
 			    (long long)(news->step_us / 1000000),
@@ -244,9 +247,10 @@ static void tell_clock(struct fg_gateway *g, const struct fg_clock_news *news)
 			    : fg_timekeeper_is_known(g->timekeeper) ? "followed"
 								    : "still not to be believed");
 	if (news->save_error < 0)
-		fg_complain(&g->clock_file, now_ms, LOG_WARNING,
-			    "clock: cannot write %s/clock: %s; after a restart stamps may be estimates",
-			    g->config->state_directory, strerror(-news->save_error));
+		fg_complain(
+			&g->clock_file, now_ms, LOG_WARNING,
+			"clock: cannot write %s/clock: %s; after a restart stamps may be estimates",
+			g->config->state_directory, strerror(-news->save_error));
 }
 
 static void look_at_clock(struct fg_gateway *g)
@@ -282,9 +286,10 @@ static int open_timekeeper(struct fg_gateway *g)
 	news.is_learnt = news.is_stepped = false; /* that it was good from the start is no news */
 	tell_clock(g, &news);
 	if (!fg_timekeeper_is_known(g->timekeeper))
-		fg_notice("clock: not set yet; what arrives without a time of its own waits for it, "
-			  "%lld s at most",
-			  (long long)(g->config->time_wait_ms / 1000));
+		fg_notice(
+			"clock: not set yet; what arrives without a time of its own waits for it, "
+			"%lld s at most",
+			(long long)(g->config->time_wait_ms / 1000));
 	return 0;
 }
 
@@ -312,10 +317,11 @@ static int lock_state_directory(struct fg_gateway *g, struct fg_error *err)
 		int r = -errno;
 
 		if (access(directory, F_OK) < 0)
-			return fg_error_set(err, r,
-					    "state directory %s: %s; create it, writable for the user "
-					    "fieldgate runs as, or set gateway.state_directory",
-					    directory, strerror(errno));
+			return fg_error_set(
+				err, r,
+				"state directory %s: %s; create it, writable for the user "
+				"fieldgate runs as, or set gateway.state_directory",
+				directory, strerror(errno));
 		return fg_error_set(err, r, "state directory %s is not writable: %s", directory,
 				    strerror(-r));
 	}
@@ -540,10 +546,13 @@ void fg_gateway_log_status(struct fg_gateway *g)
 		if (!g->brokers[i])
 			continue;
 		fg_broker_client_get_stats(g->brokers[i], &broker);
-		fg_notice("broker %s: %s, received=%llu appended=%llu quarantined=%llu unmapped=%llu",
-			  fg_broker_client_name(g->brokers[i]), broker.is_online ? "online" : "offline",
-			  (unsigned long long)broker.received, (unsigned long long)broker.messages,
-			  (unsigned long long)broker.quarantined, (unsigned long long)broker.unmapped);
+		fg_notice(
+			"broker %s: %s, received=%llu appended=%llu quarantined=%llu unmapped=%llu",
+			fg_broker_client_name(g->brokers[i]),
+			broker.is_online ? "online" : "offline",
+			(unsigned long long)broker.received, (unsigned long long)broker.messages,
+			(unsigned long long)broker.quarantined,
+			(unsigned long long)broker.unmapped);
 	}
 	fg_journal_get_stats(g->journal, &journal);
 	fg_notice("journal: records %llu..%llu, synced=%llu bytes=%llu commits=%llu written=%llu "

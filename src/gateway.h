@@ -1,9 +1,9 @@
 #pragma once
 
 /*
- * Builds the stages and joins them: field brokers -> mapping -> journal -> links. Owns every object of the
- * daemon, and takes them down in order: sources first, so that nothing new is acknowledged, then links,
- * then the journal.
+ * Builds the stages and joins them: field brokers -> mapping -> journal -> links. Owns every object
+ * of the daemon, and takes them down in order: sources first, so that nothing new is acknowledged,
+ * then links, then the journal.
  */
 #include <ev.h>
 
@@ -12,9 +12,9 @@
 struct fg_gateway;
 
 /**
- * Check what the configuration's readers could not: plugins and their keys, mapping rules, TLS material.
- * Opens no connection and writes nothing. Adds every mistake to @report.
- * On success the caller owns *@ret, which borrows @config. Returns 0, -EINVAL or -ENOMEM.
+ * Check what the configuration's readers could not: plugins and their keys, mapping rules, TLS
+ * material. Opens no connection and writes nothing. Adds every mistake to @report. On success the
+ * caller owns *@ret, which borrows @config. Returns 0, -EINVAL or -ENOMEM.
  */
 int fg_gateway_new(struct fg_config *config, const char *plugin_directory, struct fg_report *report,
 		   struct fg_gateway **ret);

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "util/backoff.h"
 #include "cloud/outbox.h"
 #include "net/mqtt_client.h"
+#include "util/backoff.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/complaint.h"
@@ -34,17 +34,17 @@ struct fg_link {
 	struct fg_outbox *outbox;
 	struct fg_mqtt_client *client;
 	struct fg_backoff backoff;
-	unsigned mqtt_version;	/* of this attempt */
+	unsigned mqtt_version;  /* of this attempt */
 	bool is_version_proven; /* a session with it has been up */
-	char client_id[128];	/* for plugins that do not care */
-	ev_timer wait;		/* BACKOFF: until the next attempt; DRAINING: until we stop waiting */
-	ev_timer tick;		/* ONLINE, each second: ack timeout, renewal */
-	ev_timer resume;	/* ONLINE: a pause of the outbox ends */
-	int64_t renew_at_ms;	/* monotonic; 0: never */
-	int64_t renew_us;	/* UTC, as the plugin said */
+	char client_id[128];    /* for plugins that do not care */
+	ev_timer wait;       /* BACKOFF: until the next attempt; DRAINING: until we stop waiting */
+	ev_timer tick;       /* ONLINE, each second: ack timeout, renewal */
+	ev_timer resume;     /* ONLINE: a pause of the outbox ends */
+	int64_t renew_at_ms; /* monotonic; 0: never */
+	int64_t renew_us;    /* UTC, as the plugin said */
 	int64_t online_since_ms;
 	unsigned short_sessions; /* in a row */
-	bool is_renewing;	 /* DRAINING: connect again at once */
+	bool is_renewing;        /* DRAINING: connect again at once */
 	bool is_stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -56,7 +56,8 @@ struct fg_link {
 	} warnings[N_WARNINGS];
 };
 
-static const char *const state_names[] = {"stopped", "connecting", "online", "draining", "backing off"};
+static const char *const state_names[] = {"stopped", "connecting", "online", "draining",
+					  "backing off"};
 
 static void link_connect(struct fg_link *link);
 static void link_pump(struct fg_link *link);
@@ -76,8 +77,8 @@ __attribute__((format(printf, 2, 3))) static void host_warn(void *host_ctx, cons
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fg_complain(&link->warnings[i].complaint, fg_clock_monotonic_ms(), LOG_WARNING, "link %s: %s",
-		    link->with.config->name, text);
+	fg_complain(&link->warnings[i].complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+		    "link %s: %s", link->with.config->name, text);
 }
 
 static int host_subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
@@ -191,7 +192,8 @@ static void note_short_session(struct fg_link *link, const struct fg_mqtt_end *e
 		link->short_sessions = 0;
 	if (is_takeover || link->short_sessions >= TAKEOVER_COUNT)
 		fg_complain(&link->takeover_complaint, now_ms, LOG_ERR,
-			    "link %s: accepted, then %s, %u times in a row: does another client use the "
+			    "link %s: accepted, then %s, %u times in a row: does another client "
+			    "use the "
 			    "same credentials or client id?",
 			    link->with.config->name,
 			    is_takeover ? "thrown out by a new session" : "closed within seconds",
@@ -291,7 +293,8 @@ static void session_message(void *owner, const struct fg_mqtt_message *message)
 	if (link->with.plugin->receive)
 		r = link->with.plugin->receive(link->ctx, "", &delivery);
 	if (r < 0)
-		host_warn(link, "the cloud sent something this plugin does not understand, ignored");
+		host_warn(link,
+			  "the cloud sent something this plugin does not understand, ignored");
 	link_pump(link);
 }
 
@@ -316,8 +319,10 @@ static void session_subscribed(void *owner, int packet_id, unsigned reason_code)
 
 	(void)packet_id;
 	if (reason_code >= 0x80)
-		host_warn(link, "the cloud refused a subscription (0x%02x); what it covers will not arrive",
-			  reason_code);
+		host_warn(
+			link,
+			"the cloud refused a subscription (0x%02x); what it covers will not arrive",
+			reason_code);
 }
 
 /* All PUBACKs that were there have been taken: now there may be room for more. */
@@ -397,8 +402,9 @@ static void link_connect(struct fg_link *link)
 
 static void link_broken(struct fg_link *link, int r)
 {
-	fg_error_log("link %s: plugin %s failed (%s), the link stops; its records stay in the journal",
-		     link->with.config->name, link->with.plugin->name, strerror(-r));
+	fg_error_log(
+		"link %s: plugin %s failed (%s), the link stops; its records stay in the journal",
+		link->with.config->name, link->with.plugin->name, strerror(-r));
 	link_forget_session(link, false);
 	link->client = fg_mqtt_client_free(link->client);
 	link_enter(link, FG_LINK_STOPPED);
@@ -422,7 +428,8 @@ static void link_pump(struct fg_link *link)
 					   fg_span_of(publish->payload, publish->payload_len),
 					   publish->qos, publish->content_type, &packet_id);
 		if (r == -ENOTCONN)
-			return; /* the client tells soon how the session ended, and the outbox rewinds */
+			return; /* the client tells soon how the session ended, and the outbox
+				   rewinds */
 		if (r == -ENOMEM) {
 			link_attempt_failed(link, "out of memory");
 			return;
@@ -607,6 +614,9 @@ int fg_link_new(const struct fg_link_options *options, struct fg_link **ret, str
 	r = link_open_outbox(link, err);
 	if (r < 0)
 		return r;
+	if (link->tls && fg_tls_has_expired(link->tls))
+		fg_warning("link %s: %s has expired, by the clock of this machine", config->name,
+			   config->tls.certificate);
 	if (config->tls.is_insecure)
 		fg_warning("link %s: `insecure: true`: the server's certificate is not verified",
 			   config->name);
@@ -680,7 +690,8 @@ void fg_link_clock_set(struct fg_link *link, bool is_learnt)
 	}
 	fg_timekeeper_now(link->with.timekeeper, &now_us);
 	renew_at_ms = fg_clock_monotonic_ms() + (link->renew_us - now_us) / 1000;
-	/* What has expired by the new clock was accepted by the cloud all the same: it knew better. */
+	/* What has expired by the new clock was accepted by the cloud all the same: it knew better.
+	 */
 	if (link->renew_at_ms && link->renew_us > now_us && renew_at_ms < link->renew_at_ms)
 		link->renew_at_ms = renew_at_ms;
 	link_pump(link);

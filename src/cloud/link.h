@@ -44,10 +44,10 @@ struct fg_link_options {
 	struct ev_loop *loop;
 	struct fg_connector *connector;
 	struct fg_journal *journal;
-	struct fg_timekeeper *timekeeper;      /* or NULL: the wall clock is believed */
-	const struct fg_cloud_config *config;  /* outlives the link */
-	const struct fg_plugin *plugin;	       /* outlives the link */
-	const struct fg_value *values;	       /* one for each of the plugin's options; outlive the link */
+	struct fg_timekeeper *timekeeper;     /* or NULL: the wall clock is believed */
+	const struct fg_cloud_config *config; /* outlives the link */
+	const struct fg_plugin *plugin;       /* outlives the link */
+	const struct fg_value *values; /* one for each of the plugin's options; outlive the link */
 	const char *gateway_name;
 	uint64_t seed; /* for the jitter */
 };
@@ -55,13 +55,13 @@ struct fg_link_options {
 /** What there is to know from outside. */
 struct fg_link_stats {
 	enum fg_link_state state;
-	uint64_t backlog;	 /* synced records not yet settled */
-	uint64_t published;	 /* publishes sent */
-	uint64_t records_acked;	 /* records in acknowledged publishes */
+	uint64_t backlog;       /* synced records not yet settled */
+	uint64_t published;     /* publishes sent */
+	uint64_t records_acked; /* records in acknowledged publishes */
 	uint64_t quarantined;
 	uint64_t values_dropped; /* members the cloud has no form for */
-	uint64_t sessions;	 /* successful CONNECTs */
-	uint64_t lost;		 /* records dropped by retention or damage before they were sent */
+	uint64_t sessions;       /* successful CONNECTs */
+	uint64_t lost;           /* records dropped by retention or damage before they were sent */
 	uint64_t losses[FG_N_LOSSES]; /* the same by reason, and what came to a full journal */
 };
 

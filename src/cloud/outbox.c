@@ -12,7 +12,8 @@
 
 /* Records offered to the plugin at once: enough to fill a 64 KiB packet with short readings. */
 #define WINDOW_RECORDS 512
-/* Most payload bytes in flight while more than one publish is: libmosquitto holds a copy of each. */
+/* Most payload bytes in flight while more than one publish is: libmosquitto holds a copy of each.
+ */
 #define MAX_IN_FLIGHT_BYTES (512 * 1024)
 /* The largest publish a plugin can make; pages that are never touched cost nothing. */
 #define PAYLOAD_BYTES (1024 * 1024 + 64 * 1024)
@@ -20,8 +21,9 @@
 /* In front of what the Remaining Length counts: one byte, and up to four for the length itself. */
 #define FIXED_HEADER_BYTES 5
 /*
- * Packet ids have 16 bits and libmosquitto hands them out in turn, without a look at which are in use.
- * So many publishes after one that is still in flight we wait for it; the rest is for SUBSCRIBE.
+ * Packet ids have 16 bits and libmosquitto hands them out in turn, without a look at which are in
+ * use. So many publishes after one that is still in flight we wait for it; the rest is for
+ * SUBSCRIBE.
  */
 #define MAX_PACKET_IDS 60000
 
@@ -32,7 +34,8 @@
 #define PAUSE_FIRST_MS 1000
 #define PAUSE_MAX_MS 60000
 
-/* Records in quarantine while older ones are on their way; when there are more, quarantine waits. */
+/* Records in quarantine while older ones are on their way; when there are more, quarantine waits.
+ */
 #define MAX_ASIDE 256
 
 /* Beyond enum fg_offer, ours: sent, no longer the plugin's business. */
@@ -47,11 +50,12 @@ struct fg_outbox {
 
 	/* the window: records read and not all dealt with */
 	struct fg_message messages[WINDOW_RECORDS];
-	struct fg_span devices[WINDOW_RECORDS]; /* as the field calls them; messages have the cloud's names */
+	struct fg_span devices[WINDOW_RECORDS]; /* as the field calls them; messages have the
+						   cloud's names */
 	uint8_t states[WINDOW_RECORDS];
 	size_t n, first_open; /* no state before first_open is FG_OFFERED */
 	size_t max_read;
-	uint64_t last_read; /* the highest record ever read in this pass */
+	uint64_t last_read;  /* the highest record ever read in this pass */
 	bool waits_for_time; /* the next one does */
 
 	/* the publish just made */
@@ -59,23 +63,25 @@ struct fg_outbox {
 	struct fg_publish publish;
 	struct fg_inflight_entry entry;
 
-	/* in quarantine, but its commit is still under way: the lowest, and the commit that has them all */
+	/* in quarantine, but its commit is still under way: the lowest, and the commit that has
+	 * them all */
 	uint64_t held_seq, held_ticket;
 	/* in quarantine and above the watermark: not to be sent again when a session breaks */
 	uint64_t aside[MAX_ASIDE];
 	size_t n_aside;
 
 	/* trouble */
-	uint64_t retreat_seq;  /* 0, or: read again from here once nothing is in flight */
+	uint64_t retreat_seq; /* 0, or: read again from here once nothing is in flight */
 	int64_t paused_until_ms;
-	unsigned n_pauses;     /* in a row */
-	uint64_t isolate_until;/* one record a publish, one publish at a time, up to here */
-	uint64_t suspect_seq;  /* the record in flight when the session last broke */
+	unsigned n_pauses;      /* in a row */
+	uint64_t isolate_until; /* one record a publish, one publish at a time, up to here */
+	uint64_t suspect_seq;   /* the record in flight when the session last broke */
 	unsigned suspect_drops;
-	unsigned n_blamed; /* records put aside for broken sessions since the last acknowledgement */
+	unsigned
+		n_blamed; /* records put aside for broken sessions since the last acknowledgement */
 	uint64_t retried_seq;
 	unsigned retries;
-	uint64_t poison_seq;   /* to be put into quarantine when it is read again */
+	uint64_t poison_seq; /* to be put into quarantine when it is read again */
 
 	struct fg_complaint quarantine_complaint;
 	struct fg_complaint nack_complaint;
@@ -95,7 +101,8 @@ int fg_outbox_new(const struct fg_outbox_options *options, struct fg_outbox **re
 	if (!o)
 		return -ENOMEM;
 	o->with = *options;
-	/* Several windows must fit what a crash may re-send, or the link would wait for cursor saves. */
+	/* Several windows must fit what a crash may re-send, or the link would wait for cursor
+	 * saves. */
 	o->max_read = options->max_unsaved / 4;
 	if (o->max_read > WINDOW_RECORDS)
 		o->max_read = WINDOW_RECORDS;
@@ -194,7 +201,8 @@ static size_t count_with_time(const struct fg_outbox *o, size_t n)
 	return n;
 }
 
-/* Read the next records and set those aside that this cloud does not get. Returns how many, or -EIO. */
+/* Read the next records and set those aside that this cloud does not get. Returns how many, or
+ * -EIO. */
 static int window_refill(struct fg_outbox *o)
 {
 	int n;
@@ -216,8 +224,7 @@ static int window_refill(struct fg_outbox *o)
 
 		o->devices[i] = m->device;
 		o->states[i] = FG_NOTHING;
-		if (!is_aside(o, m->seq) &&
-		    fg_devices_map(o->with.devices, m->device, &m->device))
+		if (!is_aside(o, m->seq) && fg_devices_map(o->with.devices, m->device, &m->device))
 			o->states[i] = FG_OFFERED;
 	}
 	return (int)o->n;
@@ -278,7 +285,8 @@ void fg_outbox_committed(struct fg_outbox *o, uint64_t ticket)
 
 void fg_outbox_session_begin(struct fg_outbox *o, unsigned receive_maximum, size_t max_packet_bytes)
 {
-	o->limit = receive_maximum < o->with.max_in_flight ? receive_maximum : o->with.max_in_flight;
+	o->limit =
+		receive_maximum < o->with.max_in_flight ? receive_maximum : o->with.max_in_flight;
 	o->max_packet_bytes = max_packet_bytes;
 	if (max_packet_bytes > FIXED_HEADER_BYTES)
 		o->max_packet_bytes -= FIXED_HEADER_BYTES;
@@ -287,9 +295,10 @@ void fg_outbox_session_begin(struct fg_outbox *o, unsigned receive_maximum, size
 }
 
 /*
- * The same record unacknowledged each time a session breaks: first isolate it, then put it aside. When the next
- * one fares no better and nothing is acknowledged in between, it may well be the cloud: each takes twice as
- * long as the one before, so that a cloud that throws us out all night does not empty the journal.
+ * The same record unacknowledged each time a session breaks: first isolate it, then put it aside.
+ * When the next one fares no better and nothing is acknowledged in between, it may well be the
+ * cloud: each takes twice as long as the one before, so that a cloud that throws us out all night
+ * does not empty the journal.
  */
 static void suspect(struct fg_outbox *o, const struct fg_inflight_entry *oldest)
 {
@@ -347,8 +356,8 @@ static int remove_poison(struct fg_outbox *o, int64_t now_ms)
 }
 
 /*
- * Has encode() kept the contract? A message marked in a way that leads nowhere would count as settled, and
- * be lost.
+ * Has encode() kept the contract? A message marked in a way that leads nowhere would count as
+ * settled, and be lost.
  */
 static bool is_encoded_well(const struct fg_outbox *o, const struct fg_batch *batch, int r)
 {
@@ -371,7 +380,8 @@ static int take_states(struct fg_outbox *o, const struct fg_batch *batch, int64_
 {
 	int r = 0;
 
-	o->entry = (struct fg_inflight_entry){.tag = o->publish.tag, .bytes = o->publish.payload_len};
+	o->entry =
+		(struct fg_inflight_entry){.tag = o->publish.tag, .bytes = o->publish.payload_len};
 	for (size_t i = o->first_open; i < o->n; i++) {
 		if (o->states[i] == FG_TAKEN) {
 			uint64_t seq = o->messages[i].seq;
@@ -392,8 +402,9 @@ static int take_states(struct fg_outbox *o, const struct fg_batch *batch, int64_
 }
 
 /*
- * How many of the records from first_open on may be sent, as far as a crash is concerned. Sequence numbers
- * have gaps, and behind a wide one nothing may be sent before what is in front of it is settled.
+ * How many of the records from first_open on may be sent, as far as a crash is concerned. Sequence
+ * numbers have gaps, and behind a wide one nothing may be sent before what is in front of it is
+ * settled.
  */
 static size_t count_sendable(struct fg_outbox *o)
 {
@@ -512,7 +523,8 @@ static void pause_sending(struct fg_outbox *o, int64_t now_ms)
 	int64_t ms = PAUSE_FIRST_MS;
 
 	if (now_ms < o->paused_until_ms)
-		return; /* all that was in flight is refused together: that is one pause, not many */
+		return; /* all that was in flight is refused together: that is one pause, not many
+			 */
 	for (unsigned i = 0; i < o->n_pauses && ms < PAUSE_MAX_MS; i++)
 		ms *= 2;
 	o->n_pauses++;
@@ -526,7 +538,8 @@ static void settle_poison(struct fg_outbox *o, const struct fg_inflight_entry *e
 
 	if (entry->n_records == 0)
 		return; /* the plugin's own: it knows */
-	snprintf(reason, sizeof(reason), "the cloud refused it with reason code 0x%02x", reason_code);
+	snprintf(reason, sizeof(reason), "the cloud refused it with reason code 0x%02x",
+		 reason_code);
 	if (entry->n_records == 1)
 		for (size_t i = 0; i < o->n; i++)
 			if (o->messages[i].seq == entry->first_seq &&
@@ -545,7 +558,8 @@ static void settle_retry(struct fg_outbox *o, const struct fg_inflight_entry *en
 		pause_sending(o, now_ms);
 		return;
 	}
-	/* The lowest is counted, or several that fail in turn would start each other's count again. */
+	/* The lowest is counted, or several that fail in turn would start each other's count again.
+	 */
 	if (o->retried_seq <= fg_cursor_watermark(o->with.cursor) ||
 	    entry->first_seq < o->retried_seq) {
 		o->retried_seq = entry->first_seq;

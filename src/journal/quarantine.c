@@ -6,7 +6,8 @@
 #include "journal/recovery.h"
 
 #define ASSUMED_SEGMENT_BYTES                                                                      \
-	((uint64_t)16 << 20) /* only a hint for how finely places are noted                        \
+	((uint64_t)16                                                                              \
+	 << 20) /* only a hint for how finely places are noted                        \
 			      */
 
 static void ignore_table(void *arg, uint64_t seq)

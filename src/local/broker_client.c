@@ -43,8 +43,8 @@ struct fg_broker_client {
 	ev_timer wait;
 	char **filters; /* as subscribed: with the share's prefix */
 	size_t n_filters;
-	uint64_t pending_ticket; /* PUBACKs wait for this commit; 0: none wait */
-	size_t gathered_bytes;   /* in the batch of pending_ticket */
+	uint64_t pending_ticket;              /* PUBACKs wait for this commit; 0: none wait */
+	size_t gathered_bytes;                /* in the batch of pending_ticket */
 	enum fg_time_quality arrival_quality; /* of the message that is being taken in */
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -93,9 +93,10 @@ static int emit(void *arg, const struct fg_message *msg)
 	return r;
 }
 
-/* Returns 0, or -EAGAIN when it has no room now; what it can never take is dropped, with a complaint. */
+/* Returns 0, or -EAGAIN when it has no room now; what it can never take is dropped, with a
+ * complaint. */
 static int put_into_quarantine(struct fg_broker_client *b, const struct fg_arrival *arrival,
-				const char *reason)
+			       const char *reason)
 {
 	size_t kept = arrival->payload.size < b->with.max_message_bytes ? arrival->payload.size
 									: b->with.max_message_bytes;
@@ -120,9 +121,9 @@ static int put_into_quarantine(struct fg_broker_client *b, const struct fg_arriv
 }
 
 /*
- * A message came that the journal cannot take now, although there was room for one: inside TLS libmosquitto
- * reads all packets that were encrypted together. Its PUBACK waits in the library, and only the end of the
- * session takes it back; the broker then sends the message again.
+ * A message came that the journal cannot take now, although there was room for one: inside TLS
+ * libmosquitto reads all packets that were encrypted together. Its PUBACK waits in the library, and
+ * only the end of the session takes it back; the broker then sends the message again.
  */
 static void broker_give_back(struct fg_broker_client *b)
 {
@@ -429,6 +430,9 @@ int fg_broker_client_new(const struct fg_broker_client_options *options,
 	r = make_filters(b);
 	if (r < 0)
 		return r;
+	if (b->tls && fg_tls_has_expired(b->tls))
+		fg_warning("broker %s: %s has expired, by the clock of this machine",
+			   options->config->name, options->config->tls.certificate);
 	if (options->config->tls.is_insecure)
 		fg_warning("broker %s: `insecure: true`: the broker's certificate is not verified",
 			   options->config->name);

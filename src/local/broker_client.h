@@ -67,4 +67,5 @@ void fg_broker_client_stop(struct fg_broker_client *b, void (*stopped)(void *arg
 void fg_broker_client_committed(struct fg_broker_client *b, uint64_t ticket);
 
 const char *fg_broker_client_name(const struct fg_broker_client *b);
-void fg_broker_client_get_stats(const struct fg_broker_client *b, struct fg_broker_client_stats *ret);
+void fg_broker_client_get_stats(const struct fg_broker_client *b,
+				struct fg_broker_client_stats *ret);
