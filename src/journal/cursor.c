@@ -175,6 +175,26 @@ void fg_cursors_load(struct fg_cursors *set, const struct fg_cursor_table *table
 	}
 }
 
+void fg_cursors_load_unsynced(struct fg_cursors *set, const struct fg_cursor_table *table,
+			      uint64_t newest)
+{
+	for (unsigned i = 0; i < table->n; i++) {
+		const struct fg_cursor_entry *e = &table->entries[i];
+		uint64_t watermark = e->watermark < newest ? e->watermark : newest;
+		struct fg_cursor *c = find(set, e->name);
+
+		if (c) {
+			set_watermark(c, watermark);
+			continue;
+		}
+		c = make_slot(set);
+		if (!c)
+			continue;
+		fill_slot(set, c, e->name, watermark);
+		c->is_unsaved = true;
+	}
+}
+
 void fg_cursors_free(struct fg_cursors *set)
 {
 	for (unsigned i = 0; i < FG_CURSORS_MAX; i++)

@@ -69,6 +69,10 @@ struct fg_cursor_save {
 /** Names and watermarks found on disk, none above @newest, become cursors that nobody has opened.
  */
 void fg_cursors_load(struct fg_cursors *set, const struct fg_cursor_table *table, uint64_t newest);
+
+/** The same of a table that may not be on disk: watermarks move, what counts as saved does not. */
+void fg_cursors_load_unsynced(struct fg_cursors *set, const struct fg_cursor_table *table,
+			      uint64_t newest);
 void fg_cursors_free(struct fg_cursors *set);
 
 /** Sequence number @seq, above all others, is a cursor table; it has been read, or synced. */

@@ -259,7 +259,10 @@ int fg_journal_open(const struct fg_journal_options *options, struct fg_journal 
 	if (r < 0)
 		return r;
 	j->cursors.damaged_records = found[FG_LANE_MAIN].damaged_records;
-	fg_cursors_load(&j->cursors, &found[FG_LANE_MAIN].table, found[FG_LANE_MAIN].next_seq - 1);
+	fg_cursors_load(&j->cursors, &found[FG_LANE_MAIN].synced_table,
+			found[FG_LANE_MAIN].next_seq - 1);
+	fg_cursors_load_unsynced(&j->cursors, &found[FG_LANE_MAIN].table,
+				 found[FG_LANE_MAIN].next_seq - 1);
 	resume_clock(j, &found[FG_LANE_MAIN]);
 	r = make_batches(j);
 	if (r == 0)

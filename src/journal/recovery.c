@@ -199,8 +199,9 @@ struct walk {
 	bool has_hole;
 	uint64_t end_seq, end_offset; /* behind the last good record */
 	uint64_t damaged;
-	uint64_t told; /* tables up to this sequence number have been passed on */
-	struct fg_cursor_table *table;
+	uint64_t told;      /* tables up to this sequence number have been passed on */
+	uint64_t table_seq; /* of *table, 0: it stood in the header */
+	struct fg_cursor_table *table, *synced_table;
 	void (*each_table)(void *arg, uint64_t seq);
 	void *arg;
 };
@@ -219,9 +220,12 @@ static void walk_record(struct walk *w, const struct fg_read_result *found, bool
 		return;
 	w->told = record.seq;
 	w->each_table(w->arg, record.seq);
-	if (fg_cursor_table_decode((const uint8_t *)record.body.data, record.body.size, &table) ==
-	    0)
-		*w->table = table;
+	if (fg_cursor_table_decode((const uint8_t *)record.body.data, record.body.size, &table) < 0)
+		return;
+	/* There is one in a commit at most, and this commit came after that of the one before. */
+	*w->synced_table = *w->table;
+	*w->table = table;
+	w->table_seq = record.seq;
 }
 
 /*
@@ -272,11 +276,14 @@ static int look_at_newest(struct fg_recovery *r, struct walk *w)
 	int e;
 
 	header_table(l, s, w->table);
+	*w->synced_table = *w->table;
 	e = walk_newest(w, false);
 	if (e == 0 && w->has_hole)
 		e = walk_newest(w, true);
 	if (e < 0)
 		return e;
+	if (w->proven >= w->table_seq)
+		*w->synced_table = *w->table;
 	/* What the walks have noted behind the new end does not hold. */
 	s->damaged_to = w->damaged > 0 ? w->end_seq - 1 : 0;
 	s->is_damaged = w->damaged > 0;
@@ -368,7 +375,11 @@ int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t se
 {
 	FG_CLEANUP(recovery_freep) struct fg_recovery *r = NULL;
 	struct fg_recovered found = {0};
-	struct walk walk = {.lane = l, .table = &found.table, .each_table = table, .arg = arg};
+	struct walk walk = {.lane = l,
+			    .table = &found.table,
+			    .synced_table = &found.synced_table,
+			    .each_table = table,
+			    .arg = arg};
 	int e;
 
 	r = calloc(1, sizeof(*r));

@@ -18,6 +18,9 @@ struct fg_recovery;
 struct fg_recovered {
 	uint64_t next_seq; /* for the next append: above all that may ever have been used */
 	struct fg_cursor_table table;
+	/* The newest one that is known to have been synced: a daemon that was killed while the disk
+	 * failed leaves a table that can be read and is not on the disk. */
+	struct fg_cursor_table synced_table;
 	int64_t clock_ms, utc_us; /* the journal's clock and UTC as last saved; both 0: never */
 	uint64_t damaged_records; /* in the newest segment */
 	unsigned n_damaged_files; /* that have been set aside, earlier or now */
