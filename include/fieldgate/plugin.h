@@ -72,6 +72,7 @@ struct fg_message {
 	struct fg_span
 		content_type; /* empty: body is a JSON object; else a media type, body opaque */
 	struct fg_span ref;   /* FG_COMMAND_RESPONSE: which command it answers */
+	struct fg_span link;  /* the only cloud it is for, or empty: all. Of no use to a plugin */
 	struct fg_span body;
 };
 
