@@ -69,6 +69,16 @@ struct session {
 	int version; /* 4 or 5 */
 	bool is_gateway;
 	bool kick;
+	int64_t number;           /* what the core calls it; never used twice */
+	struct json_object *subs; /* sub-devices it speaks for: name → monotonic ms of their last
+				     message */
+};
+
+/* What the core has to be told and is not there to hear yet. */
+struct frame {
+	struct frame *next;
+	void *data;
+	size_t size;
 };
 
 /* What can be made to go wrong, by the control socket. */
@@ -88,14 +98,15 @@ struct cloud {
 	mosquitto_plugin_id_t *id;
 	struct json_object *devices;
 	struct json_object *known;  /* sub-devices that exist: name → type */
-	struct json_object *shared; /* shared attributes: sub-device → {key: value} */
-	struct json_object *limits; /* the answer to getSessionLimits */
 	struct session *sessions;
 	struct faults faults;
 	double tokens;
 	struct timespec refilled;
-	int record_fd, control_fd;
-	char *control_path;
+	int record_fd;
+	char *core_id;             /* the client id under which the core logs in */
+	struct mosquitto *core;    /* NULL: not here yet */
+	struct frame *backlog, **backlog_end;
+	int64_t n_sessions_ever, inactivity_ms;
 	int64_t n_publishes, n_taken, n_rejected, n_suspect, n_connects;
 };
 
