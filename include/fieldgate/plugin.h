@@ -401,7 +401,6 @@ struct fg_delivery {
 	const char *topic;
 	struct fg_span payload;
 	unsigned qos;
-	bool is_dup;
 	int64_t now_us; /* UTC */
 };
 

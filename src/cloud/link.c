@@ -424,9 +424,15 @@ static void link_pump(struct fg_link *link)
 		r = fg_outbox_next(link->outbox, now_ms, &publish);
 		if (r <= 0)
 			break;
-		r = fg_mqtt_client_publish(link->client, publish->topic,
-					   fg_span_of(publish->payload, publish->payload_len),
-					   publish->qos, publish->content_type, &packet_id);
+		r = fg_mqtt_client_publish(
+			link->client,
+			&(struct fg_mqtt_publish){
+				.topic = publish->topic,
+				.payload = fg_span_of(publish->payload, publish->payload_len),
+				.qos = publish->qos,
+				.content_type = publish->content_type,
+			},
+			&packet_id);
 		if (r == -ENOTCONN)
 			return; /* the client tells soon how the session ended, and the outbox
 				   rewinds */
