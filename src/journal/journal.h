@@ -27,6 +27,8 @@ enum fg_lane {
 /* The lanes that have cursors come first. */
 #define FG_N_CURSOR_LANES 2
 
+#define FG_LEFT_BEHIND_MAX 3000
+
 /** What happens to a new record when the main lane is at its cap. */
 enum fg_on_full {
 	FG_ON_FULL_DROP_OLDEST, /* the oldest segment goes */
@@ -52,17 +54,18 @@ struct fg_journal_options {
 	 * for that by then.
 	 */
 	struct fg_timekeeper *timekeeper;
-	/* Up to 1 GiB (1 MiB or more outside tests); at least twice batch_bytes, plus 6 KiB. */
+	/* Up to 1 GiB (1 MiB or more outside tests); at least twice batch_bytes, and one batch plus
+	 * 7 KiB and twice 16 bytes for each of max_left_behind. */
 	size_t segment_bytes;
 	/* Bound of what gathers while a commit runs, and of one record; two such buffers exist. */
 	size_t batch_bytes;
 	/* Cap of the main lane on disk; on_full says what happens when it is reached. */
 	uint64_t max_bytes;
 	enum fg_on_full on_full;
-	/* The same cap for the alarm lane; on_full goes for both. */
+	/* The same cap for the alarm lane, 0: the same bytes, too. on_full goes for both. */
 	uint64_t max_alarm_bytes;
-	/* How many sessions all cursors together may leave behind; 16 bytes each in every cursor
-	 * table. */
+	/* How many sessions all cursors of a lane together may leave behind (at most
+	 * FG_LEFT_BEHIND_MAX); 16 bytes each in every cursor table. */
 	unsigned max_left_behind;
 	/*
 	 * What was appended longer ago than this is given up by all cursors; 0: no limit. A segment
@@ -106,7 +109,8 @@ struct fg_journal_options {
 struct fg_journal_stats {
 	uint64_t first_seq, next_seq, synced_seq; /* main lane; next_seq: of the next append */
 	uint64_t bytes_on_disk;                   /* main lane */
-	uint64_t quarantine_records, quarantine_bytes;
+	uint64_t alarm_first_seq, alarm_next_seq, alarm_synced_seq, alarm_bytes;
+	uint64_t quarantine_records, quarantine_bytes; /* settled ones included */
 	uint64_t commits, bytes_written, cursor_saves;
 	uint64_t damaged_records; /* found unreadable since opening */
 	uint64_t refused_records; /* not stored, FG_ON_FULL_DROP_NEWEST */
@@ -131,7 +135,7 @@ struct fg_journal *fg_journal_free(struct fg_journal *j);
 
 /**
  * True when a record with parts of @bytes in all certainly fits the batch that gathers now, in
- * either lane. When false, wait for the `committed` callback; it comes too when links have made
+ * any lane. When false, wait for the `committed` callback; it comes too when links have made
  * room in a journal at its cap (FG_ON_FULL_STOP_ACK).
  */
 bool fg_journal_has_room(const struct fg_journal *j, size_t bytes);
@@ -163,8 +167,13 @@ struct fg_quarantined {
 	uint8_t time_quality;
 	int64_t time_us;
 	uint32_t attempts;
-	uint64_t whole_size; /* of the message before it was cut to fit */
+	uint64_t whole_size;              /* of the message before it was cut to fit */
 	struct fg_span content_type, ref; /* as in struct fg_message */
+	/*
+	 * When it came by a clock that was not synchronised (format.h, extension 2), or empty. What
+	 * never became a message and is FG_TIME_UNSYNCHRONISED gets the moment of the call.
+	 */
+	struct fg_span moment;
 	struct fg_span body;
 };
 
@@ -175,15 +184,16 @@ struct fg_quarantined {
 int fg_journal_quarantine(struct fg_journal *j, const struct fg_quarantined *q);
 
 /**
- * Quarantined message @number is done with: sent again, or dropped. It is gone for good once this is on
- * disk. Returns 0, -ENOENT, or -EAGAIN when the batch is full.
+ * Quarantined message @number is done with: appended again, or dropped. It is gone for good once this
+ * is on disk, which is in a later commit than what was appended before. Returns 0, -ENOENT (there is
+ * no such record), or -EAGAIN when too many of these wait to be written.
  */
 int fg_journal_quarantine_settle(struct fg_journal *j, uint64_t number);
 
 /**
- * Walk the quarantined messages of the journal in @fs, oldest first, from number @from on. Changes
- * nothing, and works whether or not a daemon has the journal open; one that has just been appended
- * may be missing.
+ * Walk the quarantined messages of the journal in @fs that are not settled, oldest first, from number
+ * @from on. Changes nothing, and works whether or not a daemon has the journal open; what has just
+ * been appended or settled may not be seen.
  * @each: called with each message's number (they rise, with gaps where the disk was damaged); spans
  * are valid during the call; a non-zero return ends the walk. Returns 0, what @each returned, or a
  * negative errno with a sentence in @err.
