@@ -1,0 +1,83 @@
+"""Client and shared attributes: what is stored, asked for, and notified."""
+import json
+import re
+
+# How a device may subscribe to updates, and where they are then sent.
+UPDATE_TOPICS = ("v1/devices/me/attributes", "v2/a", "v2/a/j")
+REQUEST = re.compile(r"(v1/devices/me/attributes/request/|v2/a/req/j/|v2/a/req/)(\d+)$")
+RESPONSES = {"v1/devices/me/attributes/request/": "v1/devices/me/attributes/response/",
+             "v2/a/req/j/": "v2/a/res/j/", "v2/a/req/": "v2/a/res/"}
+
+
+class Attributes:
+    def __init__(self, server):
+        self._server = server
+
+    # ---- from tests and the REST side
+
+    def set_shared(self, device, values):
+        device.shared.update(values)
+        self._notify(device, values)
+
+    def delete_shared(self, device, keys):
+        """Only what was there is removed, and told."""
+        gone = [key for key in keys if key in device.shared]
+        for key in gone:
+            del device.shared[key]
+        if gone:
+            self._notify(device, {"deleted": gone})
+        return gone
+
+    def _notify(self, device, values):
+        """Nothing waits for a device that is not listening."""
+        if device.session:
+            for topic in UPDATE_TOPICS:
+                if topic in device.session.filters:
+                    self._server.publish(device.session, topic, values)
+                    break
+        if device.gateway and not device.is_deaf:
+            self._server.publish(device.gateway, "v1/gateway/attributes", {"device": device.called, "data": values})
+
+    # ---- from devices
+
+    def on_message(self, session, topic, body):
+        if topic == "v1/gateway/attributes":
+            for name, values in json.loads(body).items():
+                if isinstance(values, dict) and name in session.subs:
+                    session.subs[name].client.update(values)
+        elif topic in UPDATE_TOPICS:
+            session.device.client.update(json.loads(body))
+        elif topic == "v1/gateway/attributes/request":
+            self._answer_gateway(session, json.loads(body))
+        else:
+            request = REQUEST.match(topic)
+            if not request:
+                return False
+            self._answer_device(session, request, json.loads(body))
+        return True
+
+    def _answer_gateway(self, session, body):
+        device = session.subs.get(body["device"])
+        if not device:
+            return
+        scope = device.client if body["client"] else device.shared
+        answer = {"id": body["id"], "device": body["device"]}
+        keys = [body["key"]] if "key" in body else body["keys"]
+        found = {key: scope[key] for key in keys if key in scope}
+        # One key asked for: its bare value. It goes by the number asked, not by the member's name.
+        if len(keys) == 1 and found:
+            answer["value"] = found[keys[0]]
+        elif found:
+            answer["values"] = found
+        self._server.publish(session, "v1/gateway/attributes/response", answer)
+
+    def _answer_device(self, session, request, body):
+        def part(scope, wanted):
+            if not body:
+                return dict(scope)
+            return {key: scope[key] for key in wanted.split(",") if key in scope}
+        client = part(session.device.client, body.get("clientKeys", ""))
+        shared = part(session.device.shared, body.get("sharedKeys", ""))
+        prefix = RESPONSES[request[1]]
+        answer = dict({"client": client} if client else {}, **({"shared": shared} if shared else {}))
+        self._server.publish(session, prefix + request[2], answer, matching=prefix + "+")

@@ -1,0 +1,304 @@
+"""ThingsBoard for tests: start it, set faults, send down, ask what came."""
+import json
+import os
+import uuid
+
+from mosquitto import Mosquitto
+
+from .rpc import RpcError
+from .server import Server
+
+
+class ThingsBoard(Mosquitto):
+    """ThingsBoard as a gateway sees it; README.md says what it enforces."""
+
+    TOKEN = "GATEWAY-TOKEN"
+
+    def __init__(self, directory, build, name="thingsboard", devices=None, tls=None):
+        """@devices: [{"name", "gateway": bool, "token" | "basic": {"client_id", "username", "password"} |
+        "certificate_sha256"}], one gateway with TOKEN unless given."""
+        self._logins = devices or [{"name": "the gateway", "gateway": True, "token": self.TOKEN}]
+        paths = {what: os.path.join(directory, "%s.%s" % (name, what)) for what in ("devices", "record", "core")}
+        core = "core-" + uuid.uuid4().hex
+        config = [
+            "persistence false",
+            "set_tcp_nodelay true",
+            "max_inflight_messages 100",
+            # Without a limit (0) the broker takes every refused message for one too many.
+            "max_queued_messages 1000000",
+            "log_type all",
+            "plugin " + os.path.join(os.path.abspath(build), "tests/cloudsim/thingsboard_broker.so"),
+            "plugin_opt_devices " + paths["devices"],
+            "plugin_opt_record " + paths["record"],
+            "plugin_opt_core " + core,
+            "listener 0 " + paths["core"],
+        ]
+        if all("token" in d for d in self._logins):
+            # "The newest login of a device wins" is what a broker does to equal client ids.
+            config.insert(0, "use_username_as_clientid true")
+        super().__init__(directory, name, config, tls)
+        self.record_path, self._devices_path, self._core_path = paths["record"], paths["devices"], paths["core"]
+        self._server = Server(paths["core"], core, self.record_path)
+        self._faults = {}
+        self._offset = 0
+        self._events = []
+
+    def start(self):
+        with open(self._devices_path, "w") as f:
+            json.dump(self._logins, f)
+        super().start()
+        self._server.link.attach()
+        return self
+
+    def stop(self):
+        super().stop()
+        self._server.link.close()
+
+    # ---- faults
+
+    def outage(self):
+        """Close all connections and refuse new ones. What was acknowledged stays on record."""
+        self.kill()
+
+    def resume(self):
+        """Accept connections again, on the same port."""
+        self.start()
+
+    def control(self, **request):
+        """Send one request to the broker's plugin; returns the counters. It has acted on it when this returns."""
+        return self._server.call(request)
+
+    def set(self, **faults):
+        """refuse="credentials"|"silent"|"", refuse_new_devices=, messages_per_s=, ack_limited=, drop_at=,
+        lose_ack_at=, poison=, slow_ms=, shared={device: {key: value}} (nobody is told), limits={…} (the answer to
+        getSessionLimits), inactivity_ms= (after it a sub-device's session ends, silently). They end with the
+        broker's process."""
+        with self._server.lock:
+            for name, values in faults.pop("shared", {}).items():
+                self._server.device(name).shared = dict(values)
+            if "limits" in faults:
+                self._server.client_rpcs.limits = faults.pop("limits")
+        return self.control(set=faults)
+
+    def push(self, topic, payload, to=None):
+        """Send a message down: to the device @to, or to all."""
+        if not isinstance(payload, bytes):
+            payload = payload.encode()
+        return self._server.call({"publish": dict(topic=topic, qos=1, **({"to": to} if to else {}))}, payload)
+
+    def kick(self):
+        """Throw every client out."""
+        return self.control(kick={"in": 1})
+
+    def counters(self):
+        return self.control()
+
+    # ---- commands
+
+    def rpc(self, device, method, params=None, timeout_s=10, oneway=False, persistent=False, retries=None):
+        """Send a command to @device and wait. Returns the reply, parsed; None if @oneway; the UUID at once if
+        @persistent. Raises RpcError with code TIMEOUT, or NO_ACTIVE_CONNECTION if nobody listened for it in
+        all of @timeout_s. params may be any JSON."""
+        rpc = self.rpc_begin(device, method, params, timeout_s, oneway, persistent, retries)
+        return rpc.id if persistent else rpc.wait()
+
+    def rpc_begin(self, device, method, params=None, timeout_s=10, oneway=False, persistent=False, retries=None):
+        """As rpc(), but returns at once an Rpc: wait(), is_done, state, reply, error, request_id, deliveries."""
+        with self._server.lock:
+            return self._server.rpcs.begin(self._server.device(device), method, params, timeout_s, oneway,
+                                           persistent, retries)
+
+    def rpc_find(self, id_):
+        """The Rpc with that UUID, None if there is none."""
+        with self._server.lock:
+            return self._server.rpcs.find(id_)
+
+    def rpc_state(self, id_):
+        """QUEUED, SENT, DELIVERED, SUCCESSFUL, TIMEOUT, EXPIRED or FAILED."""
+        rpc = self.rpc_find(id_)
+        if not rpc:
+            raise RpcError("NOT_FOUND")
+        return rpc.state
+
+    def replies(self, verdict=None, device=None):
+        """Events {"device", "id", "verdict", "data"} of all replies that came. Verdicts: "answered", "not JSON",
+        "late" (its caller has given up), "duplicate", "one-way" (nobody waits for it), "unknown" (no such id)."""
+        return [e for e in self.events("reply")
+                if (verdict is None or e["verdict"] == verdict) and (device is None or e["device"] == device)]
+
+    def restart_actor(self, device):
+        """The server's actor of @device restarts: ids begin at 0 again, pending persistent commands come again
+        under another id, others are forgotten."""
+        with self._server.lock:
+            self._server.rpcs.restart_actor(self._server.device(device))
+
+    def answer_client_rpc(self, method, answer, timeout_s=None):
+        """What a device's own call of @method is answered with: JSON, or a function (device, params) → JSON.
+        @timeout_s: when calls of other methods get {"error": "timeout"}, 60 unless set."""
+        with self._server.lock:
+            self._server.client_rpcs.methods[method] = answer
+            if timeout_s is not None:
+                self._server.client_rpcs.timeout_s = timeout_s
+
+    # ---- attributes
+
+    def set_shared(self, device, values):
+        """Set shared attributes {key: value}; who is subscribed is told."""
+        with self._server.lock:
+            self._server.attributes.set_shared(self._server.device(device), values)
+
+    def delete_shared(self, device, *keys):
+        """Delete shared attributes; who is subscribed is told. Returns which there were."""
+        with self._server.lock:
+            return self._server.attributes.delete_shared(self._server.device(device), keys)
+
+    def shared(self, device):
+        """{key: value} of the shared attributes."""
+        with self._server.lock:
+            return dict(self._server.device(device).shared)
+
+    def client_attributes(self, device):
+        """{key: value} of the client attributes the device has published."""
+        with self._server.lock:
+            return dict(self._server.device(device).client)
+
+    # ---- sub-devices
+
+    def expire(self, device):
+        """End the sub-device's session as its inactivity would: the gateway is not told."""
+        return self.control(expire=device)
+
+    def is_connected(self, device):
+        """Whether a session of its own or a gateway's speaks for it."""
+        with self._server.lock:
+            found = self._server.devices.get(device)
+            return bool(found and (found.session or found.gateway))
+
+    def rename(self, old, new):
+        """An operator renames a sub-device; the gateway is told by a command on its own topic, after which it
+        still knows the device by the old name until it connects again. Returns the Rpc, None if no gateway
+        has ever announced it."""
+        raise NotImplementedError
+
+    def delete(self, device):
+        """An operator deletes a sub-device; the gateway is told by a command. Returns the Rpc or None."""
+        raise NotImplementedError
+
+    def gateway_disconnect(self, device, reason=150):
+        """Tell the gateway (MQTT 5 only) that the session of @device has ended: 150 rate limit, 128 unspecified,
+        129 QoS 0."""
+        raise NotImplementedError
+
+    # ---- firmware and software
+
+    def assign_firmware(self, device, title, version, data, algorithm="SHA256", tag=None, url=False, fault=None):
+        """Assign a firmware package (bytes) to a device. @algorithm: MD5, SHA256, SHA384, SHA512, CRC32,
+        MURMUR3_32 or MURMUR3_128. @url: served by HTTP, and told as fw_url. @fault: {"checksum": True, "size": n,
+        "cut_at_chunk": n, "corrupt_chunk": n} and for @url {"cut_at": byte, "length": n, "status": 404,
+        "delay_s": s}."""
+        raise NotImplementedError
+
+    def assign_software(self, device, title, version, data, algorithm="SHA256", tag=None, url=False, fault=None):
+        """The same for a software package (sw_…)."""
+        raise NotImplementedError
+
+    def unassign(self, device, kind="fw"):
+        """Take the package away: its nine keys are deleted."""
+        raise NotImplementedError
+
+    def ota_states(self, device, kind="fw"):
+        """[fw_state …] as the device has reported them, in order."""
+        return [v for d, _, k, v in self.samples() if d == device and k == kind + "_state"]
+
+    # ---- provisioning and the REST side
+
+    def allow_provisioning(self, key, secret, fault=None):
+        """Take provisioning requests with this key and secret. @fault: "answer_twice", "cut_before",
+        "cut_after"."""
+        raise NotImplementedError
+
+    @property
+    def rest_url(self):
+        """http://127.0.0.1:PORT of the REST side, started at first use."""
+        raise NotImplementedError
+
+    # ---- what it has seen
+
+    def events(self, kind=None):
+        """All of the record up to now, in order, or only the events called @kind."""
+        try:
+            with open(self.record_path, "rb") as f:
+                f.seek(self._offset)
+                data = f.read()
+        except FileNotFoundError:
+            data = b""
+        data = data[:data.rfind(b"\n") + 1]
+        self._offset += len(data)
+        self._events += [json.loads(line) for line in data.splitlines()]
+        return [e for e in self._events if e["event"] == kind] if kind else list(self._events)
+
+    def publishes(self, topic=None):
+        """[(topic, payload parsed)] of what was taken."""
+        return [(e["topic"], json.loads(e["payload"])) for e in self.events("publish")
+                if topic is None or e["topic"] == topic]
+
+    def samples(self):
+        """[(device, ts, key, value)] of all telemetry taken, in order of arrival. ts None: server time."""
+        found = []
+        for e in self.events("publish"):
+            if e["topic"] == "v1/gateway/telemetry":
+                parts = json.loads(e["payload"]).items()
+            elif e["topic"] in ("v1/devices/me/telemetry", "v2/t", "v2/t/j"):
+                body = json.loads(e["payload"])
+                parts = [(e["device"], body if isinstance(body, list) else [body])]
+            else:
+                continue
+            for device, entries in parts:
+                for entry in entries:
+                    if "ts" in entry and "values" in entry:
+                        found += [(device, entry["ts"], k, v) for k, v in entry["values"].items()]
+                    else:
+                        found += [(device, None, k, v) for k, v in entry.items()]
+        return found
+
+    def values(self, key, device=None):
+        """All values of @key (of @device), in order of arrival."""
+        return [v for d, _, k, v in self.samples() if k == key and (device is None or d == device)]
+
+    def duplicates(self):
+        """How many samples came again: same device, time, key and value."""
+        samples = [(d, ts, k, json.dumps(v)) for d, ts, k, v in self.samples()]
+        return len(samples) - len(set(samples))
+
+    def disorder(self, key):
+        """[(device, value, value before)] where the first arrivals of the rising @key go down."""
+        newest, seen, wrong = {}, set(), []
+        for device, _, k, v in self.samples():
+            if k != key or (device, v) in seen:
+                continue
+            seen.add((device, v))
+            if device in newest and v < newest[device]:
+                wrong.append((device, v, newest[device]))
+            newest[device] = max(v, newest.get(device, v))
+        return wrong
+
+    def attributes(self):
+        """{device: {key: value}} as last written."""
+        now = {}
+        for topic, body in self.publishes("v1/gateway/attributes"):
+            for device, values in body.items():
+                now.setdefault(device, {}).update(values)
+        return now
+
+    def devices(self):
+        """{name: type} of the sub-devices that exist."""
+        return {e["device"]: e["type"] for e in self.events("device")}
+
+    def complaints(self):
+        """Everything a well-behaved gateway never causes: rejected and suspect messages, refused
+        subscriptions and logins, sub-devices that were not announced, sessions that are to be stored."""
+        return [e for e in self.events()
+                if e["event"] in ("rejected", "suspect", "refused")
+                or e["event"] == "subscribe" and not e["granted"]
+                or e["event"] == "device" and e["implicit"]
+                or e["event"] == "connect" and not e["clean"]]

@@ -1,0 +1,148 @@
+"""What is behind the broker: devices, their sessions, and the parts that answer for them."""
+import json
+import threading
+import time
+import uuid
+
+from .attributes import Attributes
+from .client_rpc import ClientRpcs
+from .link import Link
+from .rpc import Rpcs
+
+
+class Device:
+    """A device of the tenant, with a login of its own or behind a gateway. Outlives its sessions."""
+
+    def __init__(self, name, kind="default"):
+        self.name, self.kind = name, kind
+        self.id = str(uuid.uuid4())
+        self.client, self.shared = {}, {}  # attributes
+        self.session = None     # its own login
+        self.gateway = None     # the session of the gateway that speaks for it
+        self.called = name      # under which name that gateway knows it
+        self.is_deaf = False    # that gateway was over its limit: nothing comes down
+        self.last_gateway = None  # the device that last announced it
+
+
+class Session:
+    """One login of a device or gateway."""
+
+    def __init__(self, number, device, version, is_gateway, mosquitto_id):
+        self.number, self.device, self.version, self.is_gateway = number, device, version, is_gateway
+        self.mosquitto_id = mosquitto_id
+        self.filters = {}  # filter: QoS
+        self.subs = {}     # as the gateway calls it: Device
+
+
+class Server:
+    """State and its lock; all parts run under it, on the link's thread or a test's."""
+
+    def __init__(self, path, client_id, record):
+        self.lock = threading.RLock()
+        self.record = record
+        self.devices = {}   # name: Device
+        self.sessions = {}  # number: Session
+        self.link = Link(path, client_id, self.lock, self._on_message, self._on_lost)
+        self.attributes = Attributes(self)
+        self.rpcs = Rpcs(self)
+        self.client_rpcs = ClientRpcs(self)
+        self._calls = {}
+        self._next_call = 0
+
+    # ---- for the parts
+
+    def device(self, name):
+        """The device called @name, made if there is none."""
+        if name not in self.devices:
+            self.devices[name] = Device(name)
+        return self.devices[name]
+
+    def publish(self, session, topic, payload, matching=None):
+        """Send down to one session; QoS as subscribed with the filter @matching, 1 without."""
+        if not isinstance(payload, bytes):
+            payload = json.dumps(payload, separators=(",", ":")).encode()
+        qos = min(1, session.filters.get(matching or topic, 1))
+        self.link.send({"publish": {"session": session.number, "topic": topic, "qos": qos}}, payload)
+        return qos
+
+    def note(self, event, **more):
+        """Write a line into the record."""
+        line = json.dumps(dict({"event": event, "ms": int(time.time() * 1000)}, **more))
+        with open(self.record, "a") as f:
+            f.write(line + "\n")
+
+    def call(self, header, body=b"", timeout_s=20):
+        """Have the broker do something; returns its counters when it has."""
+        done = threading.Event()
+        answer = {}
+        with self.lock:
+            self._next_call += 1
+            self._calls[self._next_call] = (done, answer)
+            if not self.link.send(dict(header, call=self._next_call), body):
+                raise ConnectionError("the cloud is down")
+        if not done.wait(timeout_s):
+            raise TimeoutError("the cloud's broker does not answer")
+        return answer
+
+    # ---- what the broker tells
+
+    def _on_message(self, header, body):
+        getattr(self, "_on_%s_event" % header["event"])(header, body)
+
+    def _on_answer_event(self, header, _body):
+        done, answer = self._calls.pop(header.pop("call"), (None, None))
+        if done:
+            header.pop("event")
+            answer.update(header)
+            done.set()
+
+    def _on_open_event(self, header, _body):
+        device = self.device(header["device"])
+        session = Session(header["session"], device, header["version"], header["gateway"], header["mosquitto_id"])
+        self.sessions[session.number] = session
+        device.session = session
+
+    def _on_close_event(self, header, _body):
+        session = self.sessions.pop(header["session"], None)
+        if not session:
+            return
+        for device in session.subs.values():
+            if device.gateway is session:
+                device.gateway = None
+        if session.device.session is session:
+            session.device.session = None
+
+    def _on_lost(self):
+        for number in list(self.sessions):
+            self._on_close_event({"session": number}, b"")
+
+    def _on_sub_open_event(self, header, _body):
+        session = self.sessions[header["session"]]
+        device = self.device(header["device"])
+        if device.gateway is None and device.last_gateway is None:
+            device.kind = header["type"]
+        device.gateway, device.called = session, header["device"]
+        device.last_gateway = session.device
+        device.is_deaf = header.get("deaf", False)
+        session.subs[header["device"]] = device
+        self.rpcs.on_listening(device)
+
+    def _on_sub_close_event(self, header, _body):
+        session = self.sessions.get(header["session"])
+        device = session and session.subs.pop(header["device"], None)
+        if device and device.gateway is session:
+            device.gateway = None
+
+    def _on_subscribe_event(self, header, _body):
+        session = self.sessions[header["session"]]
+        session.filters[header["topic"]] = header["qos"]
+        self.rpcs.on_subscribe(session, header["topic"])
+
+    def _on_unsubscribe_event(self, header, _body):
+        self.sessions[header["session"]].filters.pop(header["topic"], None)
+
+    def _on_message_event(self, header, body):
+        session = self.sessions.get(header["session"])
+        for part in (self.rpcs, self.attributes, self.client_rpcs) if session else ():
+            if part.on_message(session, header["topic"], body):
+                return
