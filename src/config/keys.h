@@ -32,6 +32,9 @@ enum fg_key_type {
 
 #define FG_NAME_MAX_BYTES 63
 #define FG_KEY_REQUIRED 1u
+/* A FG_KEY_SECTION that means something by being there: nothing at all behind its colon is a
+ * mistake. */
+#define FG_KEY_FILLED 2u
 
 struct fg_reader;
 struct fg_trail;
@@ -130,6 +133,10 @@ int fg_key_text(const struct fg_reader *r, const struct fg_key *key,
 int fg_key_number(const struct fg_reader *r, const struct fg_key *key,
 		  const struct fg_yaml_node *node, const struct fg_trail *trail, int64_t *ret);
 
+/** Read an url of MQTT. */
+int fg_key_url(const struct fg_reader *r, const struct fg_yaml_node *node,
+	       const struct fg_trail *trail, struct fg_url *ret);
+
 /** Read the mapping @node (NULL: absent, all defaults) into @item. May return -ENODATA: see
  * `finish`. */
 int fg_key_section(struct fg_reader *r, const struct fg_section *section,
@@ -143,6 +150,12 @@ struct fg_trail fg_key_entry_trail(const struct fg_yaml_node *node, const struct
 
 /** True when @text can name a link, a broker or the gateway. */
 bool fg_name_ok(const char *text);
+
+/** The range of a number, as in "a number from 1 to 10". @out is NUL-terminated. */
+void fg_key_range(const struct fg_key *key, char *out, size_t out_size);
+
+/** The choices, as in "a, b or c". @out is NUL-terminated. */
+void fg_key_choices(const struct fg_key *key, char *out, size_t out_size);
 
 /** Join type, range and default of @key as the reference words them. @out is NUL-terminated. */
 void fg_key_describe(const struct fg_key *key, char *out, size_t out_size);
