@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "cloud/names.h"
-#include "cloud/store.h"
+#include "net/store.h"
 
 static struct ev_loop *loop;
 static struct fg_connector *connector;

@@ -1,4 +1,4 @@
-#include "cloud/store.h"
+#include "net/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
