@@ -39,7 +39,7 @@
  *       56    4  size of the cursor table that follows at 64, in bytes
  *       60    4  zero
  *       64    …  cursor table as of the making of the segment (section 3), zeros up to the header's
- *                size; of what a table may leave out it holds what fits the smallest header
+ *                size
  *
  * 2. Record
  *
@@ -94,11 +94,21 @@
  *
  *   2 bytes number of entries, then for each:
  *     1 byte size of the link's name, its bytes
- *     8 bytes low watermark: every record up to and including it is acknowledged by this link
- *     2 bytes number of ranges, each 8 bytes first and 8 bytes last record acknowledged above it
+ *     8 bytes low watermark: every record up to and including it is settled for this link: its cloud
+ *       has it, or nobody will send it any more
+ *     2 bytes number of ranges, 2 bytes number of sessions that were left behind
+ *     for each range 8 bytes first and 8 bytes last record that is settled, above the watermark
+ *     for each session 8 bytes key and 8 bytes sequence number: of a link with many sessions, the
+ *       records of this one are not settled from there on, whatever the above says. Which records are
+ *       of which session is the link's business; key 0 stands for records whose order matters
  *   8 bytes the journal's clock in milliseconds, 8 bytes UTC microseconds at that moment, 8 bytes the
  *     journal's clock when the newest message in front of the table was appended; all three may be
  *     missing. What follows is to be ignored.
+ *
+ * Ranges are written sorted and apart, but nobody relies on it. One that ends in front of where it
+ * starts, or at or below the watermark, says nothing. A writer may leave ranges out, which has
+ * records sent again; it may not leave out a session unless the watermark is below it and there are
+ * no ranges. Sequence numbers above the newest record say nothing either.
  *
  * The cursor of a link is the one in the newest table: that of the newest valid record of kind 128
  * in the newest segment or, when there is none, the one in that segment's header.
