@@ -139,30 +139,24 @@ static void append_table(struct fg_journal *j, int lane)
 	/* Made where it will stand. */
 	uint8_t *table = p->data + p->size + FG_RECORD_HEADER_BYTES;
 
-	r.body = fg_span_of(table, fg_cursors_encode(set, r.seq - 1, table, s->table_room));
+	r.body = fg_span_of(table,
+			    fg_cursors_encode(set, r.seq - 1, s->table_room, table, &t->save));
 	p->size += fg_record_encode(&r, s->segments.seed, p->data + p->size);
 	p->n_records++;
 	t->seq = r.seq;
 	fg_cursors_saving(set, &t->save);
 }
 
-/*
- * The table for the header of a segment that this batch may begin: as far as is on disk by then. It
- * leaves out ranges that do not fit, but a header grows for what may not be left out.
- */
+/* The table for the header of a segment that this batch may begin: as far as is on disk by then. */
 static void fill_header_table(struct fg_journal *j, int lane, struct fg_journal_batch *b)
 {
 	struct fg_commit_part *p = &b->commit.parts[lane];
 	struct fg_cursors *set = &j->cursors[lane];
-	size_t header = FG_SEGMENT_HEADER_BYTES;
 
 	set->newest_ms = b->tables[lane].before_ms;
-	do {
-		p->table_size =
-			fg_cursors_encode(set, p->first_seq - 1, p->header + FG_SEGMENT_TABLE_AT,
-					  header - FG_SEGMENT_TABLE_AT);
-		header += FG_SEGMENT_HEADER_BYTES;
-	} while (p->table_size == 0 && header <= j->lanes[lane].header_max);
+	p->table_size = fg_cursors_encode(set, p->first_seq - 1,
+					  j->lanes[lane].header_max - FG_SEGMENT_TABLE_AT,
+					  p->header + FG_SEGMENT_TABLE_AT, NULL);
 	set->newest_ms = b->tables[lane].newest_ms;
 }
 
