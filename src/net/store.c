@@ -422,6 +422,16 @@ int fg_store_get(const struct fg_store *s, struct fg_span key, struct fg_span *r
 	return 0;
 }
 
+int fg_store_get_newest(const struct fg_store *s, struct fg_span key, struct fg_span *ret_value)
+{
+	struct entry e;
+
+	if (!find(&s->wanted, key, &e))
+		return -ENOENT;
+	*ret_value = e.value;
+	return 0;
+}
+
 int fg_store_each(const struct fg_store *s,
 		  int (*each)(void *arg, struct fg_span key, struct fg_span value), void *arg)
 {

@@ -57,6 +57,10 @@ int fg_store_set(struct fg_store *s, struct fg_span key, struct fg_span value);
 /** What is on disk under @key; valid until `stored` is called next. Returns 0 or -ENOENT. */
 int fg_store_get(const struct fg_store *s, struct fg_span key, struct fg_span *ret_value);
 
+/** What was set last under @key, on disk or not; valid until the next fg_store_set(). Returns as
+ * above. */
+int fg_store_get_newest(const struct fg_store *s, struct fg_span key, struct fg_span *ret_value);
+
 /** Walk what is on disk, in no order; a non-zero return of @each ends it and is returned. */
 int fg_store_each(const struct fg_store *s,
 		  int (*each)(void *arg, struct fg_span key, struct fg_span value), void *arg);

@@ -106,10 +106,14 @@ static int teardown(void **state)
 
 static void what_was_set_is_there_once_it_is_told(void **state)
 {
+	struct fg_span newest;
+
 	(void)state;
 	open_store(4096);
 	assert_int_equal(set("token", "s3cret"), 0);
 	assert_null(get("token")); /* not on disk yet */
+	assert_int_equal(fg_store_get_newest(store, fg_span_str("token"), &newest), 0);
+	assert_true(fg_span_is(newest, "s3cret"));
 	run();
 	assert_int_equal(n_stored, 1);
 	assert_int_equal(last_error, 0);
