@@ -114,12 +114,12 @@
  * in the newest segment or, when there is none, the one in that segment's header.
  *
  * The journal's clock tells how old a segment is, without ever looking at a clock that may step. It
- * starts at 0 with the journal and advances with the monotonic clock while a daemon runs. A daemon
- * that starts takes it up where the newest table left it, and adds the time it was away: UTC now
- * less UTC in that table, when that is between 0 and 30 days; what is negative or longer is taken
- * for a clock that was set, and counts as nothing. A commit of records that comes a minute or more
- * (of this clock) after the newest table brings a table of its own, so that no record is younger
- * than the table in front of it by more. When the newest message of a segment was appended is told
+ * is one for all lanes. It starts at 0 with the journal and advances with the monotonic clock while a
+ * daemon runs. A daemon that starts takes it up where it has got to in any table, and adds the time
+ * it was away: UTC now less UTC in that table, when that is between 0 and 30 days; what is negative or
+ * longer is taken for a clock that was set, and counts as nothing. A commit of records to a lane that
+ * comes a minute or more (of this clock) after that lane's newest table brings a table of its own,
+ * so that no record is younger than the table in front of it by more. When the newest message of a segment was appended is told
  * by the header of the next segment and, in the newest one, by the newest table; or, when messages
  * follow that, it is taken for a minute younger than the table.
  *
