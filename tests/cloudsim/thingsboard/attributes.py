@@ -19,13 +19,14 @@ class Attributes:
         device.shared.update(values)
         self._notify(device, values)
 
-    def delete_shared(self, device, keys):
-        """Only what was there is removed, and told."""
+    def delete_shared(self, device, keys, is_told_anyway=False):
+        """What was there is removed, and told; with @is_told_anyway all of @keys. Returns what was there."""
         gone = [key for key in keys if key in device.shared]
         for key in gone:
             del device.shared[key]
-        if gone:
-            self._notify(device, {"deleted": gone})
+        told = list(keys) if is_told_anyway else gone
+        if told:
+            self._notify(device, {"deleted": told})
         return gone
 
     def _notify(self, device, values):
@@ -64,6 +65,8 @@ class Attributes:
         answer = {"id": body["id"], "device": body["device"]}
         keys = [body["key"]] if "key" in body else body["keys"]
         found = {key: scope[key] for key in keys if key in scope}
+        if not keys:
+            found = dict(device.client, **device.shared)  # none asked for: all of both scopes
         # One key asked for: its bare value. It goes by the number asked, not by the member's name.
         if len(keys) == 1 and found:
             answer["value"] = found[keys[0]]

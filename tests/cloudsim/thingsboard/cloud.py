@@ -5,8 +5,11 @@ import uuid
 
 from mosquitto import Mosquitto
 
+from .ota import Package
+from .provisioning import Profile
 from .rpc import RpcError
 from .server import Server
+from .web import PackageShelf
 
 
 class ThingsBoard(Mosquitto):
@@ -14,10 +17,11 @@ class ThingsBoard(Mosquitto):
 
     TOKEN = "GATEWAY-TOKEN"
 
-    def __init__(self, directory, build, name="thingsboard", devices=None, tls=None):
+    def __init__(self, directory, build, name="thingsboard", devices=None, tls=None, provisioning=None):
         """@devices: [{"name", "gateway": bool, "token" | "basic": {"client_id", "username", "password"} |
-        "certificate_sha256"}], one gateway with TOKEN unless given."""
-        self._logins = devices or [{"name": "the gateway", "gateway": True, "token": self.TOKEN}]
+        "certificate_sha256"}], one gateway with TOKEN unless given. @provisioning: {key: secret} of device profiles
+        that create devices; see also allow_provisioning()."""
+        logins = devices or [{"name": "the gateway", "gateway": True, "token": self.TOKEN}]
         paths = {what: os.path.join(directory, "%s.%s" % (name, what)) for what in ("devices", "record", "core")}
         core = "core-" + uuid.uuid4().hex
         config = [
@@ -33,26 +37,40 @@ class ThingsBoard(Mosquitto):
             "plugin_opt_core " + core,
             "listener 0 " + paths["core"],
         ]
-        if all("token" in d for d in self._logins):
+        if all("token" in d for d in logins) and not provisioning:
             # "The newest login of a device wins" is what a broker does to equal client ids.
             config.insert(0, "use_username_as_clientid true")
         super().__init__(directory, name, config, tls)
         self.record_path, self._devices_path, self._core_path = paths["record"], paths["devices"], paths["core"]
-        self._server = Server(paths["core"], core, self.record_path)
-        self._faults = {}
+        self._server = Server(paths["core"], core, self.record_path, self.log_path, logins, self._save_logins)
+        self._takes_provisioning = bool(provisioning)
+        self._enforces_limits = False
+        self._settings = {}  # of the plugin, to be told again to each new process
+        self._shelf = self._rest = None
         self._offset = 0
         self._events = []
+        for key, secret in (provisioning or {}).items():
+            self.allow_provisioning(key, secret)
+
+    def _save_logins(self, logins):
+        with open(self._devices_path, "w") as f:
+            json.dump(logins, f)
 
     def start(self):
-        with open(self._devices_path, "w") as f:
-            json.dump(self._logins, f)
+        self._save_logins(self._server.logins)
         super().start()
         self._server.link.attach()
+        self.control(set=self._settings)
         return self
 
     def stop(self):
         super().stop()
         self._server.link.close()
+        for web in (self._shelf, self._rest):
+            if web:
+                web.stop()
+        if self._server.link.errors:
+            raise AssertionError("the stand-in has gone wrong:\n" + self._server.link.errors[0])
 
     # ---- faults
 
@@ -71,20 +89,32 @@ class ThingsBoard(Mosquitto):
     def set(self, **faults):
         """refuse="credentials"|"silent"|"", refuse_new_devices=, messages_per_s=, ack_limited=, drop_at=,
         lose_ack_at=, poison=, slow_ms=, shared={device: {key: value}} (nobody is told), limits={…} (the answer to
-        getSessionLimits), inactivity_ms= (after it a sub-device's session ends, silently). They end with the
-        broker's process."""
+        getSessionLimits; None: a server that does not know it), enforce_limits=bool, inactivity_ms= (after it a
+        sub-device's session ends, silently), rpc_ack_timeout_s= (for the PUBACK of a persistent command),
+        provision_close_s= (after an answer). refuse, refuse_new_devices, messages_per_s, ack_limited, drop_at,
+        lose_ack_at, poison and slow_ms end with the broker's process, at an outage(); the rest stays."""
         with self._server.lock:
             for name, values in faults.pop("shared", {}).items():
                 self._server.device(name).shared = dict(values)
             if "limits" in faults:
                 self._server.client_rpcs.limits = faults.pop("limits")
+                if self._enforces_limits:
+                    faults["rate_limits"] = self._server.client_rpcs.limits
+            if "enforce_limits" in faults:
+                self._enforces_limits = faults.pop("enforce_limits")
+                faults["rate_limits"] = self._server.client_rpcs.limits if self._enforces_limits else None
+            if "rpc_ack_timeout_s" in faults:
+                self._server.rpcs.ack_timeout_s = faults.pop("rpc_ack_timeout_s")
+            if "provision_close_s" in faults:
+                self._server.provisioning.close_after_s = faults.pop("provision_close_s")
+        self._settings.update({name: faults[name] for name in ("rate_limits", "inactivity_ms") if name in faults})
         return self.control(set=faults)
 
     def push(self, topic, payload, to=None):
         """Send a message down: to the device @to, or to all."""
         if not isinstance(payload, bytes):
             payload = payload.encode()
-        return self._server.call({"publish": dict(topic=topic, qos=1, **({"to": to} if to else {}))}, payload)
+        return self._server.push(topic, payload, to)
 
     def kick(self):
         """Throw every client out."""
@@ -174,37 +204,77 @@ class ThingsBoard(Mosquitto):
             found = self._server.devices.get(device)
             return bool(found and (found.session or found.gateway))
 
+    def is_subscribed(self, device, topic):
+        """Whether @device's own session has subscribed to @topic (and was within its limits)."""
+        with self._server.lock:
+            found = self._server.devices.get(device)
+            return bool(found and found.session and topic in found.session.filters)
+
+    def gateway_of(self, device):
+        """The name of the gateway that speaks for @device now, None if none does."""
+        with self._server.lock:
+            found = self._server.devices.get(device)
+            return found.gateway.device.name if found and found.gateway else None
+
     def rename(self, old, new):
         """An operator renames a sub-device; the gateway is told by a command on its own topic, after which it
         still knows the device by the old name until it connects again. Returns the Rpc, None if no gateway
         has ever announced it."""
-        raise NotImplementedError
+        with self._server.lock:
+            return self._server.rename(self._server.devices[old], new)
 
     def delete(self, device):
         """An operator deletes a sub-device; the gateway is told by a command. Returns the Rpc or None."""
-        raise NotImplementedError
+        with self._server.lock:
+            return self._server.delete(self._server.devices[device])
 
     def gateway_disconnect(self, device, reason=150):
         """Tell the gateway (MQTT 5 only) that the session of @device has ended: 150 rate limit, 128 unspecified,
-        129 QoS 0."""
-        raise NotImplementedError
+        129 QoS 0. False: nobody is there to be told."""
+        with self._server.lock:
+            found = self._server.device(device)
+            if not found.gateway or found.gateway.version != 5:
+                return False
+            self._server.publish(found.gateway, "v1/gateway/disconnect", {"device": found.called, "reason": reason})
+            return True
 
     # ---- firmware and software
 
     def assign_firmware(self, device, title, version, data, algorithm="SHA256", tag=None, url=False, fault=None):
         """Assign a firmware package (bytes) to a device. @algorithm: MD5, SHA256, SHA384, SHA512, CRC32,
-        MURMUR3_32 or MURMUR3_128. @url: served by HTTP, and told as fw_url. @fault: {"checksum": True, "size": n,
-        "cut_at_chunk": n, "corrupt_chunk": n} and for @url {"cut_at": byte, "length": n, "status": 404,
-        "delay_s": s}."""
-        raise NotImplementedError
+        MURMUR3_32 or MURMUR3_128. @url: served by HTTP and told as fw_url; a text is told as it is. Returns the
+        package; its .fault may be changed, .n_chunks_sent read.
+
+        @fault: "checksum": True, a wrong one is told; "size": n, that size is told; once each, when chunk n is
+        asked for: "cut_at_chunk": n closes the connection, "silent_at_chunk": n says nothing, "error_at_chunk": n
+        says FAILURE and closes; "corrupt_chunk": n, always. With @url: "cut_at": n closes after n bytes, once;
+        "length": n as Content-Length; "status": n, such as 404; "delay_s": before the answer; "no_range": True;
+        "corrupt_at": n, that byte is wrong."""
+        return self._assign("fw", device, title, version, data, algorithm, tag, url, fault)
 
     def assign_software(self, device, title, version, data, algorithm="SHA256", tag=None, url=False, fault=None):
         """The same for a software package (sw_…)."""
-        raise NotImplementedError
+        return self._assign("sw", device, title, version, data, algorithm, tag, url, fault)
+
+    def _assign(self, kind, device, title, version, data, algorithm, tag, url, fault):
+        package = Package(kind, title, version, data, algorithm, tag, fault)
+        if isinstance(url, str):
+            package.url = url
+        elif url:
+            self._shelf = self._shelf or PackageShelf()
+            package.url = self._shelf.put(package)
+        with self._server.lock:
+            self._server.ota.assign(self._server.device(device), package)
+        return package
 
     def unassign(self, device, kind="fw"):
         """Take the package away: its nine keys are deleted."""
-        raise NotImplementedError
+        with self._server.lock:
+            self._server.ota.unassign(self._server.device(device), kind)
+
+    def package_requests(self):
+        """[(path, Range header or None, status)] of the HTTP requests for packages."""
+        return list(self._shelf.requests) if self._shelf else []
 
     def ota_states(self, device, kind="fw"):
         """[fw_state …] as the device has reported them, in order."""
@@ -212,10 +282,39 @@ class ThingsBoard(Mosquitto):
 
     # ---- provisioning and the REST side
 
-    def allow_provisioning(self, key, secret, fault=None):
-        """Take provisioning requests with this key and secret. @fault: "answer_twice", "cut_before",
-        "cut_after"."""
-        raise NotImplementedError
+    def allow_provisioning(self, key, secret, fault=None, waiting=None):
+        """Take provisioning requests with this key and secret: create the device, or with @waiting, a list of
+        names, let in each of these once. Constructed without @provisioning: before start() only.
+
+        @fault: "answer_twice": True; "cut_before": True, once, the device is made and the connection closed
+        instead of an answer; "cut_after": True, once, closed behind the answer; "silent": True; "delay_s"."""
+        if self.process and not self._takes_provisioning:
+            raise AssertionError("allow provisioning before start(), or when constructing")
+        if not self._takes_provisioning:
+            self._takes_provisioning = True
+            self.config = [line for line in self.config if not line.startswith("use_username_as_clientid")]
+        with self._server.lock:
+            self._server.provisioning.profiles[key] = Profile(secret, waiting, fault)
+
+    def provisioned(self):
+        """Events {"device", "status", "type"} of all provisioning requests, in order."""
+        return self.events("provision")
+
+    def login(self, device):
+        """What @device logs in with: {"token" | "basic" | "certificate_sha256"}; None if it cannot."""
+        with self._server.lock:
+            return self._server.login(device)
+
+    def set_logins(self, devices):
+        """Replace who may log in, as @devices when constructing; whose entry is gone or has changed is thrown
+        out."""
+        with self._server.lock:
+            self._server.set_logins(list(devices))
+        self.control()
+
+    def claims(self):
+        """Events {"device", "secret", "duration_ms"} of all claims."""
+        return self.events("claim")
 
     @property
     def rest_url(self):
@@ -292,7 +391,13 @@ class ThingsBoard(Mosquitto):
 
     def devices(self):
         """{name: type} of the sub-devices that exist."""
-        return {e["device"]: e["type"] for e in self.events("device")}
+        now = {}
+        for e in self.events():
+            if e["event"] == "device":
+                now[e["device"]] = e["type"]
+            elif e["event"] == "forgotten":
+                now.pop(e["device"], None)
+        return now
 
     def complaints(self):
         """Everything a well-behaved gateway never causes: rejected and suspect messages, refused

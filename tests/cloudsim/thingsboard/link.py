@@ -1,12 +1,16 @@
 """The server's connection to its own broker: one MQTT client on a Unix socket. core.c is the other end."""
+import heapq
 import json
 import os
 import selectors
 import socket
 import struct
+import sys
 import threading
 import time
+import traceback
 
+from mosquitto import wait_for
 from scripted_broker import CONNECT, PUBLISH, Reader, field, packet
 
 TOPIC = "core"
@@ -14,19 +18,21 @@ TOPIC = "core"
 
 class Link:
     """Calls @on_message(header, body) for all the broker tells, and @on_lost() when it is gone; both on one
-    thread, which also runs timers. send() may be called from any thread."""
+    thread, which also runs timers. send() may be called from any thread. What goes wrong in these calls is
+    printed and kept in errors; the thread goes on."""
 
     def __init__(self, path, client_id, lock, on_message, on_lost):
         self._path, self._client_id, self._lock = path, client_id, lock
         self._on_message, self._on_lost = on_message, on_lost
         self._socket = None
         self._in, self._out = bytearray(), bytearray()
-        self._timers = []
+        self._timers, self._n_timers = [], 0  # a heap of [deadline, number, call or None]
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
         self._thread = None
         self._is_ending = False
+        self.errors = []
 
     # ---- from any thread
 
@@ -34,7 +40,8 @@ class Link:
         """Log in to a broker that has just been started."""
         s = socket.socket(socket.AF_UNIX)
         s.settimeout(timeout_s)
-        s.connect(self._path)
+        # The port for devices is open a moment before this one.
+        wait_for(lambda: s.connect_ex(self._path) == 0, timeout_s, "the broker listens for its core")
         s.sendall(packet(CONNECT, 0, field("MQTT") + bytes([4, 2]) + struct.pack("!H", 0) + field(self._client_id)))
         connack = b""
         while len(connack) < 4:
@@ -69,16 +76,20 @@ class Link:
 
     def after(self, seconds, call):
         """Have @call() made in @seconds. Returns what cancel() takes."""
-        timer = [time.monotonic() + seconds, call]
         with self._lock:
-            self._timers.append(timer)
-        self._wake()
+            self._n_timers += 1
+            timer = [time.monotonic() + seconds, self._n_timers, call]
+            heapq.heappush(self._timers, timer)
+            is_next = self._timers[0] is timer
+        if is_next:
+            self._wake()
         return timer
 
-    def cancel(self, timer):
-        with self._lock:
-            if timer in self._timers:
-                self._timers.remove(timer)
+    @staticmethod
+    def cancel(timer):
+        """It will not be called; None is none."""
+        if timer:
+            timer[2] = None
 
     def close(self):
         self._is_ending = True
@@ -94,6 +105,13 @@ class Link:
             os.close(end)
 
     # ---- its own thread
+
+    def _guarded(self, call, *arguments):
+        try:
+            call(*arguments)
+        except Exception:  # whatever it is, the test that caused it has to see it
+            self.errors.append(traceback.format_exc())
+            print(self.errors[-1], file=sys.stderr)
 
     def _wake(self):
         try:
@@ -114,7 +132,7 @@ class Link:
         while not self._is_ending:
             with self._lock:
                 s, has_more = self._socket, bool(self._out)
-                due = min((timer[0] for timer in self._timers), default=None)
+                due = self._timers[0][0] if self._timers else None
             with selectors.DefaultSelector() as selector:
                 selector.register(self._wake_in, selectors.EVENT_READ)
                 if s:
@@ -128,12 +146,11 @@ class Link:
             self._run_timers()
 
     def _run_timers(self):
-        now = time.monotonic()
         with self._lock:
-            due = [timer for timer in self._timers if timer[0] <= now]
-            self._timers = [timer for timer in self._timers if timer[0] > now]
-            for _, call in sorted(due, key=lambda timer: timer[0]):
-                call()
+            while self._timers and self._timers[0][0] <= time.monotonic():
+                call = heapq.heappop(self._timers)[2]
+                if call:
+                    self._guarded(call)
 
     def _serve(self, s, events):
         with self._lock:
@@ -152,11 +169,11 @@ class Link:
                 reader = Reader(body)
                 reader.field()
                 header = json.loads(reader.take(int.from_bytes(reader.take(4), "little")))
-                self._on_message(header, reader.rest())
+                self._guarded(self._on_message, header, reader.rest())
             if not data and self._socket is s:
                 s.close()
                 self._socket = None
-                self._on_lost()
+                self._guarded(self._on_lost)
 
     def _packets(self):
         """The bodies of whole PUBLISH packets, taken out of what has come."""

@@ -14,7 +14,6 @@ GATEWAY_TOPIC = "v1/gateway/rpc"
 # Of persistent ones, as the REST side names them.
 QUEUED, SENT, DELIVERED, SUCCESSFUL = "QUEUED", "SENT", "DELIVERED", "SUCCESSFUL"
 TIMEOUT, EXPIRED, FAILED = "TIMEOUT", "EXPIRED", "FAILED"
-FINAL = (SUCCESSFUL, EXPIRED, FAILED)
 
 NO_ACTIVE_CONNECTION = "NO_ACTIVE_CONNECTION"
 
@@ -38,6 +37,7 @@ class Rpc:
         self.timeout_s, self.created_ms = timeout_s, int(time.time() * 1000)
         self.retries = retries
         self.n_timeouts = 0
+        self.was_sent = False  # at once; later does not count for the caller's error
         self.request_id = None
         self.deliveries = []
         self.state = QUEUED
@@ -91,11 +91,10 @@ class Rpcs:
                   self.max_retries if retries is None else min(retries, self.max_retries))
         self._all[rpc.id] = rpc
         actor = self.actor(device)
-        is_sent = self._register(actor, rpc)
-        if is_sent and is_oneway and not is_persistent:
+        rpc.was_sent = self._register(actor, rpc)
+        if rpc.was_sent and is_oneway and not is_persistent:
             # Nobody waits for it any more: it is not sent a second time either.
-            del actor.pending[rpc.request_id]
-            actor.over[rpc.request_id] = "one-way"
+            self._forget(rpc, "one-way")
             rpc.finish()
         else:
             rpc.timer = self._server.link.after(timeout_s, lambda: self._on_expiry(rpc))
@@ -137,7 +136,17 @@ class Rpcs:
     def _send_to(self, rpc, session, topic, body, filter_):
         rpc.deliveries.append((int(time.time() * 1000), rpc.request_id))
         rpc.state = SENT
-        self._server.publish(session, topic, body, filter_)
+        if not rpc.is_persistent:
+            self._server.publish(session, topic, body, filter_)
+            return
+        # Asked for by each delivery: a PUBACK of an older one does not stop the clock of the newest.
+        n = len(rpc.deliveries)
+        left_s = rpc.created_ms / 1000 + rpc.timeout_s - time.time()
+        if rpc.ack_timer:
+            self._server.link.cancel(rpc.ack_timer)
+        rpc.ack_timer = self._server.link.after(min(self.ack_timeout_s, max(0, left_s)),
+                                                lambda: self._on_no_ack(rpc))
+        self._server.publish(session, topic, body, filter_, lambda: self._on_ack(rpc, n))
 
     def on_subscribe(self, session, topic):
         if topic in REQUEST_FILTERS:
@@ -148,9 +157,38 @@ class Rpcs:
         actor = self.actor(device)
         for rpc in list(actor.pending.values()):
             if self._send(rpc) and rpc.is_oneway and not rpc.is_persistent:
-                del actor.pending[rpc.request_id]
-                actor.over[rpc.request_id] = "one-way"
+                self._forget(rpc, "one-way")
                 self._end(rpc)
+
+    # ---- whether a persistent one has arrived
+
+    def _on_ack(self, rpc, n):
+        if rpc.state not in (SENT, TIMEOUT) or n != len(rpc.deliveries):
+            return
+        self._server.link.cancel(rpc.ack_timer)
+        rpc.state = DELIVERED
+        if rpc.is_oneway:
+            self._forget(rpc, "one-way")
+            self._end(rpc)
+
+    def _on_no_ack(self, rpc):
+        """No PUBACK in time: it stays pending for the next subscription, until its retries are used up."""
+        if rpc.state != SENT:
+            return
+        rpc.state = TIMEOUT
+        if rpc.n_timeouts >= rpc.retries:
+            self._forget(rpc, "failed")
+            rpc.reply = {"error": "There was a Timeout and all retry attempts have been exhausted. Retry attempts "
+                                  "set: %d" % rpc.retries}
+            self._end(rpc, FAILED)
+        rpc.n_timeouts += 1
+
+    def _forget(self, rpc, verdict):
+        """It is not pending any more; a reply that still comes gets @verdict."""
+        actor = self.actor(rpc.device)
+        if actor.pending.get(rpc.request_id) is rpc:
+            del actor.pending[rpc.request_id]
+            actor.over[rpc.request_id] = verdict
 
     # ---- how it ends
 
@@ -158,17 +196,14 @@ class Rpcs:
         if state:
             rpc.state = state
         rpc.error = error
-        if rpc.timer:
-            self._server.link.cancel(rpc.timer)
+        for timer in (rpc.timer, rpc.ack_timer):
+            self._server.link.cancel(timer)
         rpc.finish()
 
     def _on_expiry(self, rpc):
-        actor = self.actor(rpc.device)
-        if actor.pending.get(rpc.request_id) is rpc:
-            del actor.pending[rpc.request_id]
-            actor.over[rpc.request_id] = "expired"
+        self._forget(rpc, "late")
         if not rpc.is_done:
-            self._end(rpc, EXPIRED, TIMEOUT if rpc.deliveries else NO_ACTIVE_CONNECTION)
+            self._end(rpc, EXPIRED, TIMEOUT if rpc.was_sent else NO_ACTIVE_CONNECTION)
 
     def on_message(self, session, topic, body):
         if topic == GATEWAY_TOPIC:
@@ -186,8 +221,6 @@ class Rpcs:
         actor = self.actor(device)
         rpc = actor.pending.pop(request_id, None)
         verdict = "answered" if rpc else actor.over.get(request_id, "unknown")
-        if verdict == "expired":
-            verdict = "late"
         try:
             parsed = json.loads(text)
         except ValueError:

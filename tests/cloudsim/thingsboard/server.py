@@ -1,13 +1,20 @@
 """What is behind the broker: devices, their sessions, and the parts that answer for them."""
+import collections
 import json
 import threading
 import time
 import uuid
 
+from .acks import Acks
 from .attributes import Attributes
 from .client_rpc import ClientRpcs
+from .claims import Claims
 from .link import Link
+from .ota import Ota
+from .provisioning import Provisioning
 from .rpc import Rpcs
+
+NOTICE_LIFE_S, NOTICE_RETRIES = 86400, 3
 
 
 class Device:
@@ -17,6 +24,7 @@ class Device:
         self.name, self.kind = name, kind
         self.id = str(uuid.uuid4())
         self.client, self.shared = {}, {}  # attributes
+        self.packages = {}      # "fw" or "sw": ota.Package
         self.session = None     # its own login
         self.gateway = None     # the session of the gateway that speaks for it
         self.called = name      # under which name that gateway knows it
@@ -32,20 +40,28 @@ class Session:
         self.mosquitto_id = mosquitto_id
         self.filters = {}  # filter: QoS
         self.subs = {}     # as the gateway calls it: Device
+        self.sent, self.unacked = collections.deque(), {}  # see acks.py
+        self.chunk_sizes, self.ota_requests = {}, {}       # see ota.py; by request number
 
 
 class Server:
     """State and its lock; all parts run under it, on the link's thread or a test's."""
 
-    def __init__(self, path, client_id, record):
+    def __init__(self, path, client_id, record, log, logins, save_logins):
         self.lock = threading.RLock()
+        self.logins, self._save_logins = logins, save_logins
         self.record = record
         self.devices = {}   # name: Device
         self.sessions = {}  # number: Session
         self.link = Link(path, client_id, self.lock, self._on_message, self._on_lost)
+        self.acks = Acks(self, log)
         self.attributes = Attributes(self)
         self.rpcs = Rpcs(self)
         self.client_rpcs = ClientRpcs(self)
+        self.claims = Claims(self)
+        self.provisioning = Provisioning(self)
+        self.ota = Ota(self)
+        self._parts = (self.rpcs, self.attributes, self.client_rpcs, self.claims, self.provisioning, self.ota)
         self._calls = {}
         self._next_call = 0
 
@@ -57,13 +73,62 @@ class Server:
             self.devices[name] = Device(name)
         return self.devices[name]
 
-    def publish(self, session, topic, payload, matching=None):
-        """Send down to one session; QoS as subscribed with the filter @matching, 1 without."""
+    def login(self, name):
+        """Who may log in under that name, None if nobody."""
+        return next((login for login in self.logins if login["name"] == name), None)
+
+    def set_logins(self, logins):
+        """From now on these may log in; whose entry is gone or changed is thrown out."""
+        self.logins = logins
+        self._save_logins(logins)
+        self.link.send({"devices": logins})
+
+    def rename(self, device, new):
+        """The gateway that last announced it is told, and knows it by its old name until it connects again."""
+        old = device.name
+        self.link.send({"rename": {"from": old, "to": new}})
+        del self.devices[old]
+        self.devices[new] = device
+        device.name = new
+        return self._tell_gateway(device, "gateway_device_renamed", {old: new})
+
+    def delete(self, device):
+        for name in {device.name, device.called}:
+            self.link.send({"forget": name})
+        del self.devices[device.name]
+        if device.gateway:
+            device.gateway.subs.pop(device.called, None)
+        return self._tell_gateway(device, "gateway_device_deleted", device.name)
+
+    def _tell_gateway(self, device, method, params):
+        if not device.last_gateway:
+            return None
+        return self.rpcs.begin(device.last_gateway, method, params, NOTICE_LIFE_S, is_oneway=True,
+                               is_persistent=True, retries=NOTICE_RETRIES)
+
+    def publish(self, session, topic, payload, matching=None, on_ack=None):
+        """Send down to one session; QoS as subscribed with the filter @matching, 1 without. @on_ack() is called
+        at its PUBACK; with QoS 0 at once."""
         if not isinstance(payload, bytes):
             payload = json.dumps(payload, separators=(",", ":")).encode()
         qos = min(1, session.filters.get(matching or topic, 1))
         self.link.send({"publish": {"session": session.number, "topic": topic, "qos": qos}}, payload)
-        return qos
+        if qos == 1:
+            self.acks.sent(session, topic, on_ack)
+        elif on_ack:
+            on_ack()
+
+    def push(self, topic, payload, to=None):
+        """Send down to the sessions of device @to, or to all, whatever they have subscribed to."""
+        with self.lock:
+            for session in self.sessions.values():
+                if to is None or session.device.name == to:
+                    self.acks.sent(session, topic)
+        return self.call({"publish": dict(topic=topic, qos=1, **({"to": to} if to else {}))}, payload)
+
+    def kick(self, session, ticks=1):
+        """Close a session; what was sent before still goes out if @ticks is 3."""
+        self.link.send({"kick": {"session": session.number, "in": ticks}})
 
     def note(self, event, **more):
         """Write a line into the record."""
@@ -103,9 +168,11 @@ class Server:
         device.session = session
 
     def _on_close_event(self, header, _body):
-        session = self.sessions.pop(header["session"], None)
+        session = self.sessions.get(header["session"])
         if not session:
             return
+        self.acks.forget(session)
+        del self.sessions[session.number]
         for device in session.subs.values():
             if device.gateway is session:
                 device.gateway = None
@@ -143,6 +210,6 @@ class Server:
 
     def _on_message_event(self, header, body):
         session = self.sessions.get(header["session"])
-        for part in (self.rpcs, self.attributes, self.client_rpcs) if session else ():
+        for part in self._parts if session else ():
             if part.on_message(session, header["topic"], body):
                 return

@@ -7,16 +7,15 @@
 #define MAX_NAME_BYTES 255
 #define EXPIRY_CHECK_MS 20
 
-static void tell(struct tb_cloud *cloud, const char *what, const struct tb_session *s,
-		 const char *name, const char *detail_name, const char *detail)
+static struct json_object *header_new(const char *what, const struct tb_session *s,
+				      const char *name)
 {
 	struct json_object *header = json_object_new_object();
 
 	json_object_object_add(header, "event", json_object_new_string(what));
 	json_object_object_add(header, "session", json_object_new_int64(s->number));
 	json_object_object_add(header, "device", json_object_new_string(name));
-	json_object_object_add(header, detail_name, json_object_new_string(detail));
-	tb_core_tell(cloud, header, NULL, 0);
+	return header;
 }
 
 static bool is_a_name(const char *name)
@@ -47,8 +46,9 @@ enum tb_outcome tb_subdevice_touch(struct tb_cloud *cloud, struct tb_session *s,
 				   const char *type, bool is_connect)
 {
 	struct tb_session *other;
-	struct json_object *last;
+	struct json_object *last, *header;
 	enum tb_outcome outcome;
+	bool is_deaf;
 
 	if (!is_a_name(name))
 		return TB_DEVICE_REFUSED;
@@ -65,13 +65,20 @@ enum tb_outcome tb_subdevice_touch(struct tb_cloud *cloud, struct tb_session *s,
 		if (other != s)
 			tb_subdevice_close(cloud, other, name, "taken over");
 	json_object_object_add(s->subs, name, json_object_new_int64(tb_monotonic_ms()));
-	tell(cloud, "sub_open", s, name, "type", type);
+
+	/* Opening the session costs a token of its own: without it the device hears nothing. */
+	is_deaf = is_connect && !tb_limits_take(cloud->limits, s, true, 0);
+	header = header_new("sub_open", s, name);
+	json_object_object_add(header, "type", json_object_new_string(type));
+	json_object_object_add(header, "deaf", json_object_new_boolean(is_deaf));
+	tb_core_tell(cloud, header, NULL, 0);
 	return TB_TAKEN;
 }
 
 void tb_subdevice_close(struct tb_cloud *cloud, struct tb_session *s, const char *name,
 			const char *why)
 {
+	struct json_object *header;
 	char *copy;
 
 	if (!json_object_object_get_ex(s->subs, name, NULL))
@@ -80,8 +87,11 @@ void tb_subdevice_close(struct tb_cloud *cloud, struct tb_session *s, const char
 	if (!copy)
 		return;
 	json_object_object_del(s->subs, copy);
-	if (why)
-		tell(cloud, "sub_close", s, copy, "why", why);
+	if (why) {
+		header = header_new("sub_close", s, copy);
+		json_object_object_add(header, "why", json_object_new_string(why));
+		tb_core_tell(cloud, header, NULL, 0);
+	}
 	free(copy);
 }
 

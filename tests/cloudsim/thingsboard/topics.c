@@ -354,8 +354,12 @@ static enum tb_outcome device_message(struct tb_cloud *cloud, enum kind kind,
 	case CLAIM:
 		return claim_body(root);
 	case ATTRIBUTES_REQUEST:
-	case PROVISION:
 		return is_object ? TB_TAKEN : TB_MALFORMED;
+	case PROVISION:
+		return tb_member(root, "provisionDeviceKey") &&
+				       tb_member(root, "provisionDeviceSecret")
+			       ? TB_TAKEN
+			       : TB_SERVER_ERROR;
 	case RPC_RESPONSE:
 	case OTA_REQUEST:
 	case UNKNOWN:
