@@ -79,7 +79,7 @@ struct fg_command_words {
 	struct fg_span params; /* one checked JSON value, or empty: null */
 };
 
-/** What to publish for it; in buffers of the map, until its next fill. */
+/** What to publish for it; in buffers of the map until its next fill, and in the words. */
 struct fg_command_output {
 	const char *topic; /* NUL-terminated, as is the next */
 	struct fg_span payload;
@@ -108,7 +108,7 @@ struct fg_command_arrival {
 	int64_t connected_ms;
 };
 
-/** Whose answer an arrival can be. Spans point into the arrival or a buffer of the map. */
+/** Whose answer an arrival can be. Spans point into the arrival or the map. */
 struct fg_command_match {
 	int group;
 	struct fg_span device, name, id; /* as far as the topic or the payload tell; else empty */
@@ -118,7 +118,7 @@ struct fg_command_match {
  * The next group from *@at on (0 to start) whose answers look like this; *@at moves behind it.
  * Allocates nothing. Returns false when there is none.
  */
-bool fg_command_map_match(struct fg_command_map *m, const struct fg_command_arrival *arrival,
+bool fg_command_map_match(const struct fg_command_map *m, const struct fg_command_arrival *arrival,
 			  size_t *at, struct fg_command_match *ret);
 
 /** Is @topic below this gateway's own prefix, where nothing but answers to commands comes? */
