@@ -358,16 +358,19 @@ static int refuse_empty_captures(const struct naming *naming,
 static int emit_body(const struct reading *reading, enum fg_kind kind, struct fg_span device,
 		     struct fg_span stream, fg_mapping_emit emit, void *arg)
 {
-	struct fg_message msg = {
-		.time_us = reading->time_us,
-		.time_quality = reading->time_quality,
-		.kind = kind,
-		.device = device,
-		.stream = stream,
-		.body = kind == FG_TELEMETRY ? reading->telemetry : reading->attributes,
+	struct fg_mapped mapped = {
+		.msg = {
+			.time_us = reading->time_us,
+			.time_quality = reading->time_quality,
+			.kind = kind,
+			.device = device,
+			.stream = stream,
+			.body = kind == FG_TELEMETRY ? reading->telemetry : reading->attributes,
+		},
+		.lane = FG_LANE_MAIN,
 	};
 
-	return emit(arg, &msg);
+	return emit(arg, &mapped);
 }
 
 static int rule_apply(struct fg_mapping *m, const struct rule *rule,

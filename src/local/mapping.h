@@ -14,6 +14,7 @@
  * is empty; that of a stream 0..255.
  */
 #include "config/config.h"
+#include "journal/journal.h"
 #include "util/error.h"
 
 struct fg_mapping;
@@ -23,10 +24,22 @@ struct fg_arrival {
 	struct fg_span topic;
 	struct fg_span payload;
 	int64_t now_us; /* UTC at arrival */
+	struct fg_span response_topic, correlation; /* MQTT 5, 3.3.2.3.5 and .6, or empty */
 };
 
-/** Takes one message, borrowed for the call. A negative errno ends the arrival. */
-typedef int (*fg_mapping_emit)(void *arg, const struct fg_message *msg);
+/** What a rule makes of an arrival. */
+struct fg_mapped {
+	struct fg_message msg; /* of a FG_REQUEST without its ref */
+	enum fg_lane lane;
+	bool is_up; /* FG_PRESENCE: what the status topic says */
+	/* FG_REQUEST: where the answer goes, and how long the device waits for it; msg.link says
+	 * whom it asks. */
+	struct fg_span response_topic, correlation;
+	int64_t timeout_ms;
+};
+
+/** Takes one, borrowed for the call. A negative errno ends the arrival. */
+typedef int (*fg_mapping_emit)(void *arg, const struct fg_mapped *mapped);
 
 /**
  * Compile the rules; config->max_message_bytes bounds a payload. On success the caller owns *@ret,

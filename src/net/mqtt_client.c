@@ -658,6 +658,9 @@ static int make_properties(const struct fg_mqtt_publish *p, mosquitto_property *
 		rc = mosquitto_property_add_binary(properties, MQTT_PROP_CORRELATION_DATA,
 						   p->correlation.data,
 						   (uint16_t)p->correlation.size);
+	if (rc == MOSQ_ERR_SUCCESS && p->expiry_s > 0)
+		rc = mosquitto_property_add_int32(properties, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL,
+						  p->expiry_s);
 	return rc == MOSQ_ERR_SUCCESS ? 0 : rc == MOSQ_ERR_NOMEM ? -ENOMEM : -EINVAL;
 }
 

@@ -74,6 +74,7 @@ struct fg_mqtt_publish {
 	const char *content_type;
 	const char *response_topic;
 	struct fg_span correlation;
+	uint32_t expiry_s; /* Message Expiry Interval (MQTT 5, 3.3.2.3.3); 0: none */
 };
 
 struct fg_mqtt_ops {

@@ -40,8 +40,9 @@ static char *text_of(struct fg_span span)
 	return text;
 }
 
-static int take(void *arg, const struct fg_message *msg)
+static int take(void *arg, const struct fg_mapped *mapped)
 {
+	const struct fg_message *msg = &mapped->msg;
 	size_t *used = arg;
 	struct fg_json_value body;
 	struct fg_json_fault fault;

@@ -98,8 +98,9 @@ static struct fg_span keep(char *room, struct fg_span span)
 	return fg_span_of(room, span.size);
 }
 
-static int take(void *arg, const struct fg_message *msg)
+static int take(void *arg, const struct fg_mapped *mapped)
 {
+	const struct fg_message *msg = &mapped->msg;
 	struct taken *t = arg;
 	int i = t->n++;
 
@@ -118,7 +119,8 @@ static int apply(struct fg_mapping *m, struct fg_span topic, struct fg_span payl
 {
 	/* of exactly its size, so that a sanitizer sees every byte read beyond the end */
 	char *exact = malloc(payload.size > 0 ? payload.size : 1);
-	struct fg_arrival arrival = {topic, fg_span_of(exact, payload.size), NOW_US};
+	struct fg_arrival arrival = {
+		.topic = topic, .payload = fg_span_of(exact, payload.size), .now_us = NOW_US};
 	int r;
 
 	assert_non_null(exact);
@@ -631,7 +633,8 @@ static void what_the_taker_returns_ends_the_arrival(void **state)
 {
 	struct fg_mapping_config rules[] = {RULE("{device}")};
 	FG_CLEANUP(mapping_freep) struct fg_mapping *m = NULL;
-	struct fg_arrival arrival = {fg_span_str("d"), fg_span_str("{\"a\":1}"), NOW_US};
+	struct fg_arrival arrival = {
+		.topic = fg_span_str("d"), .payload = fg_span_str("{\"a\":1}"), .now_us = NOW_US};
 	struct taken t = {.result = -EAGAIN};
 
 	(void)state;
@@ -813,8 +816,9 @@ static void applying_allocates_nothing(void **state)
 	for (size_t i = 0; i < sizeof(payloads) / sizeof(payloads[0]); i++)
 		for (int rule = 0; rule < 3; rule++) {
 			static const char *const topics[] = {"a/d/s", "b/d", "c"};
-			struct fg_arrival arrival = {fg_span_str(topics[rule]),
-						     fg_span_str(payloads[i]), NOW_US};
+			struct fg_arrival arrival = {.topic = fg_span_str(topics[rule]),
+						     .payload = fg_span_str(payloads[i]),
+						     .now_us = NOW_US};
 			struct fg_error reason;
 
 			t.n = 0;
