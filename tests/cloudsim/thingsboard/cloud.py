@@ -1,12 +1,15 @@
 """ThingsBoard for tests: start it, set faults, send down, ask what came."""
 import json
 import os
+import threading
 import uuid
 
 from mosquitto import Mosquitto
 
+from . import store
 from .ota import Package
 from .provisioning import Profile
+from .rest import Rest
 from .rpc import RpcError
 from .server import Server
 from .web import PackageShelf
@@ -47,6 +50,7 @@ class ThingsBoard(Mosquitto):
         self._enforces_limits = False
         self._settings = {}  # of the plugin, to be told again to each new process
         self._shelf = self._rest = None
+        self._reading = threading.Lock()
         self._offset = 0
         self._events = []
         for key, secret in (provisioning or {}).items():
@@ -318,47 +322,41 @@ class ThingsBoard(Mosquitto):
 
     @property
     def rest_url(self):
-        """http://127.0.0.1:PORT of the REST side, started at first use."""
-        raise NotImplementedError
+        """http://127.0.0.1:PORT of the REST side, started at first use. It knows one user,
+        tenant@thingsboard.org with the password tenant."""
+        self._rest = self._rest or Rest(self._server, lambda: self.events("publish"))
+        return self._rest.url
+
+    def set_rest(self, min_timeout_ms):
+        """The least time-out of a command the REST side takes, 5000 unless set."""
+        assert self.rest_url
+        self._rest.min_timeout_ms = min_timeout_ms
 
     # ---- what it has seen
 
     def events(self, kind=None):
         """All of the record up to now, in order, or only the events called @kind."""
-        try:
-            with open(self.record_path, "rb") as f:
-                f.seek(self._offset)
-                data = f.read()
-        except FileNotFoundError:
-            data = b""
-        data = data[:data.rfind(b"\n") + 1]
-        self._offset += len(data)
-        self._events += [json.loads(line) for line in data.splitlines()]
-        return [e for e in self._events if e["event"] == kind] if kind else list(self._events)
+        with self._reading:
+            try:
+                with open(self.record_path, "rb") as f:
+                    f.seek(self._offset)
+                    data = f.read()
+            except FileNotFoundError:
+                data = b""
+            data = data[:data.rfind(b"\n") + 1]
+            self._offset += len(data)
+            self._events += [json.loads(line) for line in data.splitlines()]
+            now = list(self._events)
+        return [e for e in now if e["event"] == kind] if kind else now
 
     def publishes(self, topic=None):
-        """[(topic, payload parsed)] of what was taken."""
-        return [(e["topic"], json.loads(e["payload"])) for e in self.events("publish")
+        """[(topic, payload parsed)] of what was taken; what is not JSON comes as text."""
+        return [(e["topic"], store.parsed(e["payload"])) for e in self.events("publish")
                 if topic is None or e["topic"] == topic]
 
     def samples(self):
         """[(device, ts, key, value)] of all telemetry taken, in order of arrival. ts None: server time."""
-        found = []
-        for e in self.events("publish"):
-            if e["topic"] == "v1/gateway/telemetry":
-                parts = json.loads(e["payload"]).items()
-            elif e["topic"] in ("v1/devices/me/telemetry", "v2/t", "v2/t/j"):
-                body = json.loads(e["payload"])
-                parts = [(e["device"], body if isinstance(body, list) else [body])]
-            else:
-                continue
-            for device, entries in parts:
-                for entry in entries:
-                    if "ts" in entry and "values" in entry:
-                        found += [(device, entry["ts"], k, v) for k, v in entry["values"].items()]
-                    else:
-                        found += [(device, None, k, v) for k, v in entry.items()]
-        return found
+        return [entry for e in self.events("publish") for entry in store.entries(e)]
 
     def values(self, key, device=None):
         """All values of @key (of @device), in order of arrival."""

@@ -1,5 +1,6 @@
 """Firmware and software packages: assigned by shared attributes, fetched in chunks over MQTT or by HTTP."""
 import re
+import time
 
 from .checksums import checksum
 
@@ -47,6 +48,8 @@ class Ota:
     def assign(self, device, package):
         """The keys it does not use are deleted first, whether they were there or not."""
         device.packages[package.kind] = package
+        now = int(time.time() * 1000)
+        device.written += [(now, package.kind + "_state", "QUEUED"), (now + 1, package.kind + "_state", "INITIATED")]
         values, unused = package.attributes()
         if unused:
             self._server.attributes.delete_shared(device, unused, is_told_anyway=True)

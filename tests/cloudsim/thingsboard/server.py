@@ -23,7 +23,9 @@ class Device:
     def __init__(self, name, kind="default"):
         self.name, self.kind = name, kind
         self.id = str(uuid.uuid4())
-        self.client, self.shared = {}, {}  # attributes
+        self.created_ms = int(time.time() * 1000)
+        self.client, self.shared, self.private = {}, {}, {}  # attributes
+        self.written = []       # (ts, key, value) of telemetry by the server itself
         self.packages = {}      # "fw" or "sw": ota.Package
         self.session = None     # its own login
         self.gateway = None     # the session of the gateway that speaks for it
