@@ -1,24 +1,14 @@
 #include "journal/journal.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "journal/reader.h"
 #include "journal/recovery.h"
+#include "journal/settled.h"
 
 /* Only a hint for how finely places are noted. */
 #define ASSUMED_SEGMENT_BYTES ((uint64_t)16 << 20)
-/* So many numbers are looked at at a time: a bit each tells which are settled. */
-#define WINDOW_NUMBERS ((uint64_t)1 << 20)
-
-/* The messages from number `first` on, WINDOW_NUMBERS of them. */
-struct window {
-	struct fg_reader *reader;
-	uint64_t first;
-	uint64_t next; /* the first number behind the window that there is; UINT64_MAX: none */
-	uint8_t *settled;
-};
 
 static void ignore_table(void *arg, uint64_t seq)
 {
@@ -26,42 +16,20 @@ static void ignore_table(void *arg, uint64_t seq)
 	(void)seq;
 }
 
-/* A message is settled by a record behind it, which may be anywhere up to the lane's end. */
-static int find_settled(struct window *w)
+static int find_settled(struct fg_reader *reader, struct fg_settled *settled)
 {
 	struct fg_read_result found;
-	struct fg_record record;
-	uint64_t number, bit;
 	int r;
 
-	memset(w->settled, 0, WINDOW_NUMBERS / 8);
-	w->next = UINT64_MAX;
-	fg_reader_seek(w->reader, w->first);
-	while ((r = fg_reader_next(w->reader, true, &found)) > FG_READ_END) {
-		if (r != FG_READ_RECORD)
-			continue;
-		if (found.seq >= w->first + WINDOW_NUMBERS && found.seq < w->next)
-			w->next = found.seq;
-		if (fg_record_decode(found.data, found.size, &record) < 0)
-			continue;
-		number = fg_settled_decode(&record);
-		if (number < w->first || number >= found.seq)
-			continue;
-		bit = number - w->first;
-		if (bit < WINDOW_NUMBERS)
-			w->settled[bit / 8] |= (uint8_t)(1 << bit % 8);
-	}
+	fg_reader_seek(reader, settled->first);
+	while ((r = fg_reader_next(reader, true, &found)) > FG_READ_END)
+		if (r == FG_READ_RECORD)
+			fg_settled_take(settled, found.seq, found.data, found.size);
 	return r;
 }
 
-static bool is_settled(const struct window *w, uint64_t number)
-{
-	uint64_t bit = number - w->first;
-
-	return w->settled[bit / 8] & 1 << bit % 8;
-}
-
-static int walk_window(struct window *w,
+/* Those of the window. */
+static int walk_window(struct fg_reader *reader, const struct fg_settled *settled,
 		       int (*each)(void *arg, uint64_t number, const struct fg_quarantined *q),
 		       void *arg)
 {
@@ -70,13 +38,13 @@ static int walk_window(struct window *w,
 	struct fg_record record;
 	int r;
 
-	fg_reader_seek(w->reader, w->first);
-	while ((r = fg_reader_next(w->reader, true, &found)) > FG_READ_END) {
+	fg_reader_seek(reader, settled->first);
+	while ((r = fg_reader_next(reader, true, &found)) > FG_READ_END) {
 		if (r != FG_READ_RECORD)
 			continue;
-		if (found.seq - w->first >= WINDOW_NUMBERS)
+		if (found.seq >= settled->next)
 			return 0;
-		if (is_settled(w, found.seq) ||
+		if (!fg_settled_is_open(settled, found.seq) ||
 		    fg_record_decode(found.data, found.size, &record) < 0 ||
 		    fg_quarantine_decode(&record, &q) < 0)
 			continue;
@@ -90,19 +58,18 @@ static int walk_window(struct window *w,
 static int walk(struct fg_reader *reader, uint64_t from,
 		int (*each)(void *arg, uint64_t number, const struct fg_quarantined *q), void *arg)
 {
-	struct window w = {.reader = reader, .first = from};
-	int r = 0;
+	struct fg_settled settled;
+	int r;
 
-	w.settled = malloc(WINDOW_NUMBERS / 8);
-	if (!w.settled)
-		return -ENOMEM;
-	while (r == 0 && w.first != UINT64_MAX) {
-		r = find_settled(&w);
+	r = fg_settled_new(&settled, from);
+	if (r < 0)
+		return r;
+	do {
+		r = find_settled(reader, &settled);
 		if (r == 0)
-			r = walk_window(&w, each, arg);
-		w.first = w.next;
-	}
-	free(w.settled);
+			r = walk_window(reader, &settled, each, arg);
+	} while (r == 0 && fg_settled_go_on(&settled));
+	fg_settled_free(&settled);
 	return r;
 }
 
