@@ -95,7 +95,7 @@ static int write_lanes(struct fg_journal *j, uint64_t *ret_seq)
 int main(int argc, char **argv)
 {
 	struct fg_journal_options options = {
-		.segment_bytes = 65536,
+		.segment_bytes = 20480,
 		.batch_bytes = 4096,
 		.max_bytes = 1 << 20,
 		.max_left_behind = 300, /* so that a header takes more than 4096 bytes */
