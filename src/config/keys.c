@@ -91,6 +91,8 @@ static int read_texts(const struct fg_reader *r, const struct fg_key *key,
 
 	if (node->type != FG_YAML_LIST)
 		return fg_key_unexpected(r, node, trail, "a list");
+	if ((key->flags & FG_KEY_FILLED) && !node->first)
+		return fg_key_mistake(r, &node->place, trail, "expected at least one text");
 	texts = fg_keep_room(r, node->n_children * sizeof(*texts));
 	if (!texts)
 		return -ENOMEM;
@@ -108,6 +110,29 @@ static int read_texts(const struct fg_reader *r, const struct fg_key *key,
 	memcpy((char *)item + key->offset, &texts, sizeof(texts));
 	memcpy((char *)item + key->count_offset, &n, sizeof(n));
 	return worst;
+}
+
+/* "a, b" as the two texts it lists. */
+static int default_texts(const struct fg_reader *r, const struct fg_key *key, void *item)
+{
+	char *rest = fg_keep(r, key->fallback, strlen(key->fallback));
+	/* No text is shorter than its comma and space. */
+	char **texts = fg_keep_room(r, (strlen(key->fallback) / 2 + 1) * sizeof(*texts));
+	size_t n = 0;
+
+	if (!rest || !texts)
+		return -ENOMEM;
+	while (rest) {
+		char *comma = strstr(rest, ", ");
+
+		texts[n++] = rest;
+		if (comma)
+			*comma = '\0';
+		rest = comma ? comma + 2 : NULL;
+	}
+	memcpy((char *)item + key->offset, &texts, sizeof(texts));
+	memcpy((char *)item + key->count_offset, &n, sizeof(n));
+	return 0;
 }
 
 struct fg_trail fg_key_entry_trail(const struct fg_yaml_node *node, const struct fg_trail *list)
@@ -171,8 +196,11 @@ static int read_value(struct fg_reader *r, const struct fg_key *key,
 	case FG_KEY_SPECIAL:
 		return key->read(r, key, node, trail, item);
 	case FG_KEY_SECTION:
-		if ((key->flags & FG_KEY_FILLED) && node->is_null)
-			return fg_key_unexpected(r, node, trail, "a mapping");
+		if ((key->flags & FG_KEY_FILLED) && node->is_null) {
+			e = fg_key_section(r, key->section, NULL, trail,
+					   (char *)item + key->offset);
+			return e < 0 ? e : fg_key_unexpected(r, node, trail, "a mapping");
+		}
 		return fg_key_section(r, key->section, node, trail, (char *)item + key->offset);
 	case FG_KEY_SECTIONS:
 		return read_sections(r, key, node, trail, item);
@@ -206,6 +234,8 @@ static int read_default(struct fg_reader *r, const struct fg_key *key, const str
 		return fg_key_section(r, key->section, NULL, trail, (char *)item + key->offset);
 	if (!key->fallback)
 		return 0;
+	if (key->type == FG_KEY_TEXTS)
+		return default_texts(r, key, item);
 	/* Only texts are kept by pointer, and a fallback lives as long as the table. */
 	node.text = (char *)(uintptr_t)key->fallback;
 	return read_value(r, key, &node, trail, item);

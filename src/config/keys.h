@@ -23,7 +23,7 @@ enum fg_key_type {
 	FG_KEY_SECONDS,   /* any integer; a duration, min..max in ms, whole seconds are stored */
 	FG_KEY_MILLISECONDS, /* any integer; a duration, min..max in ms */
 	FG_KEY_SIZE,         /* any integer; bytes, min..max */
-	FG_KEY_TEXTS,        /* char **; a list of texts of min..max bytes */
+	FG_KEY_TEXTS,        /* char **; a list of texts of min..max bytes; `fallback`: "a, b" */
 	FG_KEY_SECTION,      /* the members of `section`, at `offset` */
 	FG_KEY_SECTIONS,     /* an array of `section`; a list of at most `max` */
 	FG_KEY_SPECIAL, /* `read` does it; `section` may say what it reads, `help` which form it has
@@ -32,7 +32,7 @@ enum fg_key_type {
 
 #define FG_NAME_MAX_BYTES 63
 #define FG_KEY_REQUIRED 1u
-/* A FG_KEY_SECTION that means something by being there: nothing at all behind its colon is a
+/* A FG_KEY_SECTION or FG_KEY_TEXTS that means something by being there: with nothing in it, it is a
  * mistake. */
 #define FG_KEY_FILLED 2u
 
@@ -60,6 +60,7 @@ struct fg_section {
 	const struct fg_key *keys; /* ends with {0} */
 	size_t item_size;          /* FG_KEY_SECTIONS: of one entry */
 	bool is_open;              /* unknown keys are somebody else's */
+	bool has_names;            /* one for each name in a mapping; see FG_KEY_SPECIAL */
 	/*
 	 * When all keys are read: defaults and checks that need several. Called with mistakes too.
 	 * Returns like a read function, or -ENODATA: leave the entry out, the mistake is reported.
