@@ -234,10 +234,21 @@ static void report(struct fg_cursor *c, uint64_t records, uint64_t seq, enum fg_
 		c->set->lost(c->set->arg, c->name, records, seq, why);
 }
 
-/*
- * Of first..last: what is settled, and wanted by a session left behind if it is one of its own, which
- * nobody can tell any more; and not reported yet.
- */
+/* How many of those left behind want records up to @last that the others have settled. */
+static uint64_t count_left_up_to(const struct fg_cursor *c, uint64_t last)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < c->left_behind.n; i++) {
+		uint64_t from = c->left_behind.items[i].from;
+
+		n += from <= last && fg_cursor_settled_to(c, from) != 0;
+	}
+	return n;
+}
+
+/* Numbers of first..last that are settled, may be of a session left behind all the same, and were not
+ * reported. */
 static uint64_t count_damage_behind(const struct fg_cursor *c, uint64_t first, uint64_t last)
 {
 	const struct fg_ranges *told = &c->damage;
@@ -261,25 +272,15 @@ static uint64_t count_damage_behind(const struct fg_cursor *c, uint64_t first, u
 
 void fg_cursor_lose(struct fg_cursor *c, uint64_t first, uint64_t last, const char *why)
 {
-	uint64_t records = count_open(c, first, last) + count_damage_behind(c, first, last);
+	uint64_t n_behind = count_damage_behind(c, first, last);
+	uint64_t n_sessions = n_behind > 0 ? count_left_up_to(c, last) : 0;
+	uint64_t records = count_open(c, first, last);
 
+	records += n_behind < n_sessions ? n_behind : n_sessions;
 	if (records > 0)
 		fg_ranges_add(&c->damage, first, last);
 	fg_cursor_mark_settled(c, first, last, true);
 	report(c, records, last, FG_LOSS_DAMAGED, why);
-}
-
-/* How many of those left behind want records up to @last that the others have settled. */
-static uint64_t count_left_up_to(const struct fg_cursor *c, uint64_t last)
-{
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < c->left_behind.n; i++) {
-		uint64_t from = c->left_behind.items[i].from;
-
-		n += from <= last && fg_cursor_settled_to(c, from) != 0;
-	}
-	return n;
 }
 
 void fg_cursor_cut(struct fg_cursor *c, uint64_t last, enum fg_loss loss, const char *why)

@@ -150,7 +150,10 @@ uint64_t fg_cursor_settled_to(const struct fg_cursor *c, uint64_t seq);
 /** All records up to here are settled, for sessions left behind too. */
 uint64_t fg_cursor_low(const struct fg_cursor *c);
 
-/** Numbers @first..@last could not be read. Told of once. */
+/**
+ * Numbers @first..@last could not be read. Told of once. Of those that are settled, but may be of a
+ * session left behind, one is counted for each such session.
+ */
 void fg_cursor_lose(struct fg_cursor *c, uint64_t first, uint64_t last, const char *why);
 
 /**

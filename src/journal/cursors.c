@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define UNKNOWN_RECORDS ((uint64_t)1 << 40)
+
 /* ---- sequence numbers of tables */
 
 static uint64_t tables_kept(const struct fg_cursors *set)
@@ -179,27 +181,28 @@ int fg_cursors_load(struct fg_cursors *set, const uint8_t *data, size_t size, ui
 	return 0;
 }
 
-/* Who was left behind is as the newer table says; each that has moved may be sent a record again. */
+/*
+ * Who was left behind is as the newer table says. How many records were settled by what has moved
+ * nobody knows: more than may be, so that it is saved before anything is sent.
+ */
 static int load_moved(struct fg_cursor *c, const uint8_t *data, const struct fg_cursor_entry *e,
 		      uint64_t newest)
 {
 	struct fg_left_behinds before = c->left_behind;
+	bool is_moved = false;
+	int r;
 
 	fg_left_behinds_init(&c->left_behind);
-	if (load_left_behind(&c->left_behind, data, e, newest) < 0) {
-		fg_left_behinds_free(&before);
-		return -ENOMEM;
-	}
-	for (size_t i = 0; i < before.n; i++)
-		if (fg_left_behinds_get(&c->left_behind, before.items[i].key) !=
-		    before.items[i].from) {
-			c->n_unsaved++;
-			c->n_changes++;
-		}
-	if (c->left_behind.n != before.n)
+	r = load_left_behind(&c->left_behind, data, e, newest);
+	for (size_t i = 0; i < before.n && !is_moved; i++)
+		is_moved = fg_left_behinds_get(&c->left_behind, before.items[i].key) !=
+			   before.items[i].from;
+	if (is_moved)
+		c->n_unsaved += UNKNOWN_RECORDS;
+	if (is_moved || c->left_behind.n != before.n)
 		c->n_changes++;
 	fg_left_behinds_free(&before);
-	return 0;
+	return r;
 }
 
 int fg_cursors_load_unsynced(struct fg_cursors *set, const uint8_t *data, size_t size,
