@@ -475,8 +475,10 @@ static void damage_of_what_only_sessions_behind_wanted_is_told_too(void **state)
 	for (int i = 0; i < 3; i++) {
 		fg_pass_seek(p, 1);
 		n = read_seqs(p, wants, &a, seqs);
+		assert_in_range(n, 294, 297);
+		/* Nobody knows whose they were: one for each that is behind. */
 		assert_int_equal(b->n_lost, 1);
-		assert_int_equal(n + b->lost, 299);
+		assert_int_equal(b->lost, 1);
 	}
 	/* Nobody is behind any more: nobody lost it. */
 	bench_segment(b, "main", 2, path, sizeof(path));
