@@ -79,6 +79,9 @@ void *fg_outbox_session_owner(const struct fg_outbox_session *s);
 void fg_outbox_session_begin(struct fg_outbox_session *s, unsigned receive_maximum,
 			     size_t max_packet_bytes, bool is_setup);
 
+/** It is about to end: what is in flight is waited for, and nothing new is sent on it. */
+void fg_outbox_session_drain(struct fg_outbox_session *s);
+
 /**
  * It is over, or was not up at all; what was in flight is sent again later. @is_suspicious: the peer
  * ended it, or went silent, so that the oldest record in flight may be the cause.
