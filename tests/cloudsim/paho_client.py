@@ -16,6 +16,7 @@ class Client:
 
     def __init__(self, port, username=ThingsBoard.TOKEN, password=None, version=paho.MQTTv311, client_id="gw"):
         self.connack = self.gone = None
+        self.raw = False  # keep payloads as bytes, whatever they look like
         self.acks, self.granted, self.received = {}, {}, []
         arguments = {} if version == paho.MQTTv5 else {"clean_session": True}
         self.mqtt = paho.Client(client_id, protocol=version, reconnect_on_failure=False, **arguments)
@@ -33,7 +34,7 @@ class Client:
 
     def _message(self, _client, _user, message):
         try:
-            body = json.loads(message.payload)
+            body = message.payload if self.raw else json.loads(message.payload)
         except ValueError:
             body = message.payload
         self.received.append((message.topic, body))

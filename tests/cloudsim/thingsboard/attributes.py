@@ -2,11 +2,13 @@
 import json
 import re
 
+from . import protobuf
+
 # How a device may subscribe to updates, and where they are then sent.
-UPDATE_TOPICS = ("v1/devices/me/attributes", "v2/a", "v2/a/j")
-REQUEST = re.compile(r"(v1/devices/me/attributes/request/|v2/a/req/j/|v2/a/req/)(\d+)$")
+UPDATE_TOPICS = ("v1/devices/me/attributes", "v2/a", "v2/a/j", "v2/a/p")
+REQUEST = re.compile(r"(v1/devices/me/attributes/request/|v2/a/req/j/|v2/a/req/p/|v2/a/req/)(\d+)$")
 RESPONSES = {"v1/devices/me/attributes/request/": "v1/devices/me/attributes/response/",
-             "v2/a/req/j/": "v2/a/res/j/", "v2/a/req/": "v2/a/res/"}
+             "v2/a/req/j/": "v2/a/res/j/", "v2/a/req/p/": "v2/a/res/p/", "v2/a/req/": "v2/a/res/"}
 
 
 class Attributes:
@@ -34,10 +36,11 @@ class Attributes:
         if device.session:
             for topic in UPDATE_TOPICS:
                 if topic in device.session.filters:
-                    self._server.publish(device.session, topic, values)
+                    self._server.publish(device.session, topic, values, protobuf=(protobuf.update, values))
                     break
         if device.gateway and not device.is_deaf:
-            self._server.publish(device.gateway, "v1/gateway/attributes", {"device": device.called, "data": values})
+            self._server.publish(device.gateway, "v1/gateway/attributes", {"device": device.called, "data": values},
+                                 protobuf=(protobuf.gateway_update, device.called, values))
 
     # ---- from devices
 
@@ -72,7 +75,9 @@ class Attributes:
             answer["value"] = found[keys[0]]
         elif found:
             answer["values"] = found
-        self._server.publish(session, "v1/gateway/attributes/response", answer)
+        client, shared = (found, {}) if body["client"] else ({}, found)
+        self._server.publish(session, "v1/gateway/attributes/response", answer, protobuf=(
+            protobuf.gateway_attributes, body["device"], body["id"], client, shared, len(keys) > 1))
 
     def _answer_device(self, session, request, body):
         def part(scope, wanted):
@@ -83,4 +88,6 @@ class Attributes:
         shared = part(session.device.shared, body.get("sharedKeys", ""))
         prefix = RESPONSES[request[1]]
         answer = dict({"client": client} if client else {}, **({"shared": shared} if shared else {}))
-        self._server.publish(session, prefix + request[2], answer, matching=prefix + "+")
+        n_asked = sum(len(body[key].split(",")) for key in ("clientKeys", "sharedKeys") if body.get(key))
+        self._server.publish(session, prefix + request[2], answer, matching=prefix + "+", protobuf=(
+            protobuf.attributes, int(request[2]), client, shared, n_asked > 1))

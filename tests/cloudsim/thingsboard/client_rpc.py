@@ -3,9 +3,11 @@ there is no way for sub-devices."""
 import json
 import re
 
-REQUEST = re.compile(r"(v1/devices/me/rpc/request/|v2/r/req/j/|v2/r/req/)(\d+)$")
+from . import protobuf
+
+REQUEST = re.compile(r"(v1/devices/me/rpc/request/|v2/r/req/j/|v2/r/req/p/|v2/r/req/)(\d+)$")
 RESPONSES = {"v1/devices/me/rpc/request/": "v1/devices/me/rpc/response/",
-             "v2/r/req/j/": "v2/r/res/j/", "v2/r/req/": "v2/r/res/"}
+             "v2/r/req/j/": "v2/r/res/j/", "v2/r/req/p/": "v2/r/res/p/", "v2/r/req/": "v2/r/res/"}
 UNLIMITED = {
     "maxPayloadSize": 65536, "maxInflightMessages": 100,
     "rateLimits": {"messages": None, "telemetryMessages": None, "telemetryDataPoints": ""},
@@ -29,7 +31,8 @@ class ClientRpcs:
 
         def answer(payload):
             if session.number in self._server.sessions:
-                self._server.publish(session, prefix + request[2], payload, matching=prefix + "+")
+                self._server.publish(session, prefix + request[2], payload, matching=prefix + "+",
+                                     protobuf=(protobuf.call_answer, int(request[2]), payload))
 
         if method == "getSessionLimits" and self.limits is not None and topic.startswith("v1/"):
             limits = dict(self.limits)

@@ -17,8 +17,9 @@
  *               {"event":"subscribe","client","topic","granted"}
  *               {"event":"device","device","type","implicit"} a sub-device was created
  *               {"event":"forgotten","device"}                … deleted, or renamed away
- *               {"event":"publish","n","ms","client","topic","payload"}   taken; "hex" instead of
- *                                                             "payload" where that is not text
+ *               {"event":"publish","n","ms","client","topic","payload"}   taken; what came as
+ *                                                             protobuf is told as JSON, with
+ *                                                             "protobuf":hex beside it
  *               {"event":"rejected","n","client","topic","why","answer","payload"}
  *               {"event":"suspect","n","why"}  taken, but the cloud would store something else
  *   core      the client id under which the core logs in
@@ -172,13 +173,37 @@ enum tb_outcome tb_payload_check_sample(struct tb_cloud *cloud, struct json_obje
 
 /* ---- topics.c: what each topic takes */
 
-/** Decide about one publish of a device's or gateway's session. *@ret_is_forwarded: the core has to
- * hear of it. */
+enum tb_topic_kind {
+	TB_TOPIC_UNKNOWN,
+	TB_TOPIC_TELEMETRY,
+	TB_TOPIC_ATTRIBUTES,
+	TB_TOPIC_ATTRIBUTES_REQUEST,
+	TB_TOPIC_RPC_RESPONSE,
+	TB_TOPIC_CLIENT_RPC,
+	TB_TOPIC_CLAIM,
+	TB_TOPIC_OTA_REQUEST,
+	TB_TOPIC_PROVISION,
+};
+
+/**
+ * Decide about one publish of a device's or gateway's session. *@ret_is_forwarded: the core has to hear of
+ * it. *@ret_translated: a payload that was protobuf, as JSON, or NULL; the caller frees it.
+ */
 enum tb_outcome tb_topics_judge(struct tb_cloud *cloud, struct tb_session *s,
-				const struct mosquitto_evt_message *ed, bool *ret_is_forwarded);
+				const struct mosquitto_evt_message *ed, bool *ret_is_forwarded,
+				char **ret_translated);
 
 /** Whether @filter may be subscribed to. Filters are compared as strings: "v1/gateway/#" is unknown. */
 bool tb_topics_has_filter(const struct tb_session *s, const char *filter);
+
+/* ---- protobuf.c */
+
+/**
+ * The JSON that says what a protobuf payload says, NULL if it is malformed; the caller frees it.
+ * @gateway_topic: what comes after "v1/gateway/", NULL for a topic of the device API, of @kind.
+ */
+char *tb_protobuf_to_json(const void *data, size_t size, const char *gateway_topic,
+			  enum tb_topic_kind kind);
 
 /* ---- outcome.c */
 

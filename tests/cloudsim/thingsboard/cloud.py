@@ -21,9 +21,9 @@ class ThingsBoard(Mosquitto):
     TOKEN = "GATEWAY-TOKEN"
 
     def __init__(self, directory, build, name="thingsboard", devices=None, tls=None, provisioning=None):
-        """@devices: [{"name", "gateway": bool, "token" | "basic": {"client_id", "username", "password"} |
-        "certificate_sha256"}], one gateway with TOKEN unless given. @provisioning: {key: secret} of device profiles
-        that create devices; see also allow_provisioning()."""
+        """@devices: [{"name", "gateway": bool, "protobuf": bool (what its profile says), "token" | "basic":
+        {"client_id", "username", "password"} | "certificate_sha256"}], one gateway with TOKEN unless given.
+        @provisioning: {key: secret} of device profiles that create devices; see also allow_provisioning()."""
         logins = devices or [{"name": "the gateway", "gateway": True, "token": self.TOKEN}]
         paths = {what: os.path.join(directory, "%s.%s" % (name, what)) for what in ("devices", "record", "core")}
         core = "core-" + uuid.uuid4().hex
@@ -345,7 +345,7 @@ class ThingsBoard(Mosquitto):
                 data = b""
             data = data[:data.rfind(b"\n") + 1]
             self._offset += len(data)
-            self._events += [json.loads(line) for line in data.splitlines()]
+            self._events += [json.loads(line.decode(errors="replace")) for line in data.splitlines()]
             now = list(self._events)
         return [e for e in now if e["event"] == kind] if kind else now
 

@@ -9,8 +9,8 @@
 #define DEFAULT_INACTIVITY_MS 600000
 
 static void record_publish(struct tb_cloud *cloud, const struct tb_session *s,
-			   const struct mosquitto_evt_message *ed, enum tb_outcome outcome,
-			   const char *answer)
+			   const struct mosquitto_evt_message *ed, const char *translated,
+			   enum tb_outcome outcome, const char *answer)
 {
 	struct json_object *line = tb_event(outcome == TB_TAKEN ? "publish" : "rejected", s);
 
@@ -19,9 +19,16 @@ static void record_publish(struct tb_cloud *cloud, const struct tb_session *s,
 	json_object_object_add(line, "topic", json_object_new_string(ed->topic));
 	if (outcome == TB_TAKEN) {
 		cloud->n_taken++;
-		json_object_object_add(line, "payload",
-				       json_object_new_string_len(ed->payload ? ed->payload : "",
-								  (int)ed->payloadlen));
+		if (translated) {
+			json_object_object_add(line, "payload", json_object_new_string(translated));
+			json_object_object_add(line, "protobuf",
+					       tb_hex(ed->payload, ed->payloadlen));
+		} else {
+			json_object_object_add(
+				line, "payload",
+				json_object_new_string_len(ed->payload ? ed->payload : "",
+							   (int)ed->payloadlen));
+		}
 	} else {
 		cloud->n_rejected++;
 		json_object_object_add(line, "why",
@@ -35,14 +42,17 @@ static void record_publish(struct tb_cloud *cloud, const struct tb_session *s,
 }
 
 static void forward(struct tb_cloud *cloud, const struct tb_session *s,
-		    const struct mosquitto_evt_message *ed)
+		    const struct mosquitto_evt_message *ed, const char *translated)
 {
 	struct json_object *header = json_object_new_object();
 
 	json_object_object_add(header, "event", json_object_new_string("message"));
 	json_object_object_add(header, "session", json_object_new_int64(s->number));
 	json_object_object_add(header, "topic", json_object_new_string(ed->topic));
-	tb_core_tell(cloud, header, ed->payload, ed->payloadlen);
+	if (translated)
+		tb_core_tell(cloud, header, translated, strlen(translated));
+	else
+		tb_core_tell(cloud, header, ed->payload, ed->payloadlen);
 }
 
 static int on_publish(int event_id, void *event_data, void *userdata)
@@ -52,6 +62,7 @@ static int on_publish(int event_id, void *event_data, void *userdata)
 	struct tb_session *s = tb_session_find(cloud, ed->client);
 	enum tb_outcome outcome;
 	const char *words;
+	char *translated = NULL;
 	bool is_forwarded = false;
 	int code;
 
@@ -67,13 +78,15 @@ static int on_publish(int event_id, void *event_data, void *userdata)
 		usleep((useconds_t)cloud->faults.slow_ms * 1000);
 
 	/* A client that is being thrown out is not listened to any more. */
-	outcome = s->kick_in ? TB_DROPPED : tb_topics_judge(cloud, s, ed, &is_forwarded);
+	outcome =
+		s->kick_in ? TB_DROPPED : tb_topics_judge(cloud, s, ed, &is_forwarded, &translated);
 	code = tb_outcome_answer(cloud, s, outcome, &words);
-	record_publish(cloud, s, ed, outcome, words);
+	record_publish(cloud, s, ed, translated, outcome, words);
+	if (outcome == TB_TAKEN && is_forwarded)
+		forward(cloud, s, ed, translated);
+	free(translated);
 	if (outcome != TB_TAKEN)
 		return code;
-	if (is_forwarded)
-		forward(cloud, s, ed);
 
 	if (cloud->faults.lose_ack_at > 0 && --cloud->faults.lose_ack_at == 0)
 		return MOSQ_ERR_UNKNOWN;

@@ -6,9 +6,11 @@ import threading
 import time
 import uuid
 
+from . import protobuf
+
 # How a device may subscribe to commands, and where they are then sent.
-REQUEST_FILTERS = ("v1/devices/me/rpc/request/+", "v2/r/req/+", "v2/r/req/j/+")
-RESPONSE = re.compile(r"(v1/devices/me/rpc/response/|v2/r/res/j/|v2/r/res/)(\d+)$")
+REQUEST_FILTERS = ("v1/devices/me/rpc/request/+", "v2/r/req/+", "v2/r/req/j/+", "v2/r/req/p/+")
+RESPONSE = re.compile(r"(v1/devices/me/rpc/response/|v2/r/res/j/|v2/r/res/p/|v2/r/res/)(\d+)$")
 GATEWAY_TOPIC = "v1/gateway/rpc"
 
 # Of persistent ones, as the REST side names them.
@@ -124,20 +126,23 @@ class Rpcs:
             for filter_ in REQUEST_FILTERS:
                 if filter_ in device.session.filters:
                     self._send_to(rpc, device.session, filter_[:-1] + str(rpc.request_id),
-                                  {"method": rpc.method, "params": rpc.params}, filter_)
+                                  {"method": rpc.method, "params": rpc.params}, filter_,
+                                  (protobuf.command, rpc.request_id, rpc.method, rpc.params))
                     is_sent = True
                     break
         if device.gateway and not device.is_deaf:
             self._send_to(rpc, device.gateway, GATEWAY_TOPIC, {"device": device.called, "data": {
-                "id": rpc.request_id, "method": rpc.method, "params": rpc.params}}, GATEWAY_TOPIC)
+                "id": rpc.request_id, "method": rpc.method, "params": rpc.params}}, GATEWAY_TOPIC,
+                (protobuf.gateway_command, device.called, rpc.request_id, rpc.method, rpc.params,
+                 int(rpc.created_ms + 1000 * rpc.timeout_s), rpc.is_oneway, rpc.is_persistent))
             is_sent = True
         return is_sent
 
-    def _send_to(self, rpc, session, topic, body, filter_):
+    def _send_to(self, rpc, session, topic, body, filter_, in_protobuf):
         rpc.deliveries.append((int(time.time() * 1000), rpc.request_id))
         rpc.state = SENT
         if not rpc.is_persistent:
-            self._server.publish(session, topic, body, filter_)
+            self._server.publish(session, topic, body, filter_, protobuf=in_protobuf)
             return
         # Asked for by each delivery: a PUBACK of an older one does not stop the clock of the newest.
         n = len(rpc.deliveries)
@@ -146,7 +151,7 @@ class Rpcs:
             self._server.link.cancel(rpc.ack_timer)
         rpc.ack_timer = self._server.link.after(min(self.ack_timeout_s, max(0, left_s)),
                                                 lambda: self._on_no_ack(rpc))
-        self._server.publish(session, topic, body, filter_, lambda: self._on_ack(rpc, n))
+        self._server.publish(session, topic, body, filter_, lambda: self._on_ack(rpc, n), in_protobuf)
 
     def on_subscribe(self, session, topic):
         if topic in REQUEST_FILTERS:

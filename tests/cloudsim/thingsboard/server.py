@@ -37,13 +37,23 @@ class Device:
 class Session:
     """One login of a device or gateway."""
 
-    def __init__(self, number, device, version, is_gateway, mosquitto_id):
-        self.number, self.device, self.version, self.is_gateway = number, device, version, is_gateway
+    def __init__(self, number, device, version, is_gateway, is_protobuf, mosquitto_id):
+        self.number, self.device, self.version = number, device, version
+        self.is_gateway, self.is_protobuf = is_gateway, is_protobuf
         self.mosquitto_id = mosquitto_id
         self.filters = {}  # filter: QoS
         self.subs = {}     # as the gateway calls it: Device
         self.sent, self.unacked = collections.deque(), {}  # see acks.py
         self.chunk_sizes, self.ota_requests = {}, {}       # see ota.py; by request number
+
+
+def speaks_protobuf(session, topic):
+    """Its profile decides, where the topic does not say it itself."""
+    if topic.startswith("v2/"):
+        words = topic.split("/")
+        if "p" in words or "j" in words:
+            return "p" in words
+    return session.is_protobuf
 
 
 class Server:
@@ -108,9 +118,12 @@ class Server:
         return self.rpcs.begin(device.last_gateway, method, params, NOTICE_LIFE_S, is_oneway=True,
                                is_persistent=True, retries=NOTICE_RETRIES)
 
-    def publish(self, session, topic, payload, matching=None, on_ack=None):
-        """Send down to one session; QoS as subscribed with the filter @matching, 1 without. @on_ack() is called
-        at its PUBACK; with QoS 0 at once."""
+    def publish(self, session, topic, payload, matching=None, on_ack=None, protobuf=None):
+        """Send down to one session; QoS as subscribed with the filter @matching, 1 without. @payload: bytes, or
+        what becomes JSON; @protobuf: (function, arguments …) that makes the bytes for whoever speaks that.
+        @on_ack() is called at its PUBACK; with QoS 0 at once."""
+        if protobuf and speaks_protobuf(session, topic):
+            payload = protobuf[0](*protobuf[1:])
         if not isinstance(payload, bytes):
             payload = json.dumps(payload, separators=(",", ":")).encode()
         qos = min(1, session.filters.get(matching or topic, 1))
@@ -165,7 +178,8 @@ class Server:
 
     def _on_open_event(self, header, _body):
         device = self.device(header["device"])
-        session = Session(header["session"], device, header["version"], header["gateway"], header["mosquitto_id"])
+        session = Session(header["session"], device, header["version"], header["gateway"],
+                          header["protobuf"], header["mosquitto_id"])
         self.sessions[session.number] = session
         device.session = session
 

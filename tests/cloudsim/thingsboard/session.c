@@ -140,6 +140,7 @@ static void tell(struct tb_cloud *cloud, const char *what, const struct tb_sessi
 	json_object_object_add(header, "session", json_object_new_int64(s->number));
 	json_object_object_add(header, "version", json_object_new_int(s->version));
 	json_object_object_add(header, "gateway", json_object_new_boolean(s->is_gateway));
+	json_object_object_add(header, "protobuf", json_object_new_boolean(s->is_protobuf));
 	json_object_object_add(header, "mosquitto_id",
 			       json_object_new_string(mosquitto_client_id(s->client)));
 	tb_core_tell(cloud, header, NULL, 0);

@@ -9,40 +9,33 @@
 
 #define GATEWAY_PREFIX "v1/gateway/"
 
-enum kind {
-	UNKNOWN,
-	TELEMETRY,
-	ATTRIBUTES,
-	ATTRIBUTES_REQUEST,
-	RPC_RESPONSE,
-	CLIENT_RPC,
-	CLAIM,
-	OTA_REQUEST,
-	PROVISION,
-};
-
 /* A topic that ends in "/" is followed by a request number. */
 static const struct {
 	const char *topic;
-	enum kind kind;
+	enum tb_topic_kind kind;
 } device_topics[] = {
-	{"v1/devices/me/telemetry", TELEMETRY},
-	{"v2/t", TELEMETRY},
-	{"v2/t/j", TELEMETRY},
-	{"v1/devices/me/attributes", ATTRIBUTES},
-	{"v2/a", ATTRIBUTES},
-	{"v2/a/j", ATTRIBUTES},
-	{"v1/devices/me/attributes/request/", ATTRIBUTES_REQUEST},
-	{"v2/a/req/j/", ATTRIBUTES_REQUEST},
-	{"v2/a/req/", ATTRIBUTES_REQUEST},
-	{"v1/devices/me/rpc/response/", RPC_RESPONSE},
-	{"v2/r/res/j/", RPC_RESPONSE},
-	{"v2/r/res/", RPC_RESPONSE},
-	{"v1/devices/me/rpc/request/", CLIENT_RPC},
-	{"v2/r/req/j/", CLIENT_RPC},
-	{"v2/r/req/", CLIENT_RPC},
-	{"v1/devices/me/claim", CLAIM},
-	{"/provision/request", PROVISION},
+	{"v1/devices/me/telemetry", TB_TOPIC_TELEMETRY},
+	{"v2/t", TB_TOPIC_TELEMETRY},
+	{"v2/t/j", TB_TOPIC_TELEMETRY},
+	{"v2/t/p", TB_TOPIC_TELEMETRY},
+	{"v1/devices/me/attributes", TB_TOPIC_ATTRIBUTES},
+	{"v2/a", TB_TOPIC_ATTRIBUTES},
+	{"v2/a/j", TB_TOPIC_ATTRIBUTES},
+	{"v2/a/p", TB_TOPIC_ATTRIBUTES},
+	{"v1/devices/me/attributes/request/", TB_TOPIC_ATTRIBUTES_REQUEST},
+	{"v2/a/req/j/", TB_TOPIC_ATTRIBUTES_REQUEST},
+	{"v2/a/req/p/", TB_TOPIC_ATTRIBUTES_REQUEST},
+	{"v2/a/req/", TB_TOPIC_ATTRIBUTES_REQUEST},
+	{"v1/devices/me/rpc/response/", TB_TOPIC_RPC_RESPONSE},
+	{"v2/r/res/j/", TB_TOPIC_RPC_RESPONSE},
+	{"v2/r/res/p/", TB_TOPIC_RPC_RESPONSE},
+	{"v2/r/res/", TB_TOPIC_RPC_RESPONSE},
+	{"v1/devices/me/rpc/request/", TB_TOPIC_CLIENT_RPC},
+	{"v2/r/req/j/", TB_TOPIC_CLIENT_RPC},
+	{"v2/r/req/p/", TB_TOPIC_CLIENT_RPC},
+	{"v2/r/req/", TB_TOPIC_CLIENT_RPC},
+	{"v1/devices/me/claim", TB_TOPIC_CLAIM},
+	{"/provision/request", TB_TOPIC_PROVISION},
 };
 
 static const char *const filters[] = {
@@ -96,12 +89,12 @@ static bool is_number(const char *text, const char *end)
 }
 
 /* TB_SERVER_ERROR: a known topic whose number is none. */
-static enum tb_outcome classify(const char *topic, enum kind *ret_kind)
+static enum tb_outcome classify(const char *topic, enum tb_topic_kind *ret_kind)
 {
 	const char *rest, *chunk, *end = topic + strlen(topic);
 	size_t i, length;
 
-	*ret_kind = UNKNOWN;
+	*ret_kind = TB_TOPIC_UNKNOWN;
 	for (i = 0; i < sizeof(device_topics) / sizeof(device_topics[0]); i++) {
 		length = strlen(device_topics[i].topic);
 		if (device_topics[i].topic[length - 1] != '/') {
@@ -124,7 +117,7 @@ static enum tb_outcome classify(const char *topic, enum kind *ret_kind)
 		return TB_UNKNOWN_TOPIC;
 	if (!is_number(rest, chunk) || !is_number(chunk + 7, end))
 		return TB_SERVER_ERROR;
-	*ret_kind = OTA_REQUEST;
+	*ret_kind = TB_TOPIC_OTA_REQUEST;
 	return TB_TAKEN;
 }
 
@@ -277,9 +270,9 @@ static enum tb_outcome gateway_claim(struct tb_cloud *cloud, struct tb_session *
 	return json_object_object_length(root) > 0 ? TB_TAKEN : TB_UNUSABLE;
 }
 
-static enum tb_outcome gateway_topic(struct tb_cloud *cloud, struct tb_session *s,
-				     const char *topic, struct json_object *root,
-				     bool *ret_is_forwarded)
+static enum tb_outcome gateway_message(struct tb_cloud *cloud, struct tb_session *s,
+				       const char *what, struct json_object *root,
+				       bool *ret_is_forwarded)
 {
 	static const struct {
 		const char *topic;
@@ -295,7 +288,6 @@ static enum tb_outcome gateway_topic(struct tb_cloud *cloud, struct tb_session *
 		{"rpc", gateway_rpc_response, true},
 		{"claim", gateway_claim, true},
 	};
-	const char *what = topic + strlen(GATEWAY_PREFIX);
 	size_t i;
 
 	if (!json_object_is_type(root, json_type_object))
@@ -332,76 +324,73 @@ static enum tb_outcome telemetry(struct tb_cloud *cloud, struct json_object *roo
 	return n > 0 ? TB_TAKEN : TB_NEVER_ACKED;
 }
 
-static enum tb_outcome device_message(struct tb_cloud *cloud, enum kind kind,
+static enum tb_outcome device_message(struct tb_cloud *cloud, enum tb_topic_kind kind,
 				      struct json_object *root, int64_t *ret_n_points)
 {
 	bool is_object = json_object_is_type(root, json_type_object);
 
 	switch (kind) {
-	case TELEMETRY:
+	case TB_TOPIC_TELEMETRY:
 		return telemetry(cloud, root, ret_n_points);
-	case ATTRIBUTES:
+	case TB_TOPIC_ATTRIBUTES:
 		if (!is_object)
 			return TB_MALFORMED;
 		*ret_n_points = json_object_object_length(root);
 		tb_payload_check_values(cloud, root);
 		return TB_TAKEN;
-	case CLIENT_RPC:
+	case TB_TOPIC_CLIENT_RPC:
 		return is_object && tb_member(root, "method") &&
 				       json_object_object_get_ex(root, "params", NULL)
 			       ? TB_TAKEN
 			       : TB_MALFORMED;
-	case CLAIM:
+	case TB_TOPIC_CLAIM:
 		return claim_body(root);
-	case ATTRIBUTES_REQUEST:
+	case TB_TOPIC_ATTRIBUTES_REQUEST:
 		return is_object ? TB_TAKEN : TB_MALFORMED;
-	case PROVISION:
+	case TB_TOPIC_PROVISION:
 		return tb_member(root, "provisionDeviceKey") &&
 				       tb_member(root, "provisionDeviceSecret")
 			       ? TB_TAKEN
 			       : TB_SERVER_ERROR;
-	case RPC_RESPONSE:
-	case OTA_REQUEST:
-	case UNKNOWN:
+	case TB_TOPIC_RPC_RESPONSE:
+	case TB_TOPIC_OTA_REQUEST:
+	case TB_TOPIC_UNKNOWN:
 	default:
 		return TB_TAKEN;
 	}
 }
 
-/* Decimal digits, or nothing. */
-static bool is_chunk_size(const struct mosquitto_evt_message *ed)
-{
-	const char *text = ed->payload;
-	uint32_t i;
+/* What is judged: the payload as it came, or what it has been translated to. */
+struct payload {
+	const char *data;
+	size_t size;
+};
 
-	if (ed->payloadlen > 10)
+/* Decimal digits, or nothing. */
+static bool is_chunk_size(const struct payload *payload)
+{
+	size_t i;
+
+	if (payload->size > 10)
 		return false;
-	for (i = 0; i < ed->payloadlen; i++)
-		if (text[i] < '0' || text[i] > '9')
+	for (i = 0; i < payload->size; i++)
+		if (payload->data[i] < '0' || payload->data[i] > '9')
 			return false;
 	return true;
 }
 
 static enum tb_outcome device_topic(struct tb_cloud *cloud, struct tb_session *s,
-				    const struct mosquitto_evt_message *ed, bool *ret_is_forwarded)
+				    enum tb_topic_kind kind, const struct payload *payload)
 {
 	struct json_object *root;
 	enum tb_outcome outcome;
 	int64_t n_points = 0;
-	enum kind kind;
 
-	outcome = classify(ed->topic, &kind);
-	if (s->is_provisioning != (kind == PROVISION))
-		outcome = TB_UNKNOWN_TOPIC;
-	if (outcome != TB_TAKEN)
-		return outcome;
-	*ret_is_forwarded = kind != TELEMETRY;
-
-	if (kind == OTA_REQUEST) {
-		if (!is_chunk_size(ed))
+	if (kind == TB_TOPIC_OTA_REQUEST) {
+		if (!is_chunk_size(payload))
 			return TB_SERVER_ERROR;
-	} else if (kind != RPC_RESPONSE) { /* whose text is the caller's affair */
-		root = tb_payload_parse(ed->payload ? ed->payload : "", ed->payloadlen);
+	} else if (kind != TB_TOPIC_RPC_RESPONSE) { /* whose text is the caller's affair */
+		root = tb_payload_parse(payload->data, payload->size);
 		if (!root)
 			return TB_MALFORMED;
 		outcome = device_message(cloud, kind, root, &n_points);
@@ -414,6 +403,22 @@ static enum tb_outcome device_topic(struct tb_cloud *cloud, struct tb_session *s
 	return TB_TAKEN;
 }
 
+/* A profile decides for the topics that do not say it themselves. */
+static bool is_protobuf(const struct tb_session *s, const char *topic, enum tb_topic_kind kind)
+{
+	size_t length = strlen(topic);
+
+	if (kind == TB_TOPIC_OTA_REQUEST || kind == TB_TOPIC_PROVISION)
+		return false;
+	if (strncmp(topic, "v2/", 3) == 0) {
+		if (strstr(topic, "/p/") || strcmp(topic + length - 2, "/p") == 0)
+			return true;
+		if (strstr(topic, "/j/") || strcmp(topic + length - 2, "/j") == 0)
+			return false;
+	}
+	return s->is_protobuf;
+}
+
 static bool is_poison(const struct tb_cloud *cloud, const struct mosquitto_evt_message *ed)
 {
 	const char *text = cloud->faults.poison;
@@ -422,15 +427,54 @@ static bool is_poison(const struct tb_cloud *cloud, const struct mosquitto_evt_m
 	       memmem(ed->payload, ed->payloadlen, text, strlen(text));
 }
 
+static enum tb_outcome judge_payload(struct tb_cloud *cloud, struct tb_session *s,
+				     const struct mosquitto_evt_message *ed, bool *ret_is_forwarded,
+				     char **ret_translated)
+{
+	const char *gateway_topic = NULL;
+	enum tb_topic_kind kind = TB_TOPIC_UNKNOWN;
+	struct payload payload = {ed->payload ? ed->payload : "", ed->payloadlen};
+	struct json_object *root;
+	enum tb_outcome outcome;
+
+	if (strncmp(ed->topic, GATEWAY_PREFIX, strlen(GATEWAY_PREFIX)) == 0) {
+		gateway_topic = ed->topic + strlen(GATEWAY_PREFIX);
+	} else {
+		outcome = classify(ed->topic, &kind);
+		if (s->is_provisioning != (kind == TB_TOPIC_PROVISION))
+			outcome = TB_UNKNOWN_TOPIC;
+		if (outcome != TB_TAKEN)
+			return outcome;
+		*ret_is_forwarded = kind != TB_TOPIC_TELEMETRY;
+	}
+	if (is_protobuf(s, ed->topic, kind)) {
+		*ret_translated =
+			tb_protobuf_to_json(payload.data, payload.size, gateway_topic, kind);
+		if (!*ret_translated)
+			return TB_MALFORMED;
+		payload.data = *ret_translated;
+		payload.size = strlen(*ret_translated);
+	}
+	if (!gateway_topic)
+		return device_topic(cloud, s, kind, &payload);
+	root = tb_payload_parse(payload.data, payload.size);
+	if (!root)
+		return TB_MALFORMED;
+	outcome = gateway_message(cloud, s, gateway_topic, root, ret_is_forwarded);
+	json_object_put(root);
+	return outcome;
+}
+
 enum tb_outcome tb_topics_judge(struct tb_cloud *cloud, struct tb_session *s,
-				const struct mosquitto_evt_message *ed, bool *ret_is_forwarded)
+				const struct mosquitto_evt_message *ed, bool *ret_is_forwarded,
+				char **ret_translated)
 {
 	bool is_gateway_topic = strncmp(ed->topic, GATEWAY_PREFIX, strlen(GATEWAY_PREFIX)) == 0;
-	struct json_object *root;
 	enum tb_outcome outcome;
 	size_t size;
 
 	*ret_is_forwarded = false;
+	*ret_translated = NULL;
 	size = 2 + strlen(ed->topic) + (ed->qos ? 2 : 0) + (s->version == 5 ? 1 : 0) +
 	       ed->payloadlen;
 	if (size > MAX_REMAINING_LENGTH)
@@ -445,15 +489,7 @@ enum tb_outcome tb_topics_judge(struct tb_cloud *cloud, struct tb_session *s,
 		return TB_LIMITED;
 	if (is_poison(cloud, ed))
 		return TB_MALFORMED;
-	if (is_gateway_topic) {
-		root = tb_payload_parse(ed->payload ? ed->payload : "", ed->payloadlen);
-		if (!root)
-			return TB_MALFORMED;
-		outcome = gateway_topic(cloud, s, ed->topic, root, ret_is_forwarded);
-		json_object_put(root);
-	} else {
-		outcome = device_topic(cloud, s, ed, ret_is_forwarded);
-	}
+	outcome = judge_payload(cloud, s, ed, ret_is_forwarded, ret_translated);
 	if (outcome == TB_TAKEN && ed->retain)
 		tb_suspect(cloud, "retain is set");
 	return outcome;
