@@ -3,8 +3,8 @@
 /*
  * The configuration as checked values. Reading is strict: an unknown key, a wrong type, a value out
  * of range, a missing file for a secret are all mistakes, and one run reports all of them with
- * file, line and column. What plugins and mapping rules need on top is checked by them through the
- * same report.
+ * file, line and column. What plugins, mapping rules and commands need on top is checked by them
+ * through the same report.
  */
 #include "fieldgate/plugin.h"
 #include "util/error.h"

@@ -8,6 +8,11 @@
 #include "config/config_keys.h"
 #include "config/units.h"
 
+bool fg_config_is_one(char *const *patterns, size_t n)
+{
+	return n == 1 && !strpbrk(patterns[0], "*?[\\");
+}
+
 /* ---- within a section, or with values alone */
 
 /* Each is compared with all before it; a list that is too long is a mistake already. */
@@ -114,57 +119,19 @@ static void check_name(struct fg_reader *r, const struct fg_yaml_node *first,
 			       given->text);
 }
 
-static bool is_text(const struct fg_yaml_node *node, const char *text)
+/* Is there a broker, and none that speaks MQTT 5? */
+static bool is_all_old(const struct fg_yaml_node *first)
 {
-	return node && node->text && strcmp(node->text, text) == 0;
-}
-
-/* The first broker (of those called @name, if given) that never speaks MQTT 5, and whether all are so. */
-static const struct fg_yaml_node *find_old(const struct fg_yaml_node *first, const char *name,
-					   bool *ret_all)
-{
-	const struct fg_yaml_node *old = NULL;
-
-	*ret_all = true;
 	for (const struct fg_yaml_node *entry = first; entry; entry = entry->next) {
-		if (name && !is_text(fg_yaml_member(entry, "name"), name))
-			continue;
-		if (!is_text(fg_yaml_member(entry, "mqtt_version"), "3.1.1"))
-			*ret_all = false;
-		else if (!old)
-			old = entry;
+		const struct fg_yaml_node *version = fg_yaml_member(entry, "mqtt_version");
+
+		if (!version || !version->text || strcmp(version->text, "3.1.1") != 0)
+			return false;
 	}
-	return old;
-}
-
-static const char *name_of(const struct fg_yaml_node *entry)
-{
-	const struct fg_yaml_node *name = fg_yaml_member(entry, "name");
-
-	return name && name->text ? name->text : "without a name";
+	return first != NULL;
 }
 
 /* ---- entries that refer to them */
-
-static void check_command(struct fg_reader *r, const struct fg_yaml_node *brokers,
-			  const struct fg_yaml_node *command, const struct fg_trail *trail)
-{
-	const struct fg_yaml_node *broker = fg_yaml_member(command, "broker");
-	const struct fg_yaml_node *correlate =
-		fg_yaml_member(fg_yaml_member(command, "response"), "correlate");
-	struct fg_trail response = {.parent = trail, .name = "response"};
-	struct fg_trail below = {.parent = &response, .name = "correlate"};
-	const struct fg_yaml_node *old;
-	bool is_all;
-
-	if (!is_text(correlate, "mqtt5"))
-		return;
-	old = find_old(brokers, broker ? broker->text : NULL, &is_all);
-	if (old)
-		fg_key_mistake(r, &correlate->place, &below,
-			       "mqtt5 needs MQTT 5, but broker %s is set to 3.1.1%s", name_of(old),
-			       broker ? "" : " (or name another with `broker`)");
-}
 
 static void check_brokers_of(struct fg_reader *r, const struct fg_yaml_node *root,
 			     const char *section, const struct fg_yaml_node *brokers)
@@ -177,7 +144,6 @@ static void check_brokers_of(struct fg_reader *r, const struct fg_yaml_node *roo
 		struct fg_trail below = {.parent = &trail, .name = "broker"};
 
 		check_name(r, brokers, fg_yaml_member(entry, "broker"), &below, "broker");
-		check_command(r, brokers, entry, &trail);
 	}
 }
 
@@ -189,13 +155,12 @@ static void check_request(struct fg_reader *r, const struct fg_yaml_node *reques
 	const struct fg_yaml_node *cloud = fg_yaml_member(request, "cloud");
 	struct fg_trail cloud_trail = {.parent = trail, .name = "cloud"};
 	struct fg_trail response_trail = {.parent = trail, .name = "response"};
-	bool is_all;
 
 	check_name(r, clouds, cloud, &cloud_trail, "cloud");
 	if (!cloud && clouds && clouds->next)
 		fg_key_mistake(r, &request->place, &cloud_trail,
 			       "required, since there is more than one cloud");
-	if (!fg_yaml_member(request, "response") && find_old(brokers, NULL, &is_all) && is_all)
+	if (!fg_yaml_member(request, "response") && is_all_old(brokers))
 		fg_key_mistake(r, &request->place, &response_trail,
 			       "required, since no broker speaks MQTT 5, which has a "
 			       "Response Topic");

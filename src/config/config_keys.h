@@ -43,6 +43,9 @@ extern const unsigned fg_mqtt_version_values[];
 int fg_config_check_tls(struct fg_reader *r, const struct fg_yaml_node *node,
 			const struct fg_trail *trail, struct fg_url *url);
 
+/** Do these shell patterns name just one? */
+bool fg_config_is_one(char *const *patterns, size_t n);
+
 /** Check what needs several entries or sections, but none that may stand in a file that could not be
  * read. */
 int fg_config_check_entries(struct fg_reader *r, const struct fg_yaml_node *root,
