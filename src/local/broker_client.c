@@ -52,6 +52,7 @@ struct fg_broker_client {
 	size_t n_own_filters;
 	uint64_t pending_ticket;   /* PUBACKs wait for this commit; 0: none wait */
 	size_t gathered_bytes;     /* in the batch of pending_ticket */
+	bool is_taking;            /* a message: what its PUBACK waits for is not known yet */
 	struct outgoing *outgoing; /* FG_BROKER_PUBLISHES_MAX */
 	size_t n_outgoing;
 	uint64_t n_published;
@@ -105,7 +106,12 @@ static void session_message(void *owner, const struct fg_mqtt_message *message)
 	struct fg_broker_client *b = owner;
 	uint64_t ticket;
 
-	if (fg_intake_take(b->with.intake, &b->source, message) < 0) {
+	int r;
+
+	b->is_taking = true;
+	r = fg_intake_take(b->with.intake, &b->source, message);
+	b->is_taking = false;
+	if (r < 0) {
 		broker_give_back(b);
 		return;
 	}
@@ -183,7 +189,10 @@ int fg_broker_client_publish(struct fg_broker_client *b, const struct fg_mqtt_pu
 		b->outgoing[b->n_outgoing++] =
 			(struct outgoing){.packet_id = packet_id, .tag = tag};
 	b->n_published++;
-	broker_settle(b);
+	/* A command that leaves because of the message that is being taken: its PUBACK must not go
+	 * along, so both wait for the end of the read. */
+	if (!b->is_taking)
+		broker_settle(b);
 	return 0;
 }
 
