@@ -208,6 +208,17 @@ class RpcTest(StandInTest):
         self.client().answer_commands(lambda *_: "back").connect_device("a")
         self.assertEqual(pending.wait(5), "back")
 
+    def test_a_reply_that_was_acknowledged_counts_though_the_broker_dies(self):
+        gateway = self.gateway("a")
+        pending = [self.cloud.rpc_begin("a", "m", n) for n in range(60)]
+        gateway.wait_received(60)
+        with self.cloud.not_listening():  # more comes than fits into a socket
+            for n in range(60):
+                mid = gateway.publish(RPC, {"device": "a", "id": n, "data": [n, "x" * 10000]})
+            self.assertTrue(gateway.is_acked(mid))
+            self.cloud.outage()
+        self.assertEqual([rpc.wait()[0] for rpc in pending], list(range(60)))
+
     def test_thousands_of_commands_pass_at_once(self):
         self.gateway("a").answer_commands(lambda _, n: n)
         pending = [self.cloud.rpc_begin("a", "m", n) for n in range(5000)]
@@ -409,6 +420,14 @@ class LimitsTest(StandInTest):
         self.cloud.control()
         self.assertTrue(self.cloud.is_subscribed("the gateway", "v1/devices/me/attributes"))
         self.assertFalse(self.cloud.is_subscribed("the gateway", OWN_RPC))
+
+    def test_the_size_that_is_told_is_the_limit(self):
+        self.limit(maxPayloadSize=200)
+        client = self.client()
+        self.assertTrue(client.is_acked(client.publish("v1/devices/me/telemetry", {"a": "x" * 100})))
+        client.publish("v1/devices/me/telemetry", {"a": "x" * 200})
+        client.wait_gone()
+        self.assertEqual(self.cloud.events("rejected")[-1]["why"], "too large")
 
     def test_limits_outlive_an_outage(self):
         self.limit(rateLimits={"telemetryMessages": "1:60"})

@@ -17,10 +17,10 @@
  *               {"event":"subscribe","client","topic","granted"}
  *               {"event":"device","device","type","implicit"} a sub-device was created
  *               {"event":"forgotten","device"}                … deleted, or renamed away
- *               {"event":"publish","n","ms","client","topic","payload"}   taken; what came as
+ *               {"event":"publish","n","ms","session","client","topic","payload"}   taken; what came as
  *                                                             protobuf is told as JSON, with
  *                                                             "protobuf":hex beside it
- *               {"event":"rejected","n","client","topic","why","answer","payload"}
+ *               {"event":"rejected","n","ms","session","client","topic","why","answer","payload"}
  *               {"event":"suspect","n","why"}  taken, but the cloud would store something else
  *   core      the client id under which the core logs in
  *
@@ -226,6 +226,9 @@ void tb_limits_set(struct tb_limits *limits, struct json_object *body);
  */
 bool tb_limits_take(struct tb_limits *limits, struct tb_session *s, bool is_gateway_api,
 		    int64_t n_points);
+
+/** The most bytes a packet may have behind its fixed header. */
+size_t tb_limits_max_packet(const struct tb_limits *limits);
 
 /** A limit of its own for the messages of the gateway API; 0: none. */
 void tb_limits_set_simple(struct tb_limits *limits, double messages_per_s);

@@ -53,6 +53,7 @@ class ThingsBoard(Mosquitto):
         self._reading = threading.Lock()
         self._offset = 0
         self._events = []
+        self._samples, self._n_sampled = [], 0
         for key, secret in (provisioning or {}).items():
             self.allow_provisioning(key, secret)
 
@@ -69,7 +70,7 @@ class ThingsBoard(Mosquitto):
 
     def stop(self):
         super().stop()
-        self._server.link.close()
+        self._server.close()
         for web in (self._shelf, self._rest):
             if web:
                 web.stop()
@@ -126,6 +127,11 @@ class ThingsBoard(Mosquitto):
 
     def counters(self):
         return self.control()
+
+    def not_listening(self):
+        """A context in which the server behind the broker does nothing: the broker acknowledges what comes, and
+        nobody takes it further."""
+        return self._server.lock
 
     # ---- commands
 
@@ -356,7 +362,13 @@ class ThingsBoard(Mosquitto):
 
     def samples(self):
         """[(device, ts, key, value)] of all telemetry taken, in order of arrival. ts None: server time."""
-        return [entry for e in self.events("publish") for entry in store.entries(e)]
+        events = self.events()
+        with self._reading:
+            for e in events[self._n_sampled:]:
+                if e["event"] == "publish":
+                    self._samples += store.entries(e)
+            self._n_sampled = max(self._n_sampled, len(events))
+            return list(self._samples)
 
     def values(self, key, device=None):
         """All values of @key (of @device), in order of arrival."""

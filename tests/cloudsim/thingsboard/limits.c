@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_PACKET 65536
 #define MAX_RULES 4 /* of one text such as "20:1,600:60"; what comes after is not enforced */
 
 /* "capacity:seconds": a bucket that starts full and refills evenly. */
@@ -159,6 +160,14 @@ bool tb_limits_take(struct tb_limits *limits, struct tb_session *s, bool is_gate
 	rules_take(messages, 1);
 	rules_take(&account->points, (double)n_points);
 	return true;
+}
+
+size_t tb_limits_max_packet(const struct tb_limits *limits)
+{
+	int64_t told =
+		json_object_get_int64(json_object_object_get(limits->body, "maxPayloadSize"));
+
+	return told > 0 ? (size_t)told : MAX_PACKET;
 }
 
 void tb_limits_set_simple(struct tb_limits *limits, double messages_per_s)

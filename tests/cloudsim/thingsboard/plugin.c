@@ -16,6 +16,7 @@ static void record_publish(struct tb_cloud *cloud, const struct tb_session *s,
 
 	json_object_object_add(line, "n", json_object_new_int64(cloud->n_publishes));
 	json_object_object_add(line, "ms", json_object_new_int64(tb_now_ms()));
+	json_object_object_add(line, "session", json_object_new_int64(s->number));
 	json_object_object_add(line, "topic", json_object_new_string(ed->topic));
 	if (outcome == TB_TAKEN) {
 		cloud->n_taken++;
@@ -47,6 +48,7 @@ static void forward(struct tb_cloud *cloud, const struct tb_session *s,
 	struct json_object *header = json_object_new_object();
 
 	json_object_object_add(header, "event", json_object_new_string("message"));
+	json_object_object_add(header, "n", json_object_new_int64(cloud->n_publishes));
 	json_object_object_add(header, "session", json_object_new_int64(s->number));
 	json_object_object_add(header, "topic", json_object_new_string(ed->topic));
 	if (translated)
@@ -95,6 +97,7 @@ static int on_publish(int event_id, void *event_data, void *userdata)
 	 * Uplinks go nowhere from here. Without another topic the broker would hand
 	 * v1/gateway/attributes back to the gateway, which subscribes to it for the way down.
 	 */
+	mosquitto_free(ed->topic);
 	ed->topic = mosquitto_strdup("taken");
 	return ed->topic ? MOSQ_ERR_SUCCESS : MOSQ_ERR_NOMEM;
 }

@@ -1,6 +1,7 @@
 """What is behind the broker: devices, their sessions, and the parts that answer for them."""
 import collections
 import json
+import os
 import threading
 import time
 import uuid
@@ -15,6 +16,7 @@ from .provisioning import Provisioning
 from .rpc import Rpcs
 
 NOTICE_LIFE_S, NOTICE_RETRIES = 86400, 3
+TAIL_BYTES = 1 << 20  # of the record: more than can be on its way from a broker that dies
 
 
 class Device:
@@ -62,7 +64,9 @@ class Server:
     def __init__(self, path, client_id, record, log, logins, save_logins):
         self.lock = threading.RLock()
         self.logins, self._save_logins = logins, save_logins
-        self.record = record
+        self._record = record
+        self._record_fd = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._last_n = 0    # of the messages heard of
         self.devices = {}   # name: Device
         self.sessions = {}  # number: Session
         self.link = Link(path, client_id, self.lock, self._on_message, self._on_lost)
@@ -148,8 +152,11 @@ class Server:
     def note(self, event, **more):
         """Write a line into the record."""
         line = json.dumps(dict({"event": event, "ms": int(time.time() * 1000)}, **more))
-        with open(self.record, "a") as f:
-            f.write(line + "\n")
+        os.write(self._record_fd, (line + "\n").encode())
+
+    def close(self):
+        self.link.close()
+        os.close(self._record_fd)
 
     def call(self, header, body=b"", timeout_s=20):
         """Have the broker do something; returns its counters when it has."""
@@ -196,6 +203,16 @@ class Server:
             session.device.session = None
 
     def _on_lost(self):
+        """The broker is gone. What it had acknowledged and not passed on stands in the record."""
+        with open(self._record, "rb") as f:
+            begin = max(0, os.fstat(f.fileno()).st_size - TAIL_BYTES)
+            f.seek(begin)
+            lines = f.read().split(b"\n")[1 if begin else 0:-1]
+        for line in lines:
+            event = json.loads(line.decode(errors="replace"))
+            if event["event"] == "publish" and event["n"] > self._last_n and event["session"] in self.sessions:
+                self._on_message_event(event, event["payload"].encode())
+        self._last_n = 0
         for number in list(self.sessions):
             self._on_close_event({"session": number}, b"")
 
@@ -226,6 +243,7 @@ class Server:
 
     def _on_message_event(self, header, body):
         session = self.sessions.get(header["session"])
+        self._last_n = header["n"]
         for part in self._parts if session else ():
             if part.on_message(session, header["topic"], body):
                 return

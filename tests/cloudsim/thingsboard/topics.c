@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The server's limit, counted over what follows the fixed header (MQTT 3.1.1, 2.2.3). */
-#define MAX_REMAINING_LENGTH 65536
 #define MAX_REQUEST_NUMBER 2147483647
 
 #define GATEWAY_PREFIX "v1/gateway/"
@@ -475,9 +473,10 @@ enum tb_outcome tb_topics_judge(struct tb_cloud *cloud, struct tb_session *s,
 
 	*ret_is_forwarded = false;
 	*ret_translated = NULL;
+	/* What follows the fixed header (MQTT 3.1.1, 2.2.3). */
 	size = 2 + strlen(ed->topic) + (ed->qos ? 2 : 0) + (s->version == 5 ? 1 : 0) +
 	       ed->payloadlen;
-	if (size > MAX_REMAINING_LENGTH)
+	if (size > tb_limits_max_packet(cloud->limits))
 		return TB_TOO_LARGE;
 	if (cloud->faults.drop_at > 0 && --cloud->faults.drop_at == 0)
 		return TB_DROPPED;
