@@ -113,6 +113,7 @@ static int publish_control(struct tb_call *call, struct tb_device *device, enum 
 	device_enter(tb, device, is_connect ? TB_CONNECTING : TB_DISCONNECTING);
 	device->is_live = is_connect && !device->is_away;
 	tb_line_leave(tb->devices, TB_LINE_ANNOUNCE, device);
+	tb_limits_connects(tb);
 	return 1;
 }
 
@@ -124,7 +125,7 @@ int tb_announce(struct tb_call *call, struct tb_device *device)
 		device->is_live = false;
 		tb_line_leave(call->tb->devices, TB_LINE_ANNOUNCE, device);
 	}
-	call->tb->has_just_announced = true;
+	call->tb->has_run_errand = true;
 	return r;
 }
 
@@ -138,7 +139,6 @@ static int disconnect_again(struct tb_call *call, struct tb_device *device)
 		return 0;
 	}
 	tb_line_leave(tb->devices, TB_LINE_ANNOUNCE, device);
-	tb->has_just_announced = true;
 	return publish_control(call, device, TB_TAG_DISCONNECT);
 }
 
@@ -147,7 +147,7 @@ int tb_announce_next(struct tb_call *call)
 	struct tb *tb = call->tb;
 	struct tb_device *device;
 
-	if (!tb->devices || tb->gate != TB_GATE_OPEN)
+	if (!tb->devices || tb->gate != TB_GATE_OPEN || !tb_limits_may_connect(tb))
 		return 0;
 	while ((device = tb_line_first(tb->devices, TB_LINE_ANNOUNCE))) {
 		if (device->state == TB_UNANNOUNCED && device->is_live)
@@ -164,7 +164,7 @@ int tb_announce_next(struct tb_call *call)
 enum tb_step tb_connect_first(struct tb_call *call, size_t i, struct tb_device *device, int *ret)
 {
 	device->is_blocked = true;
-	if (call->tb->n_items > 0)
+	if (call->tb->n_items > 0 || !tb_limits_may_connect(call->tb))
 		return TB_STEP_ON;
 	if (device->n_quota_refusals > 0) {
 		if (!call->parked)
@@ -221,7 +221,7 @@ enum tb_step tb_take_presence(struct tb_call *call, size_t i, struct tb_device *
 	device->is_blocked = true;
 	if (device->state == TB_CONNECTING || device->state == TB_DISCONNECTING ||
 	    device->state == TB_PAUSED || tb->n_items > 0 || !tb_device_is_quiet(tb, device) ||
-	    call->batch->max_take == 0)
+	    call->batch->max_take == 0 || !tb_limits_may_connect(tb))
 		return TB_STEP_ON;
 	if (is_up && device->n_quota_refusals > 0) {
 		if (!call->parked)
@@ -305,6 +305,7 @@ static void connect_accepted(struct tb *tb, struct tb_device *device)
 	device->n_refusals = 0;
 	device->n_quota_refusals = 0;
 	tb_device_spoke(tb, device);
+	tb_attributes_device_connected(tb, device);
 }
 
 /* Returns what the link shall do; once a device is given up there is nothing to wait for. */
@@ -433,6 +434,11 @@ void tb_announce_tick(struct tb *tb)
 		device_enter(tb, device, TB_UNANNOUNCED);
 		if (device->is_live)
 			tb_line_enter(tb->devices, TB_LINE_ANNOUNCE, device);
+	}
+	while (tb->with.inactivity_s > 0 && (device = tb_line_first(tb->devices, TB_LINE_SPOKEN)) &&
+	       device->spoke_s + tb->with.inactivity_s / 2 <= tb->uptime_s) {
+		tb_line_leave(tb->devices, TB_LINE_SPOKEN, device);
+		tb_line_enter(tb->devices, TB_LINE_ASK, device);
 	}
 }
 

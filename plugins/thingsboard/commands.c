@@ -155,26 +155,9 @@ static void take_call(struct tb *tb, const struct address *to, struct fg_json_va
 		hand_over(tb, to, raw, params.text);
 }
 
-static bool read_id(struct fg_json_value object, uint32_t *ret)
-{
-	struct fg_json_value id;
-	uint64_t n = 0;
-
-	if (!fg_json_member(object, fg_span_str("id"), &id) || id.type != FG_JSON_INTEGER ||
-	    id.text.size > 10)
-		return false;
-	for (size_t i = 0; i < id.text.size; i++) {
-		if (id.text.data[i] < '0' || id.text.data[i] > '9')
-			return false;
-		n = n * 10 + (uint64_t)(id.text.data[i] - '0');
-	}
-	*ret = (uint32_t)n;
-	return n <= INT32_MAX;
-}
-
 int tb_command_for_device(struct tb *tb, struct fg_span payload)
 {
-	struct fg_json_value object, device, data;
+	struct fg_json_value object, device, data, id;
 	struct fg_json_fault fault;
 	struct address to = {0};
 	char name[TB_NAME_SIZE];
@@ -183,7 +166,7 @@ int tb_command_for_device(struct tb *tb, struct fg_span payload)
 	    !fg_json_member(object, fg_span_str("device"), &device) ||
 	    !tb_name_read(tb_raw_string(device), name, &to.device) ||
 	    !fg_json_member(object, fg_span_str("data"), &data) || data.type != FG_JSON_OBJECT ||
-	    !read_id(data, &to.number))
+	    !fg_json_member(data, fg_span_str("id"), &id) || !tb_id_read(id, &to.number))
 		return -EPROTO;
 	if (!tb_devices_find(tb->devices, to.device))
 		tb->host->warn(tb->host_ctx,
@@ -353,7 +336,7 @@ static enum tb_step answer_for_device(struct tb_call *call, size_t i, const stru
 {
 	struct tb *tb = call->tb;
 	struct tb_device *device;
-	int r;
+	enum tb_step step;
 
 	if (tb->gate != TB_GATE_OPEN)
 		return TB_STEP_ON;
@@ -361,24 +344,8 @@ static enum tb_step answer_for_device(struct tb_call *call, size_t i, const stru
 		*ret = publish_answer(call, i, to, answer);
 		return *ret == 0 ? TB_STEP_ON : TB_STEP_PUBLISHED;
 	}
-	r = tb_call_device(call, i, &device);
-	if (r == -ENOMEM) {
-		*ret = r;
-		return TB_STEP_PUBLISHED;
-	}
-	if (r < 0 || device->is_blocked)
-		return TB_STEP_ON;
-	if (device->state == TB_UNANNOUNCED)
-		return tb_connect_first(call, i, device, ret);
-	if (device->state == TB_REFUSED) {
-		tb_refuse(call, i, "ThingsBoard refused to connect the device (reason code 0x%02x)",
-			  device->refusal_code);
-		return TB_STEP_ON;
-	}
-	if (device->state != TB_ANNOUNCED) {
-		device->is_blocked = true;
-		return TB_STEP_ON;
-	}
+	if (!tb_call_announced(call, i, &device, &step, ret))
+		return step;
 	*ret = publish_answer(call, i, to, answer);
 	if (*ret == 0)
 		return TB_STEP_ON;

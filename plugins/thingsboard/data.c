@@ -46,39 +46,62 @@ static bool wants_stamp(const struct tb *tb, const struct fg_message *m)
 }
 
 /*
- * Write what @m becomes behind what the scratch buffer holds. Returns 0, -EMSGSIZE when it is
- * larger than @limit (or the buffer's rest), or -EBADMSG.
+ * How long a sample took: the server averages that for each connector. It wants all three members;
+ * when a sample with a stamp of its own arrived is not known.
  */
-static int write_item(struct tb *tb, const struct fg_message *m, size_t limit,
-		      struct tb_item *ret_item, struct tb_outcome *ret)
+static void put_latency(const struct tb *tb, struct tb_text *text, const struct fg_message *m,
+			int64_t now_us)
 {
+	if (!tb->with.has_latency || m->time_quality != FG_TIME_GATEWAY || now_us < m->time_us)
+		return;
+	tb_put(text, ",\"metadata\":{\"connector\":");
+	tb_put_quoted(text, fg_span_str(tb->with.gateway_name));
+	tb_put(text, ",\"receivedTs\":");
+	tb_put_number(text, milliseconds(m->time_us));
+	tb_put(text, ",\"publishedTs\":");
+	tb_put_number(text, milliseconds(now_us));
+	tb_put(text, "}");
+}
+
+/*
+ * Write what message @i becomes behind what the scratch buffer holds. Returns 0, -EMSGSIZE when it
+ * is larger than @limit (or the buffer's rest), or -EBADMSG.
+ */
+static int write_item(const struct tb_call *call, size_t i, size_t limit, struct tb_item *ret_item,
+		      struct tb_outcome *ret)
+{
+	struct tb *tb = call->tb;
+	const struct fg_message *m = &call->batch->messages[i];
 	char *start = tb->scratch + tb->scratch_used;
 	size_t room = tb->with.max_packet_bytes - tb->scratch_used;
 	bool is_stamped = wants_stamp(tb, m);
+	struct tb_text tail;
 	size_t head = 0;
 	int r;
 
 	room = room < limit ? room : limit;
 	for (;;) {
-		if (is_stamped) {
-			if (room < STAMP_SIZE)
-				return -EMSGSIZE;
-			head = put_stamp(start, m->time_us);
-			room -= head + 1;
-		}
-		r = tb_values_write(&tb->values, m->body, start + head, room, ret);
+		if (is_stamped && room < STAMP_SIZE)
+			return -EMSGSIZE;
+		head = is_stamped ? put_stamp(start, m->time_us) : 0;
+		r = tb_values_write(&tb->values, m->body, start + head, room - head, ret);
 		if (r < 0)
 			return r;
 		if (is_stamped || m->kind != FG_TELEMETRY || !ret->looks_stamped)
 			break;
 		is_stamped = true; /* else its own "ts" and "values" would be taken for a stamp */
 	}
-	if (is_stamped)
-		start[head + ret->size] = '}';
+	tail = tb_text_begin(start + head + ret->size, room - head - ret->size);
+	if (is_stamped) {
+		put_latency(tb, &tail, m, call->batch->now_us);
+		tb_put(&tail, "}");
+	}
+	if (tail.is_full)
+		return -EMSGSIZE;
 	*ret_item = (struct tb_item){
 		.time_us = m->time_us,
 		.offset = tb->scratch_used,
-		.size = head + ret->size + is_stamped,
+		.size = head + ret->size + tb_text_span(&tail).size,
 		.next = TB_NO_ITEM,
 	};
 	return 0;
@@ -167,11 +190,11 @@ static void refuse_size(struct tb_call *call, size_t i, size_t limit)
 bool tb_has_data(struct tb_call *call, size_t i)
 {
 	struct tb *tb = call->tb;
-	const struct fg_message *m = &call->batch->messages[i];
-	size_t limit = tb_payload_limit(tb, call->out, data_topic(tb, m->kind));
+	size_t limit =
+		tb_payload_limit(tb, call->out, data_topic(tb, call->batch->messages[i].kind));
 	struct tb_outcome outcome = {0};
 	struct tb_item item;
-	int r = write_item(tb, m, limit, &item, &outcome);
+	int r = write_item(call, i, limit, &item, &outcome);
 
 	if (r == -EBADMSG)
 		tb_refuse(call, i, "ThingsBoard takes JSON objects only");
@@ -186,15 +209,15 @@ enum tb_step tb_take_data(struct tb_call *call, size_t i, struct tb_device *devi
 	struct tb_group *group = device ? &device->group : &tb->group;
 	const struct fg_message *m = &call->batch->messages[i];
 	struct tb_outcome outcome = {0};
+	size_t total, n_points, n_groups;
 	struct tb_item item;
-	size_t total;
 	int r;
 
 	if (!begin_kind(call, m->kind))
 		return TB_STEP_ON;
 	if (tb->n_items == TB_MAX_ITEMS || tb->n_items >= call->batch->max_take)
 		return TB_STEP_ENOUGH;
-	r = write_item(tb, m, call->payload_limit, &item, &outcome);
+	r = write_item(call, i, call->payload_limit, &item, &outcome);
 	if (r == -EBADMSG) {
 		tb_refuse(call, i, "ThingsBoard takes JSON objects only");
 		return TB_STEP_ON;
@@ -210,6 +233,19 @@ enum tb_step tb_take_data(struct tb_call *call, size_t i, struct tb_device *devi
 		refuse_size(call, i, call->payload_limit);
 		return TB_STEP_ON;
 	}
+	if (outcome.n_members > tb->limits.max_message_points) {
+		tb_refuse(call, i, "%u values, where ThingsBoard takes no more than %zu at a time",
+			  outcome.n_members, tb->limits.max_message_points);
+		return TB_STEP_ON;
+	}
+	/* The first one may be more than can go now: then the publish waits. */
+	n_points = call->n_points + outcome.n_members;
+	n_groups = call->n_groups + (device && group->n_items == 0);
+	if (tb->n_items > 0 &&
+	    tb_limits_cost(&tb->limits, n_groups, n_points) > call->batch->max_points)
+		return TB_STEP_ENOUGH;
+	call->n_points = n_points;
+	call->n_groups = n_groups;
 	append(call, device, group, &item);
 	call->payload_size = total;
 	call->n_attributes += outcome.n_members;
@@ -381,6 +417,7 @@ int tb_publish_data(struct tb_call *call)
 	}
 	out->payload_len = (size_t)(at - out->payload);
 	out->scope = tb->with.mode == TB_MODE_DEVICE ? TB_SCOPE_OWN : TB_SCOPE_DEVICES;
+	out->n_points = tb_limits_cost(&tb->limits, call->n_groups, call->n_points);
 	out->tag = tb_tag_make(TB_TAG_DATA, tb->serial, 0);
 	tb->flights[tb->serial % TB_MAX_FLIGHTS] = tb->serial;
 	return 1;

@@ -29,6 +29,8 @@ size_t tb_payload_limit(const struct tb *tb, const struct fg_publish *out, const
 		overhead += PROPERTIES_OVERHEAD;
 	if (tb->session_max_packet_bytes > 0 && tb->session_max_packet_bytes < limit)
 		limit = tb->session_max_packet_bytes;
+	if (tb->limits.max_packet_bytes > 0 && tb->limits.max_packet_bytes < limit)
+		limit = tb->limits.max_packet_bytes;
 	if (out->max_packet_bytes > 0 && out->max_packet_bytes < limit)
 		limit = out->max_packet_bytes;
 	limit = limit > overhead ? limit - overhead : 0;
@@ -128,42 +130,46 @@ int tb_call_device(struct tb_call *call, size_t i, struct tb_device **ret)
 	return 0;
 }
 
-/* ------------------------------------------------------------------ gateway mode */
-
-static bool is_data(const struct fg_message *m)
+bool tb_call_announced(struct tb_call *call, size_t i, struct tb_device **ret_device,
+		       enum tb_step *ret_step, int *ret)
 {
-	return m->kind == FG_TELEMETRY || m->kind == FG_ATTRIBUTES;
-}
+	struct tb_device *device;
+	int r = tb_call_device(call, i, &device);
 
-static enum tb_step take_from_device(struct tb_call *call, size_t i, struct tb_device *device,
-				     int *ret)
-{
+	*ret_step = TB_STEP_ON;
+	if (r == -ENOMEM) {
+		*ret = r;
+		*ret_step = TB_STEP_PUBLISHED;
+	}
+	if (r < 0 || device->is_blocked)
+		return false;
 	switch (device->state) {
-	case TB_UNANNOUNCED:
-		/* No device is made in ThingsBoard for the sake of a message that will not follow. */
-		if (call->tb->n_items == 0 && !tb_has_data(call, i))
-			return TB_STEP_ON;
-		device->is_away = false;
-		return tb_connect_first(call, i, device, ret);
 	case TB_ANNOUNCED:
-		return tb_take_data(call, i, device);
+		*ret_device = device;
+		return true;
+	case TB_UNANNOUNCED:
+		*ret_step = tb_connect_first(call, i, device, ret);
+		return false;
 	case TB_REFUSED:
 		tb_refuse(call, i, "ThingsBoard refused to connect the device (reason code 0x%02x)",
 			  device->refusal_code);
-		return TB_STEP_ON;
+		return false;
 	case TB_CONNECTING:
 	case TB_DISCONNECTING:
 	case TB_PAUSED:
 		break;
 	}
 	device->is_blocked = true;
-	return TB_STEP_ON;
+	return false;
 }
+
+/* ------------------------------------------------------------------ gateway mode */
 
 static enum tb_step offer_to_gateway(struct tb_call *call, size_t i, int *ret)
 {
 	const struct fg_message *m = &call->batch->messages[i];
 	struct tb_device *device;
+	enum tb_step step;
 	int r;
 
 	if (call->tb->gate != TB_GATE_OPEN)
@@ -175,8 +181,17 @@ static enum tb_step offer_to_gateway(struct tb_call *call, size_t i, int *ret)
 	}
 	if (r < 0 || device->is_blocked)
 		return TB_STEP_ON;
-	return is_data(m) ? take_from_device(call, i, device, ret)
-			  : tb_take_presence(call, i, device, ret);
+	if (m->kind == FG_PRESENCE)
+		return tb_take_presence(call, i, device, ret);
+	if (device->state == TB_UNANNOUNCED) {
+		/* No device is made in ThingsBoard for the sake of a message that will not follow. */
+		if (call->tb->n_items == 0 && !tb_has_data(call, i))
+			return TB_STEP_ON;
+		device->is_away = false;
+	}
+	if (!tb_call_announced(call, i, &device, &step, ret))
+		return step;
+	return tb_take_data(call, i, device);
 }
 
 /* ------------------------------------------------------------------ device mode */
@@ -219,7 +234,7 @@ static enum tb_step offer(struct tb_call *call, size_t i, int *ret)
 		tb_refuse(call, i, "ThingsBoard has no events; map them as telemetry");
 		return TB_STEP_ON;
 	case FG_REQUEST:
-		break;
+		return tb_take_request(call, i, ret);
 	}
 	tb_refuse(call, i, "ThingsBoard knows nothing of this kind");
 	return TB_STEP_ON;
@@ -242,11 +257,23 @@ static int look_through(struct tb_call *call)
 	return call->parked ? tb_announce(call, call->parked) : 0;
 }
 
+/* What the plugin has to say for its own sake, device by device. */
+static int run_errand(struct tb_call *call)
+{
+	int r = tb_attributes_ask_next(call);
+
+	if (r == 0)
+		r = tb_announce_next(call);
+	if (r != 0)
+		call->tb->has_run_errand = true;
+	return r;
+}
+
 int tb_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_publish *out)
 {
 	struct tb *tb = ctx;
 	struct tb_call call = {.tb = tb, .batch = batch, .out = out};
-	bool is_their_turn = tb->has_just_announced;
+	bool is_their_turn = tb->has_run_errand;
 	int r;
 
 	(void)session;
@@ -255,16 +282,17 @@ int tb_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 	tb->scratch_used = 0;
 	tb->group = (struct tb_group){.first = TB_NO_ITEM, .last = TB_NO_ITEM};
 	tb->first_group = tb->last_group = NULL;
-	tb->has_just_announced = false;
+	tb->has_run_errand = false;
 
-	r = tb_publish_note(&call);
-	/* Silent devices and those with data take turns: neither waits for the whole of the other.
-	 */
+	r = tb_limits_ask(&call);
+	if (r == 0)
+		r = tb_publish_note(&call);
+	/* Errands and the messages offered take turns: neither waits for the whole of the other. */
 	if (r == 0 && !is_their_turn)
-		r = tb_announce_next(&call);
+		r = run_errand(&call);
 	if (r == 0)
 		r = look_through(&call);
 	if (r == 0 && is_their_turn)
-		r = tb_announce_next(&call);
+		r = run_errand(&call);
 	return r;
 }

@@ -241,6 +241,8 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 	if (is_given(type) && tb_name_fault(fg_span_str(type->string)))
 		return "device_type: expected a profile name of 1 to 255 characters without HTML "
 		       "or {{";
+	if (values[OPTION_LATENCY].number && values[OPTION_MODE].number == TB_MODE_DEVICE)
+		return "latency is for mode: gateway; the device API has no place for it";
 	if (is_given(&values[OPTION_PROVISION_KEY]))
 		return provision_fault(values, has_certificate);
 	if (is_given(&values[OPTION_PROVISION_SECRET]) ||
@@ -259,6 +261,7 @@ const char *tb_options_read(const struct fg_open *with, struct tb_options *ret)
 	if (fault)
 		return fault;
 	*ret = (struct tb_options){
+		.gateway_name = with->gateway_name,
 		.mode = (enum tb_mode)values[OPTION_MODE].number,
 		.timestamp = (enum tb_timestamp)values[OPTION_TIMESTAMP].number,
 		.protect_text_numbers = values[OPTION_TEXT_NUMBERS].number == 1,

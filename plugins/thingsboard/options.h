@@ -22,6 +22,7 @@ enum tb_credentials {
 };
 
 struct tb_options {
+	const char *gateway_name;
 	enum tb_mode mode;
 	enum tb_timestamp timestamp;
 	bool protect_text_numbers;

@@ -29,6 +29,10 @@ static void tb_close(void *ctx)
 
 	if (!tb)
 		return;
+	for (unsigned i = 0; i < TB_MAX_QUESTIONS; i++)
+		if (tb->questions.slots[i])
+			tb_question_free(tb, tb->questions.slots[i]);
+	free(tb->shared_keys);
 	tb_devices_free(tb->devices);
 	free(tb->items);
 	free(tb->scratch);
@@ -69,6 +73,10 @@ static int tb_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	tb->attribute_index = calloc(TB_ATTRIBUTE_SLOTS, sizeof(*tb->attribute_index));
 	if (!tb->items || !tb->scratch || !tb->attributes || !tb->attribute_index)
 		return -ENOMEM;
+	tb->limits.max_message_points = SIZE_MAX;
+	r = tb_attributes_read_option(tb);
+	if (r < 0)
+		return r;
 	if (options.mode == TB_MODE_GATEWAY) {
 		r = tb_devices_new(options.max_devices, &tb->devices);
 		if (r < 0)
@@ -139,11 +147,12 @@ static void tb_connected(void *ctx, const char *session, const struct fg_connack
 
 	(void)session;
 	tb->is_up = true;
-	tb->gate = TB_GATE_OPEN;
 	tb->mqtt_version = connack->mqtt_version;
 	tb->session_max_packet_bytes =
 		connack->max_packet_bytes > 0 ? remaining_length(connack->max_packet_bytes) : 0;
-	tb->has_just_announced = false;
+	tb->has_run_errand = false;
+	tb_limits_begin(tb);
+	tb_attributes_begin(tb);
 	subscribe_all(tb);
 	tb->host->wake(tb->host_ctx, TICK_MS);
 }
@@ -158,6 +167,7 @@ static void tb_disconnected(void *ctx, const char *session)
 	tb->session_max_packet_bytes = 0;
 	tb->has_warned_authorization = false;
 	tb->n_notes = 0;
+	tb_questions_forget(tb);
 	tb_announce_forget(tb);
 	tb->host->wake(tb->host_ctx, -1);
 }
@@ -170,7 +180,9 @@ static void tb_woken(void *ctx, int64_t now_us)
 	if (!tb->is_up)
 		return;
 	tb->uptime_s += TICK_MS / 1000;
+	tb_limits_tick(tb);
 	tb_announce_tick(tb);
+	tb_questions_tick(tb);
 	tb->host->wake(tb->host_ctx, TICK_MS);
 }
 
@@ -225,6 +237,7 @@ static enum fg_verdict tb_settled(void *ctx, const char *session, const struct f
 	case TB_TAG_DISCONNECT:
 		return tb_announce_settled(tb, how->tag, how->reason_code, verdict);
 	case TB_TAG_QUESTION:
+		return tb_question_settled(tb, how->tag, verdict);
 	case TB_TAG_DATA:
 		break;
 	}
@@ -241,32 +254,37 @@ bool tb_device_is_quiet(const struct tb *tb, const struct tb_device *device)
 
 /* ------------------------------------------------------------------ down */
 
-static int receive_for_gateway(struct tb *tb, enum tb_topic topic, struct fg_span payload)
-{
-	switch (topic) {
-	case TB_GATEWAY_RPC:
-		return tb_command_for_device(tb, payload);
-	case TB_GATEWAY_DISCONNECT:
-		return tb_disconnect_notice(tb, payload);
-	default:
-		return -EPROTO;
-	}
-}
-
 static int tb_receive(void *ctx, const char *session, const struct fg_delivery *delivery)
 {
 	struct tb *tb = ctx;
+	bool is_gateway = tb->with.mode == TB_MODE_GATEWAY;
+	struct fg_span payload = delivery->payload;
 	enum tb_topic topic;
 	uint32_t number;
 
 	(void)session;
 	if (!tb_topic_parse(delivery->topic, &topic, &number))
 		return -EPROTO;
-	if (topic == TB_RPC_REQUEST)
-		return tb_command_for_self(tb, number, delivery->payload);
-	if (tb->with.mode == TB_MODE_GATEWAY)
-		return receive_for_gateway(tb, topic, delivery->payload);
-	return -EPROTO;
+	switch (topic) {
+	case TB_RPC_REQUEST:
+		return tb_command_for_self(tb, number, payload);
+	case TB_RPC_RESPONSE:
+		return tb_rpc_answered(tb, number, payload);
+	case TB_ATTRIBUTES:
+		return tb_attributes_of_self(tb, payload);
+	case TB_ATTRIBUTES_RESPONSE:
+		return tb_attributes_answered(tb, number, payload);
+	case TB_GATEWAY_RPC:
+		return is_gateway ? tb_command_for_device(tb, payload) : -EPROTO;
+	case TB_GATEWAY_ATTRIBUTES:
+		return is_gateway ? tb_attributes_of_device(tb, payload) : -EPROTO;
+	case TB_GATEWAY_ATTRIBUTES_RESPONSE:
+		return is_gateway ? tb_gateway_attributes_answered(tb, payload) : -EPROTO;
+	case TB_GATEWAY_DISCONNECT:
+		return is_gateway ? tb_disconnect_notice(tb, payload) : -EPROTO;
+	default:
+		return -EPROTO;
+	}
 }
 
 FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {

@@ -10,7 +10,7 @@
  *	encode.c     whose turn it is                   data.c       telemetry and attributes going up
  *	announce.c   coming and going of sub-devices    devices.c    the table of them
  *	commands.c   RPC from ThingsBoard, and answers  questions.c  what is asked of ThingsBoard
- *	limits.c     ThingsBoard's own limits           provision.c  credentials got from ThingsBoard
+ *	attributes.c shared attributes coming down      limits.c     ThingsBoard's own limits
  *
  * A session (one at a time):
  *
@@ -22,7 +22,9 @@
  * stamps only.
  */
 #include "devices.h"
+#include "limits.h"
 #include "options.h"
+#include "questions.h"
 #include "text.h"
 #include "topics.h"
 #include "values.h"
@@ -88,7 +90,7 @@ struct tb {
 
 	uint64_t flights[TB_MAX_FLIGHTS]; /* serial of the unsettled data publish, else 0 */
 	bool has_accepted;                /* ever */
-	bool has_just_announced;
+	bool has_run_errand;              /* in the last encode() call */
 	bool has_warned_authorization;
 	bool has_device_quota; /* a device was given up for it in this session */
 
@@ -96,6 +98,13 @@ struct tb {
 	struct tb_values values;
 	struct tb_note notes[TB_MAX_NOTES]; /* a ring */
 	unsigned first_note, n_notes;
+	struct tb_questions questions;
+	struct tb_limits limits;
+
+	/* shared attributes to fetch: a JSON array of names; "": none; NULL: as the API has it */
+	char *shared_keys;
+	bool wants_own_fetch;
+	uint8_t n_own_unanswered; /* in this session */
 
 	/* the encode() call under way */
 	uint64_t call;
@@ -169,6 +178,13 @@ int tb_publish_end(struct fg_publish *out, const struct tb_text *text, unsigned 
  */
 int tb_call_device(struct tb_call *call, size_t i, struct tb_device **ret);
 
+/**
+ * For a message that travels alone. Returns true and the device message @i is of when that is
+ * announced; else the connect goes first, or it waits, or is refused: *@ret_step and *@ret say so.
+ */
+bool tb_call_announced(struct tb_call *call, size_t i, struct tb_device **ret_device,
+		       enum tb_step *ret_step, int *ret);
+
 /** May @device make room? Not while something of it is under way, here or in ThingsBoard. */
 bool tb_is_spare(const void *tb, const struct tb_device *device);
 
@@ -234,3 +250,76 @@ enum tb_step tb_take_response(struct tb_call *call, size_t i, int *ret);
 
 /** Publish the next answer of the plugin's own. Returns 1, 0 or -EINVAL. */
 int tb_publish_note(struct tb_call *call);
+
+/* ------------------------------------------------------------------ questions.c */
+
+/** Is there room for a question, or for a fetch of the plugin's own? */
+bool tb_questions_have_room(const struct tb *tb, bool is_fetch);
+uint32_t tb_questions_next_id(struct tb *tb);
+
+/** A new question as @like says, with a number of its own; texts are copied. NULL: no room. */
+struct tb_question *tb_question_new(struct tb *tb, const struct tb_question *like);
+void tb_question_free(struct tb *tb, struct tb_question *q);
+struct tb_question *tb_question_find(const struct tb *tb, uint32_t id);
+
+/** One in TB_QUESTION_NEXT, or NULL. */
+struct tb_question *tb_question_next(const struct tb *tb);
+void tb_question_set_state(struct tb *tb, struct tb_question *q, enum tb_question_state state);
+
+/** A field device asks. */
+enum tb_step tb_take_request(struct tb_call *call, size_t i, int *ret);
+
+/** The publish with @tag has been settled; returns what the link shall do. */
+enum fg_verdict tb_question_settled(struct tb *tb, uint64_t tag, enum fg_verdict verdict);
+
+/** An answer on the topic of calls. Returns 0 or -EPROTO. */
+int tb_rpc_answered(struct tb *tb, uint32_t number, struct fg_span payload);
+
+/** A second has passed; the session has ended. */
+void tb_questions_tick(struct tb *tb);
+void tb_questions_forget(struct tb *tb);
+
+/* ------------------------------------------------------------------ attributes.c */
+
+/** Fill tb->shared_keys. Returns 0 or -ENOMEM. */
+int tb_attributes_read_option(struct tb *tb);
+
+/** A session begins, or has announced @device: what is to be fetched? */
+void tb_attributes_begin(struct tb *tb);
+void tb_attributes_device_connected(struct tb *tb, struct tb_device *device);
+
+/** What a field device asks for, to *@q. Returns NULL, or what is wrong with it. */
+const char *tb_attributes_read_request(const struct tb *tb, struct fg_json_value body,
+				       struct tb_question *q);
+
+/** Publish @q. Returns 1, 0 when it does not fit, or -EINVAL. */
+int tb_attributes_publish(struct tb_call *call, const struct tb_question *q);
+
+/** The next question of the plugin's own. Returns 1, 0, -EINVAL or -ENOMEM. */
+int tb_attributes_ask_next(struct tb_call *call);
+
+/** Nobody answers the fetch @q. */
+void tb_fetch_failed(struct tb *tb, const struct tb_question *q);
+
+/* What comes down. Return 0 or -EPROTO. */
+int tb_attributes_of_self(struct tb *tb, struct fg_span payload);
+int tb_attributes_of_device(struct tb *tb, struct fg_span payload);
+int tb_attributes_answered(struct tb *tb, uint32_t number, struct fg_span payload);
+int tb_gateway_attributes_answered(struct tb *tb, struct fg_span payload);
+
+/* ------------------------------------------------------------------ limits.c */
+
+/** A session begins: the limits are asked for. */
+void tb_limits_begin(struct tb *tb);
+int tb_limits_ask(struct tb_call *call);
+
+/** The answer; or there is none. */
+void tb_limits_told(struct tb *tb, struct fg_json_value answer);
+void tb_limits_failed(struct tb *tb);
+
+/** May a sub-device be connected now? One is. */
+bool tb_limits_may_connect(const struct tb *tb);
+void tb_limits_connects(struct tb *tb);
+
+/** A second has passed. */
+void tb_limits_tick(struct tb *tb);

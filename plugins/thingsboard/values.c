@@ -136,6 +136,21 @@ struct fg_span tb_raw_string(struct fg_json_value value)
 	return fg_span_of(value.text.data + 1, value.text.size - 2);
 }
 
+bool tb_id_read(struct fg_json_value value, uint32_t *ret)
+{
+	uint64_t n = 0;
+
+	if (value.type != FG_JSON_INTEGER || value.text.size > 10)
+		return false;
+	for (size_t i = 0; i < value.text.size; i++) {
+		if (!is_digit(value.text.data[i]))
+			return false;
+		n = n * 10 + (uint64_t)(value.text.data[i] - '0');
+	}
+	*ret = (uint32_t)n;
+	return n <= INT32_MAX;
+}
+
 /* ------------------------------------------------------------------ numbers */
 
 /* The digits of a number: `n` of them, the point behind the first `point` (which may lie outside).

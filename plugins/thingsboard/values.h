@@ -61,3 +61,6 @@ bool tb_name_read(struct fg_span raw, char *out, struct fg_span *ret);
 
 /** The inside of the JSON string @value; empty when it is none. */
 struct fg_span tb_raw_string(struct fg_json_value value);
+
+/** A number ThingsBoard counts with: 0..2147483647. Returns false when @value is none. */
+bool tb_id_read(struct fg_json_value value, uint32_t *ret);

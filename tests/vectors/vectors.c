@@ -477,6 +477,8 @@ static bool well_formed(void)
 
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	object = json_tokener_parse_ex(tokener, out.payload, (int)out.payload_len);
+	if (json_tokener_get_error(tokener) == json_tokener_continue)
+		object = json_tokener_parse_ex(tokener, "", 1); /* a bare number ends here */
 	is_ok = object && json_tokener_get_error(tokener) == json_tokener_success;
 	json_object_put(object);
 	json_tokener_free(tokener);

@@ -836,7 +836,8 @@ static void announcements_and_data_take_turns_after_a_new_session(void **state)
 static void a_host_with_too_small_a_buffer_is_told_so(void **state)
 {
 	struct fg_message m = message(1, FG_TELEMETRY, "me", "{\"p\":1}");
-	const struct setting settings[] = {{"access_token", "A1", 0}, {"mode", NULL, 1}, {0}};
+	const struct setting settings[] = {
+		{"access_token", "A1", 0}, {"mode", NULL, 1}, {"shared_attributes", "", 0}, {0}};
 	char small[8];
 	uint8_t offer = FG_OFFERED;
 	struct fg_batch batch = {.messages = &m,
