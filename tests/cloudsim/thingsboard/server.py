@@ -80,6 +80,8 @@ class Server:
         self._parts = (self.rpcs, self.attributes, self.client_rpcs, self.claims, self.provisioning, self.ota)
         self._calls = {}
         self._next_call = 0
+        for login in logins:
+            self.device(login["name"])
 
     # ---- for the parts
 
@@ -96,12 +98,16 @@ class Server:
     def set_logins(self, logins):
         """From now on these may log in; whose entry is gone or changed is thrown out."""
         self.logins = logins
+        for login in logins:
+            self.device(login["name"])
         self._save_logins(logins)
         self.link.send({"devices": logins})
 
     def rename(self, device, new):
         """The gateway that last announced it is told, and knows it by its old name until it connects again."""
         old = device.name
+        if self.login(old):
+            raise ValueError("%s is no sub-device" % old)
         self.link.send({"rename": {"from": old, "to": new}})
         del self.devices[old]
         self.devices[new] = device
