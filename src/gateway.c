@@ -280,6 +280,8 @@ int fg_gateway_start(struct fg_gateway *g, struct ev_loop *loop, struct fg_error
 		r = fg_http_new(loop, g->connector, &g->http);
 	if (r == 0)
 		r = fg_gateway_open_downlink(g, err);
+	if (r == 0)
+		r = fg_gateway_open_control(g, err);
 	if (r < 0)
 		return r;
 	start_watchers(g);
@@ -347,6 +349,7 @@ struct fg_gateway *fg_gateway_free(struct fg_gateway *g)
 {
 	if (!g)
 		return NULL;
+	fg_gateway_close_control(g);
 	for (size_t i = 0; i < g->config->n_brokers && g->brokers; i++)
 		g->brokers[i] = fg_broker_client_free(g->brokers[i]);
 	for (size_t i = 0; i < g->config->n_clouds && g->clouds; i++)

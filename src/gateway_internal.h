@@ -40,6 +40,7 @@ struct fg_gateway {
 	struct fg_configs *configs;
 	struct fg_command_desk *desk;
 	struct fg_intake *intake;
+	struct fg_gateway_control *control;
 	int lock_fd;
 	ev_async committed;     /* from the journal's writer thread */
 	ev_prepare before_wait; /* hands over what has gathered in this turn of the loop */
@@ -91,6 +92,15 @@ void fg_gateway_published(void *arg, uint64_t tag, unsigned reason_code);
 /** Each second, and before the loop waits. */
 void fg_gateway_tick_downlink(struct fg_gateway *g, int64_t now_ms);
 void fg_gateway_arm_desk(struct fg_gateway *g, int64_t now_ms);
+
+/* ---- gateway_control.c */
+
+/** Listen for fieldgatectl; and stop. */
+int fg_gateway_open_control(struct fg_gateway *g, struct fg_error *err);
+void fg_gateway_close_control(struct fg_gateway *g);
+
+/** The journal has committed up to @ticket. */
+void fg_gateway_control_committed(struct fg_gateway *g, uint64_t ticket);
 
 /** The cloud called @name, or NULL. */
 struct fg_link *fg_gateway_link(const struct fg_gateway *g, const char *name);

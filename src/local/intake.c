@@ -66,8 +66,8 @@ static int hear(struct arriving *a, struct fg_span device)
 	struct fg_presence *presence = a->in->with.presence;
 	int r;
 
-	if (!presence)
-		return 0;
+	if (!presence || !a->source->name)
+		return 0; /* nobody wants to know; or it came long ago */
 	r = fg_presence_heard(presence, device, a->source->name, a->now_ms);
 	return r == -ENOMEM ? 0 : r;
 }
@@ -167,6 +167,31 @@ static int offer_to_desk(const struct arriving *a, const struct fg_mqtt_message 
 	if (!a->in->with.desk)
 		return 0;
 	return fg_command_desk_arrived(a->in->with.desk, &arrival, a->now_ms);
+}
+
+int fg_intake_again(struct fg_intake *in, const struct fg_quarantined *q, struct fg_error *err)
+{
+	struct fg_source nobody = {.name = NULL};
+	struct arriving a = {
+		.in = in,
+		.source = &nobody,
+		.quality = (enum fg_time_quality)q->time_quality,
+		.now_ms = fg_clock_monotonic_ms(),
+	};
+	struct fg_arrival arrival = {.topic = q->topic, .payload = q->body, .now_us = q->time_us};
+	int r;
+
+	err->text[0] = '\0';
+	if (q->topic.size == 0)
+		return fg_error_set(err, -EPROTO, "it has no topic");
+	r = fg_mapping_apply(in->with.mapping, &arrival, take_mapped, &a, err);
+	if (r >= 0)
+		return 0;
+	if (r == -EAGAIN || r == -ENOSPC)
+		return fg_error_set(err, -EAGAIN, "the journal has no room");
+	if (r == -ENOENT)
+		return fg_error_set(err, -EPROTO, "no mapping rule matches its topic");
+	return err->text[0] ? -EPROTO : fg_error_set(err, -EPROTO, "%s", reason_of(r, err));
 }
 
 int fg_intake_take(struct fg_intake *in, struct fg_source *source,

@@ -50,3 +50,9 @@ bool fg_intake_has_room(const struct fg_intake *in);
  */
 int fg_intake_take(struct fg_intake *in, struct fg_source *source,
 		   const struct fg_mqtt_message *message);
+
+/**
+ * Have the rules of today look at what no rule took when it came: @q->topic and @q->body.
+ * Returns 0; -EAGAIN: the journal has no room; or -EPROTO: still none takes it; with a sentence.
+ */
+int fg_intake_again(struct fg_intake *in, const struct fg_quarantined *q, struct fg_error *err);
