@@ -277,6 +277,8 @@ int tb_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 	int r;
 
 	(void)session;
+	if (tb->is_setup)
+		return tb_provision_encode(tb, out);
 	tb->call++;
 	tb->n_items = 0;
 	tb->scratch_used = 0;

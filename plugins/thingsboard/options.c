@@ -262,6 +262,7 @@ const char *tb_options_read(const struct fg_open *with, struct tb_options *ret)
 		return fault;
 	*ret = (struct tb_options){
 		.gateway_name = with->gateway_name,
+		.server = with->host_name ? with->host_name : "",
 		.mode = (enum tb_mode)values[OPTION_MODE].number,
 		.timestamp = (enum tb_timestamp)values[OPTION_TIMESTAMP].number,
 		.protect_text_numbers = values[OPTION_TEXT_NUMBERS].number == 1,

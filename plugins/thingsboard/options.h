@@ -23,6 +23,7 @@ enum tb_credentials {
 
 struct tb_options {
 	const char *gateway_name;
+	const char *server; /* name of its host */
 	enum tb_mode mode;
 	enum tb_timestamp timestamp;
 	bool protect_text_numbers;

@@ -82,6 +82,7 @@ static int tb_open(const struct fg_open *with, void **ret_ctx, char *error, size
 		if (r < 0)
 			return r;
 	}
+	tb_provision_open(tb);
 	*ret_ctx = tb;
 	tb = NULL;
 	return 0;
@@ -101,6 +102,8 @@ static int tb_connect(void *ctx, const struct fg_connect_request *request, struc
 		/* The server never stores a session, whatever its CONNACK says. */
 		.clean_start = true,
 	};
+	if (tb->provision.state != TB_PROVISION_OFF)
+		return tb_provision_connect(tb, request->now_us, out);
 	return 0;
 }
 
@@ -151,10 +154,15 @@ static void tb_connected(void *ctx, const char *session, const struct fg_connack
 	tb->session_max_packet_bytes =
 		connack->max_packet_bytes > 0 ? remaining_length(connack->max_packet_bytes) : 0;
 	tb->has_run_errand = false;
+	tb->host->wake(tb->host_ctx, TICK_MS);
+	if (tb->is_setup) {
+		subscribe(tb, TB_PROVISION_RESPONSE);
+		return;
+	}
+	tb_provision_connected(tb);
 	tb_limits_begin(tb);
 	tb_attributes_begin(tb);
 	subscribe_all(tb);
-	tb->host->wake(tb->host_ctx, TICK_MS);
 }
 
 static void tb_disconnected(void *ctx, const char *session)
@@ -169,14 +177,14 @@ static void tb_disconnected(void *ctx, const char *session)
 	tb->n_notes = 0;
 	tb_questions_forget(tb);
 	tb_announce_forget(tb);
-	tb->host->wake(tb->host_ctx, -1);
+	tb->host->wake(tb->host_ctx, tb->provision.is_unsaved ? TICK_MS : -1);
 }
 
 static void tb_woken(void *ctx, int64_t now_us)
 {
 	struct tb *tb = ctx;
 
-	(void)now_us;
+	tb_provision_tick(tb, now_us);
 	if (!tb->is_up)
 		return;
 	tb->uptime_s += TICK_MS / 1000;
@@ -184,6 +192,11 @@ static void tb_woken(void *ctx, int64_t now_us)
 	tb_announce_tick(tb);
 	tb_questions_tick(tb);
 	tb->host->wake(tb->host_ctx, TICK_MS);
+}
+
+static void tb_remembered(void *ctx, const char *key, int error)
+{
+	tb_provision_remembered(ctx, key, error);
 }
 
 /* ------------------------------------------------------------------ how a publish ended */
@@ -232,6 +245,8 @@ static enum fg_verdict tb_settled(void *ctx, const char *session, const struct f
 			       "the server refuses a publish as not authorized (0x87): "
 			       "everything waits until it allows it");
 	}
+	if (tb->is_setup)
+		return tb_provision_settled(tb, verdict, how->now_us);
 	switch ((enum tb_tag)(how->tag >> 62)) {
 	case TB_TAG_CONNECT:
 	case TB_TAG_DISCONNECT:
@@ -263,7 +278,8 @@ static int tb_receive(void *ctx, const char *session, const struct fg_delivery *
 	uint32_t number;
 
 	(void)session;
-	if (!tb_topic_parse(delivery->topic, &topic, &number))
+	if (!tb_topic_parse(delivery->topic, &topic, &number) ||
+	    tb->is_setup != (topic == TB_PROVISION_RESPONSE))
 		return -EPROTO;
 	switch (topic) {
 	case TB_RPC_REQUEST:
@@ -274,6 +290,8 @@ static int tb_receive(void *ctx, const char *session, const struct fg_delivery *
 		return tb_attributes_of_self(tb, payload);
 	case TB_ATTRIBUTES_RESPONSE:
 		return tb_attributes_answered(tb, number, payload);
+	case TB_PROVISION_RESPONSE:
+		return tb_provision_answered(tb, payload, delivery->now_us);
 	case TB_GATEWAY_RPC:
 		return is_gateway ? tb_command_for_device(tb, payload) : -EPROTO;
 	case TB_GATEWAY_ATTRIBUTES:
@@ -302,4 +320,5 @@ FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {
 	.settled = tb_settled,
 	.receive = tb_receive,
 	.woken = tb_woken,
+	.remembered = tb_remembered,
 };

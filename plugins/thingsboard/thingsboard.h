@@ -11,6 +11,7 @@
  *	announce.c   coming and going of sub-devices    devices.c    the table of them
  *	commands.c   RPC from ThingsBoard, and answers  questions.c  what is asked of ThingsBoard
  *	attributes.c shared attributes coming down      limits.c     ThingsBoard's own limits
+ *	provision.c  credentials got from ThingsBoard
  *
  * A session (one at a time):
  *
@@ -24,6 +25,7 @@
 #include "devices.h"
 #include "limits.h"
 #include "options.h"
+#include "provision.h"
 #include "questions.h"
 #include "text.h"
 #include "topics.h"
@@ -82,6 +84,7 @@ struct tb {
 
 	/* the session */
 	bool is_up;
+	bool is_setup; /* a session for provisioning, or the attempt at one */
 	unsigned mqtt_version;
 	size_t session_max_packet_bytes; /* bound for the Remaining Length, 0: none announced */
 	enum tb_gate gate;
@@ -98,6 +101,7 @@ struct tb {
 	struct tb_values values;
 	struct tb_note notes[TB_MAX_NOTES]; /* a ring */
 	unsigned first_note, n_notes;
+	struct tb_provision provision;
 	struct tb_questions questions;
 	struct tb_limits limits;
 
@@ -323,3 +327,24 @@ void tb_limits_connects(struct tb *tb);
 
 /** A second has passed. */
 void tb_limits_tick(struct tb *tb);
+
+/* ------------------------------------------------------------------ provision.c */
+
+/** What is remembered, if credentials are to be got from ThingsBoard. */
+void tb_provision_open(struct tb *tb);
+
+/** What to connect with. Returns 0, or -EINVAL: not now. */
+int tb_provision_connect(struct tb *tb, int64_t now_us, struct fg_connect *out);
+
+/** A session as usual is up. */
+void tb_provision_connected(struct tb *tb);
+
+/* In a session for provisioning. As struct fg_plugin's. */
+int tb_provision_encode(struct tb *tb, struct fg_publish *out);
+enum fg_verdict tb_provision_settled(struct tb *tb, enum fg_verdict verdict, int64_t now_us);
+int tb_provision_answered(struct tb *tb, struct fg_span payload, int64_t now_us);
+
+void tb_provision_remembered(struct tb *tb, const char *key, int error);
+
+/** A second has passed. */
+void tb_provision_tick(struct tb *tb, int64_t now_us);

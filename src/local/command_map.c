@@ -93,7 +93,8 @@ static bool fits_answers(const struct fg_command_map *m, const struct fg_compile
 	if (rule->seen.group < 0)
 		return true;
 	g = &m->inside.groups[rule->seen.group];
-	return g->captures[word] < 0 || g->takes_levels == (int)word || fg_command_is_one_level(name);
+	return g->captures[word] < 0 || g->takes_levels == (int)word ||
+	       fg_command_is_one_level(name);
 }
 
 static void quote(struct fg_span text, char *out, size_t size, struct fg_span *ret)
@@ -240,6 +241,11 @@ int fg_command_map_answer(struct fg_command_map *m, int rule, struct fg_span pay
 }
 
 /* ------------------------------------------------------------------ making one */
+
+size_t fg_command_map_max_bytes(const struct fg_command_map *m)
+{
+	return m->max_message_bytes;
+}
 
 size_t fg_command_map_filters(const struct fg_command_map *m,
 			      const struct fg_command_filter **ret_filters)

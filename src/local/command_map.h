@@ -131,6 +131,9 @@ bool fg_command_map_owns(const struct fg_command_map *m, struct fg_span topic);
 int fg_command_map_answer(struct fg_command_map *m, int rule, struct fg_span payload,
 			  struct fg_span *ret_body, struct fg_error *err);
 
+/** What bounds a message in either direction. */
+size_t fg_command_map_max_bytes(const struct fg_command_map *m);
+
 static inline void fg_command_map_free_p(struct fg_command_map **m)
 {
 	fg_command_map_free(*m);

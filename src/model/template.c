@@ -6,8 +6,8 @@
 #include "util/cleanup.h"
 
 struct piece {
-	int name; /* index, or -1: text */
-	struct fg_span text;
+	int name;            /* index, or -1: text */
+	struct fg_span text; /* or the name itself */
 };
 
 struct fg_template {
@@ -38,7 +38,7 @@ static int add_name(struct fg_template *t, struct fg_span name,
 		return fg_error_set(err, -EINVAL, "{%.*s} %s",
 				    (int)(name.size < 100 ? name.size : 100), name.data,
 				    names->verdict);
-	t->pieces[t->n_pieces++] = (struct piece){.name = index};
+	t->pieces[t->n_pieces++] = (struct piece){index, name};
 	t->used |= UINT32_C(1) << index;
 	return 0;
 }
@@ -154,12 +154,21 @@ bool fg_template_uses(const struct fg_template *t, int index)
 	return t->used >> index & 1;
 }
 
+struct fg_span fg_template_name(const struct fg_template *t, int index)
+{
+	for (size_t i = 0; i < t->n_pieces; i++)
+		if (t->pieces[i].name == index)
+			return t->pieces[i].text;
+	return (struct fg_span){0};
+}
+
 size_t fg_template_fixed_bytes(const struct fg_template *t)
 {
 	size_t size = 0;
 
 	for (size_t i = 0; i < t->n_pieces; i++)
-		size += t->pieces[i].text.size;
+		if (t->pieces[i].name < 0)
+			size += t->pieces[i].text.size;
 	return size;
 }
 

@@ -45,6 +45,9 @@ int fg_template_find_in(const void *arg, struct fg_span name);
 /** Does the name with this index stand anywhere in it? */
 bool fg_template_uses(const struct fg_template *t, int index);
 
+/** The name with this index as it stands there; empty when it does not. */
+struct fg_span fg_template_name(const struct fg_template *t, int index);
+
 /** The bytes that are the same whatever stands for the names. */
 size_t fg_template_fixed_bytes(const struct fg_template *t);
 

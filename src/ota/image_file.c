@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ota/image_work.h"
 #include "util/cleanup.h"
 
 /* An image of unknown size takes room in steps of this. */
@@ -22,18 +23,6 @@ enum image_state {
 	IMAGE_FINISHED,
 };
 
-/* What the thread is given; it changes only its result. */
-struct image_work {
-	struct fg_connector_job job;
-	int fd, dir_fd;
-	char name[FG_IMAGE_NAME_SIZE];
-	uint64_t bytes; /* that are on disk afterwards */
-	uint8_t info[FG_IMAGE_INFO_MAX_BYTES];
-	size_t info_size;
-	bool is_last; /* make it an .image */
-	int result;
-};
-
 struct fg_image_file {
 	struct fg_image_use use; /* its store: NULL when that has gone, or never knew us */
 	struct fg_image_description description; /* strings are ours */
@@ -46,19 +35,22 @@ struct fg_image_file {
 	uint64_t synced; /* … and safely on disk */
 	int error;       /* of a sync that failed: nothing can be relied on; 0: none */
 
-	struct image_work work;
+	struct fg_image_work work;
 	bool is_working;   /* at the thread */
 	bool is_released;  /* by its owner; goes when the thread is done */
 	bool is_to_remove; /* then, too */
 	bool is_rewound;   /* while the thread was at work: what it wrote of us is wrong */
 	bool is_awaited;   /* writable() is due */
-	ev_timer retry;    /* for a thread */
+	bool is_sealing;
+	ev_timer slice; /* the next one to verify */
+	ev_timer retry; /* for a thread */
 
 	struct fg_checksum *checksum; /* while it is being verified */
 	uint64_t verified;            /* bytes */
 };
 
 static void image_sync(struct fg_image_file *image);
+static void image_slice(struct ev_loop *loop, ev_timer *w, int events);
 static int image_start_work(struct fg_image_file *image, bool is_last);
 
 /* The end of the memory; the thread is not at work. */
@@ -66,6 +58,7 @@ static void image_destroy(struct fg_image_file *image)
 {
 	if (image->use.store) {
 		ev_timer_stop(fg_image_store_loop(image->use.store), &image->retry);
+		ev_timer_stop(fg_image_store_loop(image->use.store), &image->slice);
 		if (image->is_to_remove)
 			fg_image_store_remove(image->use.store, image->use.name, NULL);
 		fg_image_store_leave(&image->use);
@@ -75,70 +68,6 @@ static void image_destroy(struct fg_image_file *image)
 		close(image->fd);
 	fg_image_info_clear(&image->description);
 	free(image);
-}
-
-/* -- on the thread -- */
-
-static int write_all(int fd, const uint8_t *data, size_t size)
-{
-	while (size > 0) {
-		ssize_t n = write(fd, data, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		data += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-static int write_info(const struct image_work *w)
-{
-	char temporary[FG_IMAGE_NAME_SIZE + 8], name[FG_IMAGE_NAME_SIZE + 8];
-	FG_CLEANUP(fg_close_p) int fd = -1;
-	int r;
-
-	snprintf(temporary, sizeof(temporary), "%s.tmp", w->name);
-	snprintf(name, sizeof(name), "%s.info", w->name);
-	fd = openat(w->dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-	if (fd < 0)
-		return -errno;
-	r = write_all(fd, w->info, w->info_size);
-	if (r < 0)
-		return r;
-	if (fsync(fd) < 0 || renameat(w->dir_fd, temporary, w->dir_fd, name) < 0)
-		return -errno;
-	return 0;
-}
-
-/* The image first, then what says that it is there. */
-static int make_durable(const struct image_work *w)
-{
-	char part[FG_IMAGE_NAME_SIZE + 8], whole[FG_IMAGE_NAME_SIZE + 8];
-	int r;
-
-	if (fdatasync(w->fd) < 0)
-		return -errno;
-	r = write_info(w);
-	if (r < 0)
-		return r;
-	if (w->is_last) {
-		snprintf(part, sizeof(part), "%s.part", w->name);
-		snprintf(whole, sizeof(whole), "%s.image", w->name);
-		if (renameat(w->dir_fd, part, w->dir_fd, whole) < 0)
-			return -errno;
-	}
-	return fsync(w->dir_fd) < 0 ? -errno : 0;
-}
-
-static void image_work(struct fg_connector_job *job)
-{
-	struct image_work *w =
-		(struct image_work *)((char *)job - offsetof(struct image_work, job));
-
-	w->result = make_durable(w);
 }
 
 /* -- the thread is done -- */
@@ -156,17 +85,17 @@ static void image_orphaned(struct fg_connector_job *job)
 	image_destroy(image);
 }
 
-static void image_finished(struct fg_image_file *image)
+/* Tell it; the image may be gone afterwards. */
+static void image_finished(struct fg_image_file *image, int result)
 {
-	image->state = image->work.result < 0 ? IMAGE_VERIFIED : IMAGE_FINISHED;
 	if (image->ops->finished)
-		image->ops->finished(image->owner, image->work.result); /* it may be gone now */
+		image->ops->finished(image->owner, result);
 }
 
 static void image_worked(struct fg_connector_job *job)
 {
 	struct fg_image_file *image = image_of(job);
-	struct image_work *w = &image->work;
+	struct fg_image_work *w = &image->work;
 
 	close(w->dir_fd);
 	image->is_working = false;
@@ -182,7 +111,8 @@ static void image_worked(struct fg_connector_job *job)
 		image->error = w->result;
 	image->is_rewound = false;
 	if (w->is_last || (image->state == IMAGE_FINISHING && image->error)) {
-		image_finished(image);
+		image->state = w->result < 0 ? IMAGE_VERIFIED : IMAGE_FINISHED;
+		image_finished(image, w->result);
 		return;
 	}
 	if (image->state == IMAGE_FINISHING) {
@@ -202,11 +132,11 @@ static void image_worked(struct fg_connector_job *job)
 /* Returns 0, or -EAGAIN: no thread now, the timer tries again. */
 static int image_start_work(struct fg_image_file *image, bool is_last)
 {
-	struct image_work *w = &image->work;
+	struct fg_image_work *w = &image->work;
 	int r;
 
 	w->job = (struct fg_connector_job){
-		.work = image_work,
+		.work = fg_image_work,
 		.done = image_worked,
 		.orphaned = image_orphaned,
 	};
@@ -360,6 +290,8 @@ int fg_image_file_begin(struct fg_image_store *store,
 	image->owner = owner;
 	ev_init(&image->retry, image_retry);
 	image->retry.data = image;
+	ev_init(&image->slice, image_slice);
+	image->slice.data = image;
 	r = fg_image_info_copy(description, &image->description);
 	if (r == 0)
 		r = fg_image_info_name(&image->description, image->use.name);
@@ -442,7 +374,7 @@ int fg_image_file_write(struct fg_image_file *image, uint64_t offset, struct fg_
 	uint64_t end = image->bytes + piece.size, step;
 	int r;
 
-	if (image->state != IMAGE_PARTIAL || offset != image->bytes ||
+	if (image->state != IMAGE_PARTIAL || image->is_sealing || offset != image->bytes ||
 	    piece.size > FG_IMAGE_PIECE_BYTES)
 		return -EINVAL;
 	if (image->error)
@@ -474,7 +406,7 @@ int fg_image_file_write(struct fg_image_file *image, uint64_t offset, struct fg_
 
 int fg_image_file_rewind(struct fg_image_file *image)
 {
-	if (image->state != IMAGE_PARTIAL && image->state != IMAGE_VERIFIED)
+	if (image->is_sealing || (image->state != IMAGE_PARTIAL && image->state != IMAGE_VERIFIED))
 		return -EINVAL;
 	/* First nothing may say that something is there. */
 	image->is_rewound = image->is_working;
@@ -535,12 +467,10 @@ static int verify_all(struct fg_image_file *image, size_t max_bytes)
 	return fg_checksum_equal(text, image->description.checksum) ? 0 : -EBADMSG;
 }
 
-int fg_image_file_verify(struct fg_image_file *image, size_t max_bytes)
+static int verify_slice(struct fg_image_file *image, size_t max_bytes)
 {
 	int r;
 
-	if (image->state == IMAGE_FINISHING)
-		return -EINVAL;
 	if (image->state == IMAGE_VERIFIED)
 		return 0;
 	r = verify_all(image, max_bytes);
@@ -552,9 +482,51 @@ int fg_image_file_verify(struct fg_image_file *image, size_t max_bytes)
 	return r;
 }
 
+int fg_image_file_verify(struct fg_image_file *image, size_t max_bytes)
+{
+	if (image->state == IMAGE_FINISHING || image->is_sealing)
+		return -EINVAL;
+	return verify_slice(image, max_bytes);
+}
+
+static void image_next_slice(struct fg_image_file *image)
+{
+	ev_timer_set(&image->slice, 0., 0.);
+	ev_timer_start(fg_image_store_loop(image->use.store), &image->slice);
+}
+
+static void image_slice(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct fg_image_file *image = w->data;
+	int r = verify_slice(image, FG_IMAGE_PIECE_BYTES);
+
+	(void)loop;
+	(void)events;
+	if (r == 1) {
+		image_next_slice(image);
+		return;
+	}
+	image->is_sealing = false;
+	if (r == 0 && image->state == IMAGE_VERIFIED) {
+		r = fg_image_file_finish(image);
+		if (r == 0)
+			return;
+	}
+	image_finished(image, r);
+}
+
+int fg_image_file_seal(struct fg_image_file *image)
+{
+	if (image->state == IMAGE_FINISHING || image->is_sealing)
+		return -EINVAL;
+	image->is_sealing = true;
+	image_next_slice(image);
+	return 0;
+}
+
 int fg_image_file_finish(struct fg_image_file *image)
 {
-	if (image->state != IMAGE_VERIFIED)
+	if (image->state != IMAGE_VERIFIED || image->is_sealing)
 		return -EINVAL;
 	if (image->error)
 		return image->error;
@@ -573,7 +545,7 @@ ssize_t fg_image_file_read(const struct fg_image_file *image, uint64_t offset, v
 {
 	ssize_t n;
 
-	if (image->state != IMAGE_FINISHED)
+	if (image->state != IMAGE_FINISHED || image->is_sealing)
 		return -EINVAL;
 	if (offset >= image->bytes)
 		return 0;

@@ -9,19 +9,28 @@
  * page cache on the loop; what has to wait for the disk (fdatasync, rename, fsync of the directory)
  * is done on a thread of the connector, for every FG_IMAGE_SYNC_EVERY_BYTES and at the end.
  *
- *               | PARTIAL            | VERIFIED  | FINISHING        | FINISHED
- * --------------+--------------------+-----------+------------------+----------
- * write()       | stay               | -EINVAL   | -EINVAL          | -EINVAL
- * rewind()      | stay               | PARTIAL   | -EINVAL          | -EINVAL
- * verify(), 0   | VERIFIED           | stay      | -EINVAL          | stay
- *   … mismatch  | stay               | -         | -                | stay
- * finish()      | -EINVAL            | FINISHING | -EINVAL          | -EINVAL
- * thread is     | writable() when    | -         | finished():      | -
- *   done        | it was asked for   |           |  FINISHED, or    |
- *               |                    |           |  VERIFIED        |
- * read()        | -EINVAL            | -EINVAL   | -EINVAL          | stay
- * free()        | kept as it is      | kept      | kept, may finish | kept
- * remove()      | removed            | removed   | removed          | removed
+ *               | PARTIAL       | SEALING       | VERIFIED  | FINISHING        | FINISHED
+ * --------------+---------------+---------------+-----------+------------------+-----------------
+ * write()       | stay          | -EINVAL       | -EINVAL   | -EINVAL          | -EINVAL
+ * rewind()      | stay          | -EINVAL       | PARTIAL   | -EINVAL          | -EINVAL
+ * verify(), 0   | VERIFIED      | -EINVAL       | stay      | -EINVAL          | stay
+ *   … mismatch  | stay          | -             | -         | -                | stay
+ * seal()        | SEALING       | -EINVAL       | SEALING   | -EINVAL          | SEALING
+ * a slice is    | -             | stay, or when | -         | -                | -
+ *   read        |               |  it was wrong |           |                  |
+ *               |               |  finished(),  |           |                  |
+ *               |               |  PARTIAL; at  |           |                  |
+ *               |               |  the end as   |           |                  |
+ *               |               |  finish()     |           |                  |
+ * finish()      | -EINVAL       | -EINVAL       | FINISHING | -EINVAL          | -EINVAL
+ * thread is     | writable()    | -             | -         | finished() and   | -
+ *   done        | when asked    |               |           | FINISHED, or     |
+ *               | for           |               |           | VERIFIED         |
+ * read()        | -EINVAL       | -EINVAL       | -EINVAL   | -EINVAL          | stay
+ * free()        | kept as it is | kept          | kept      | kept, may finish | kept
+ * remove()      | removed       | removed       | removed   | removed          | removed
+ *
+ * A FINISHED image may be sealed again, to see whether it has kept; it stays FINISHED.
  */
 #include "ota/image_store.h"
 #include "util/span.h"
@@ -35,7 +44,8 @@ struct fg_image_file;
 struct fg_image_file_ops {
 	/** There is room again after -EAGAIN of fg_image_file_write(). */
 	void (*writable)(void *owner);
-	/** What became of fg_image_file_finish(): 0, or a negative errno of the disk. */
+	/** What became of fg_image_file_finish() (0, or a negative errno of the disk) or of
+	 * fg_image_file_seal() (or what fg_image_file_verify() says). */
 	void (*finished)(void *owner, int result);
 };
 
@@ -81,6 +91,12 @@ int fg_image_file_rewind(struct fg_image_file *image);
  * another negative errno. The next call after anything but 1 starts from the beginning.
  */
 int fg_image_file_verify(struct fg_image_file *image, size_t max_bytes);
+
+/**
+ * Verify all in slices, one a turn of the loop, then finish. finished() tells, later.
+ * Returns 0 or -EINVAL.
+ */
+int fg_image_file_seal(struct fg_image_file *image);
 
 /** Make a verified image durable; finished() tells. Returns 0, -EINVAL, or the disk's last error:
  * then only fg_image_file_rewind() helps. */

@@ -236,6 +236,7 @@ static bool open_plugin(struct fg_json_value of_case)
 		.host = &scripted_host,
 		.link_name = "customer",
 		.gateway_name = "plant7",
+		.host_name = "tb.example.com",
 		.has_client_certificate = get(of_case, "certificate", &certificate) &&
 					  certificate.type == FG_JSON_TRUE,
 	};
@@ -258,31 +259,39 @@ static bool same_text(const char *what, const char *is, struct fg_json_value wan
 {
 	const char *text = get_text(wanted, name);
 
-	if ((!is && !text) || (is && text && strcmp(is, text) == 0))
+	if (!is && !text)
 		return true;
+	if (is && text)
+		return same_json(what, fg_span_str(is), fg_span_str(text));
 	return fail("%s %s is %s, not %s; ", what, name, is ? is : "absent",
 		    text ? text : "absent");
 }
 
-static bool connect_plugin(struct fg_json_value *wanted)
+static bool connect_plugin(struct fg_json_value *wanted, bool is_to_fail)
 {
 	struct fg_connect_request request = {
 		.session = "", .now_us = play.now_us, .mqtt_version = play.mqtt_version};
-	struct fg_connect out = {0};
+	struct fg_connect connect = {0};
 	struct fg_json_value value;
-	int r = play.plugin->connect(play.ctx, &request, &out);
+	int r = play.plugin->connect(play.ctx, &request, &connect);
 
+	if (is_to_fail)
+		return r == -EINVAL || fail("connect: %d; ", r);
 	if (r < 0)
 		return fail("connect: %d; ", r);
 	if (!wanted)
 		return true;
-	if (get(*wanted, "clean_start", &value) && out.clean_start != (value.type == FG_JSON_TRUE))
-		return fail("clean start is %d; ", out.clean_start);
-	if (out.keep_alive_s != (unsigned)get_number(*wanted, "keep_alive", out.keep_alive_s))
-		return fail("keep alive is %u; ", out.keep_alive_s);
-	return same_text("CONNECT", out.client_id, *wanted, "client_id") &&
-	       same_text("CONNECT", out.username, *wanted, "username") &&
-	       same_text("CONNECT", out.password, *wanted, "password");
+	if (get(*wanted, "clean_start", &value) &&
+	    connect.clean_start != (value.type == FG_JSON_TRUE))
+		return fail("clean start is %d; ", connect.clean_start);
+	if (get(*wanted, "setup", &value) && connect.is_setup != (value.type == FG_JSON_TRUE))
+		return fail("is_setup is %d; ", connect.is_setup);
+	if (connect.keep_alive_s !=
+	    (unsigned)get_number(*wanted, "keep_alive", connect.keep_alive_s))
+		return fail("keep alive is %u; ", connect.keep_alive_s);
+	return same_text("CONNECT", connect.client_id, *wanted, "client_id") &&
+	       same_text("CONNECT", connect.username, *wanted, "username") &&
+	       same_text("CONNECT", connect.password, *wanted, "password");
 }
 
 static void connected(struct fg_json_value how)
@@ -674,7 +683,9 @@ static bool play_step(struct fg_json_value of_case, struct fg_json_value step)
 	if (get(step, "restart", &v))
 		return restart(of_case);
 	if (get(step, "connect", &v))
-		return connect_plugin(&v);
+		return connect_plugin(&v, false);
+	if (get(step, "connect_fails", &v))
+		return connect_plugin(NULL, true);
 	if (get(step, "connected", &v))
 		return connected(v), true;
 	if (get(step, "disconnected", &v))
@@ -732,7 +743,7 @@ static bool play_case(struct fg_json_value of_case)
 	if (!play.ctx)
 		return true;
 	if (!get(of_case, "by_hand", &connecting)) {
-		if (!connect_plugin(NULL))
+		if (!connect_plugin(NULL, false))
 			return false;
 		connected(
 			(struct fg_json_value){.type = FG_JSON_OBJECT, .text = fg_span_str("{}")});

@@ -8,11 +8,19 @@
 
 #include "util/span.h"
 
-static void take_back(struct fg_cursor *c)
+struct fg_pass {
+	struct fg_cursor *cursor;
+	uint64_t position;
+	char *lent[FAKE_RECORDS];
+	size_t n_lent;
+};
+
+static void cursor_init(struct fg_cursor *c, struct fg_journal *j, enum fg_lane lane)
 {
-	for (size_t i = 0; i < c->n_lent; i++)
-		free(c->lent_text[i]);
-	c->n_lent = 0;
+	c->journal = j;
+	c->lane = lane;
+	c->max_unsaved = 1000000;
+	c->is_saving_by_itself = true;
 }
 
 void fake_journal_init(struct fg_journal *j)
@@ -20,24 +28,44 @@ void fake_journal_init(struct fg_journal *j)
 	memset(j, 0, sizeof(*j));
 	j->gathering = 1;
 	j->room = SIZE_MAX;
-	j->cursor.journal = j;
-	j->cursor.max_unsaved = 1000000;
-	j->cursor.is_saving_by_itself = true;
+	j->max_left_behind = FAKE_LEFT_BEHIND;
+	cursor_init(&j->cursor, j, FG_LANE_MAIN);
+	cursor_init(&j->alarm_cursor, j, FG_LANE_ALARM);
 }
 
+/* Whoever forgets to close a pass leaks it. */
 void fake_journal_done(struct fg_journal *j)
 {
-	take_back(&j->cursor);
+	(void)j;
+}
+
+static uint64_t add(struct fake_record *records, uint64_t *n, const char *device)
+{
+	struct fake_record *r = &records[(*n)++];
+
+	*r = (struct fake_record){.kind = FG_TELEMETRY};
+	snprintf(r->device, sizeof(r->device), "%s", device);
+	snprintf(r->body, sizeof(r->body), "%" PRIu64, *n);
+	return *n;
 }
 
 uint64_t fake_journal_add(struct fg_journal *j, const char *device)
 {
-	struct fake_record *r = &j->records[j->n_records++];
+	return add(j->records, &j->n_records, device);
+}
 
-	snprintf(r->device, sizeof(r->device), "%s", device);
-	snprintf(r->body, sizeof(r->body), "%" PRIu64, j->n_records);
-	r->kind = FG_TELEMETRY;
-	return j->n_records;
+uint64_t fake_journal_add_alarm(struct fg_journal *j, const char *device)
+{
+	return add(j->alarms, &j->n_alarms, device);
+}
+
+static void save(struct fg_cursor *c)
+{
+	if (!c->must_save && !c->is_saving_by_itself)
+		return;
+	c->saved = c->now;
+	c->n_unsaved = 0;
+	c->must_save = false;
 }
 
 uint64_t fake_journal_commit(struct fg_journal *j)
@@ -46,30 +74,67 @@ uint64_t fake_journal_commit(struct fg_journal *j)
 		fg_journal_flush(j, 0);
 	j->is_busy = false;
 	j->committed = j->gathering - 1;
-	if (j->cursor.must_save || j->cursor.is_saving_by_itself)
-		j->cursor.saved = j->cursor.watermark;
-	j->cursor.must_save = false;
+	save(&j->cursor);
+	save(&j->alarm_cursor);
 	return j->committed;
+}
+
+static void move_watermark(struct fg_cursor *c)
+{
+	while (c->now.settled[c->watermark + 1])
+		c->watermark++;
+}
+
+static void crash(struct fg_cursor *c)
+{
+	c->now = c->saved;
+	c->n_unsaved = 0;
+	c->must_save = false;
+	c->is_open = false;
+	c->watermark = 0;
+	move_watermark(c);
+}
+
+void fake_journal_crash(struct fg_journal *j)
+{
+	size_t n = 0;
+
+	crash(&j->cursor);
+	crash(&j->alarm_cursor);
+	for (size_t i = 0; i < j->n_quarantined; i++)
+		if (j->quarantined[i].ticket <= j->committed)
+			j->quarantined[n++] = j->quarantined[i];
+	j->n_quarantined = n;
+	j->has_data = false;
+	j->is_busy = false;
+	j->gathering = j->committed + 1;
 }
 
 bool fake_journal_has_quarantined(const struct fg_journal *j, uint64_t seq, bool is_on_disk)
 {
 	for (size_t i = 0; i < j->n_quarantined; i++)
-		if (j->quarantined[i].seq == seq &&
+		if (j->quarantined[i].seq == seq && j->quarantined[i].lane == FG_LANE_MAIN &&
 		    (!is_on_disk || j->quarantined[i].ticket <= j->committed))
 			return true;
 	return false;
 }
 
-/* ---- the interface */
+bool fake_cursor_has_settled(const struct fg_cursor *c, uint64_t seq)
+{
+	return c->now.settled[seq];
+}
+
+/* ---- appending */
 
 bool fg_journal_has_room(const struct fg_journal *j, size_t bytes)
 {
 	return bytes <= j->room;
 }
 
-int fg_journal_append(struct fg_journal *j, const struct fg_message *msg, uint64_t *ret_seq)
+int fg_journal_append(struct fg_journal *j, enum fg_lane lane, const struct fg_message *msg,
+		      uint64_t *ret_seq)
 {
+	(void)lane;
 	(void)msg;
 	if (j->append_error)
 		return j->append_error;
@@ -94,6 +159,7 @@ int fg_journal_quarantine(struct fg_journal *j, const struct fg_quarantined *q)
 	j->n_quarantined++;
 	j->has_data = true;
 	kept->seq = q->link.size ? (uint64_t)q->time_us : 0;
+	kept->lane = q->lane;
 	kept->ticket = j->gathering;
 	kept->attempts = q->attempts;
 	kept->whole_size = q->whole_size;
@@ -124,12 +190,14 @@ void fg_journal_flush(struct fg_journal *j, int64_t now_ms)
 {
 	(void)now_ms;
 	j->n_flushes++;
-	if (j->is_busy || (!j->has_data && !j->cursor.must_save))
+	if (j->is_busy || (!j->has_data && !j->cursor.must_save && !j->alarm_cursor.must_save))
 		return;
 	j->is_busy = true;
 	j->has_data = false;
 	j->gathering++;
 }
+
+/* ---- cursors */
 
 void fg_cursor_set_caps(struct fg_cursor *c, uint64_t max_bytes, int64_t max_age_ms)
 {
@@ -145,72 +213,59 @@ void fg_cursor_get_losses(const struct fg_cursor *c, uint64_t ret[FG_N_LOSSES])
 		ret[i] = 0;
 }
 
-int fg_cursor_open(struct fg_journal *j, const char *name, uint64_t max_unsaved,
+int fg_cursor_open(struct fg_journal *j, enum fg_lane lane, const char *name, uint64_t max_unsaved,
 		   struct fg_cursor **ret)
 {
-	if (j->cursor.is_open)
+	struct fg_cursor *c = lane == FG_LANE_ALARM ? &j->alarm_cursor : &j->cursor;
+
+	if (c->is_open)
 		return -EEXIST;
-	j->cursor.is_open = true;
-	j->cursor.max_unsaved = max_unsaved;
-	snprintf(j->cursor.name, sizeof(j->cursor.name), "%s", name);
-	*ret = &j->cursor;
+	c->is_open = true;
+	c->max_unsaved = max_unsaved;
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	*ret = c;
 	return 0;
 }
 
 void fg_cursor_close(struct fg_cursor *c)
 {
-	take_back(c);
 	c->is_open = false;
 }
 
-int fg_cursor_read(struct fg_cursor *c, struct fg_message *ret_messages, size_t max)
+static uint64_t count(const struct fg_cursor *c)
 {
-	struct fg_journal *j = c->journal;
-	size_t n = 0;
-
-	take_back(c);
-	if (c->read_error)
-		return c->read_error;
-	for (uint64_t seq = c->position ? c->position : 1; seq <= j->n_records && n < max; seq++) {
-		const struct fake_record *r = &j->records[seq - 1];
-		char *text;
-
-		if (r->is_gone)
-			continue;
-		/* A buffer of its own for each, so that a look at it afterwards is found. */
-		text = malloc(sizeof(*r));
-		memcpy(text, r, sizeof(*r));
-		c->lent_text[c->n_lent++] = text;
-		ret_messages[n++] = (struct fg_message){
-			.seq = seq,
-			.time_us = (int64_t)seq,
-			.kind = r->kind,
-			.device = fg_span_str(((struct fake_record *)(void *)text)->device),
-			.body = fg_span_str(((struct fake_record *)(void *)text)->body),
-		};
-	}
-	return (int)n;
+	return c->lane == FG_LANE_ALARM ? c->journal->n_alarms : c->journal->n_records;
 }
 
-void fg_cursor_seek(struct fg_cursor *c, uint64_t seq)
+static const struct fake_record *record(const struct fg_cursor *c, uint64_t seq)
 {
-	take_back(c);
-	c->position = seq;
+	return c->lane == FG_LANE_ALARM ? &c->journal->alarms[seq - 1]
+					: &c->journal->records[seq - 1];
 }
 
-uint64_t fg_cursor_position(const struct fg_cursor *c)
+static void note(struct fg_cursor *c, uint64_t n)
 {
-	return c->position;
-}
-
-void fg_cursor_ack(struct fg_cursor *c, uint64_t watermark)
-{
-	if (watermark > c->watermark)
-		c->watermark = watermark;
-	while (c->watermark < c->journal->n_records && c->journal->records[c->watermark].is_gone)
-		c->watermark++;
+	c->n_unsaved += n;
 	if (c->is_saving_by_itself)
-		c->saved = c->watermark;
+		save(c);
+}
+
+static void mark_settled(struct fg_cursor *c, uint64_t first, uint64_t last, bool may_be_sent)
+{
+	uint64_t n = 0;
+
+	for (uint64_t seq = first; seq <= last && seq <= count(c); seq++) {
+		n += !c->now.settled[seq];
+		c->now.settled[seq] = true;
+	}
+	move_watermark(c);
+	if (may_be_sent)
+		note(c, n);
+}
+
+void fg_cursor_settle(struct fg_cursor *c, uint64_t first, uint64_t last)
+{
+	mark_settled(c, first, last, true);
 }
 
 uint64_t fg_cursor_watermark(const struct fg_cursor *c)
@@ -220,21 +275,200 @@ uint64_t fg_cursor_watermark(const struct fg_cursor *c)
 
 uint64_t fg_cursor_saved(const struct fg_cursor *c)
 {
-	return c->saved;
+	uint64_t watermark = 0;
+
+	while (c->saved.settled[watermark + 1])
+		watermark++;
+	return watermark;
 }
 
-bool fg_cursor_may_send(struct fg_cursor *c, uint64_t seq)
+uint64_t fg_cursor_end(const struct fg_cursor *c)
+{
+	return count(c) + 1;
+}
+
+bool fg_cursor_may_send(struct fg_cursor *c, uint64_t n_in_flight)
 {
 	if (c->is_held)
 		return false;
-	if (seq <= c->saved || seq - c->saved <= c->max_unsaved)
+	if (n_in_flight < c->max_unsaved && c->n_unsaved < c->max_unsaved - n_in_flight)
 		return true;
-	if (c->watermark > c->saved)
+	if (c->n_unsaved > 0)
 		c->must_save = true;
 	return false;
 }
 
 uint64_t fg_cursor_backlog(const struct fg_cursor *c)
 {
-	return c->journal->n_records - c->watermark;
+	uint64_t n = 0;
+
+	for (uint64_t seq = 1; seq <= count(c); seq++)
+		n += !c->now.settled[seq];
+	return n;
+}
+
+/* ---- left behind */
+
+static size_t find_key(const struct fg_cursor *c, uint64_t key)
+{
+	size_t i = 0;
+
+	while (i < c->now.n_left_behind && c->now.left_behind[i].key != key)
+		i++;
+	return i;
+}
+
+int fg_cursor_leave_behind(struct fg_cursor *c, uint64_t key, uint64_t from)
+{
+	size_t i = find_key(c, key);
+	bool moves_on = i < c->now.n_left_behind && from > c->now.left_behind[i].from;
+
+	if (i == c->now.n_left_behind) {
+		if (i == c->journal->max_left_behind || i == FAKE_LEFT_BEHIND)
+			return -ENOSPC;
+		c->now.left_behind[c->now.n_left_behind++].key = key;
+	}
+	c->now.left_behind[i].from = from;
+	note(c, moves_on);
+	return 0;
+}
+
+void fg_cursor_rejoin(struct fg_cursor *c, uint64_t key)
+{
+	size_t i = find_key(c, key);
+
+	if (i == c->now.n_left_behind)
+		return;
+	c->now.left_behind[i] = c->now.left_behind[--c->now.n_left_behind];
+	note(c, 1);
+}
+
+uint64_t fg_cursor_left_behind(const struct fg_cursor *c, uint64_t key)
+{
+	size_t i = find_key(c, key);
+
+	return i < c->now.n_left_behind ? c->now.left_behind[i].from : 0;
+}
+
+bool fg_cursor_each_left_behind(const struct fg_cursor *c, size_t i, uint64_t *ret_key,
+				uint64_t *ret_from)
+{
+	if (i >= c->now.n_left_behind)
+		return false;
+	*ret_key = c->now.left_behind[i].key;
+	*ret_from = c->now.left_behind[i].from;
+	return true;
+}
+
+/* ---- passes */
+
+static void take_back(struct fg_pass *p)
+{
+	for (size_t i = 0; i < p->n_lent; i++)
+		free(p->lent[i]);
+	p->n_lent = 0;
+}
+
+int fg_pass_open(struct fg_cursor *c, struct fg_pass **ret)
+{
+	*ret = calloc(1, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	(*ret)->cursor = c;
+	(*ret)->position = c->watermark + 1;
+	c->journal->n_passes++;
+	return 0;
+}
+
+struct fg_pass *fg_pass_close(struct fg_pass *p)
+{
+	if (!p)
+		return NULL;
+	take_back(p);
+	p->cursor->journal->n_passes--;
+	free(p);
+	return NULL;
+}
+
+void fg_pass_rest(struct fg_pass *p)
+{
+	take_back(p);
+}
+
+void fg_pass_seek(struct fg_pass *p, uint64_t seq)
+{
+	take_back(p);
+	p->position = seq;
+}
+
+uint64_t fg_pass_position(const struct fg_pass *p)
+{
+	return p->position;
+}
+
+void fg_pass_want_notes(struct fg_pass *p)
+{
+	(void)p;
+}
+
+static uint64_t lowest_left_behind(const struct fg_cursor *c)
+{
+	uint64_t lowest = UINT64_MAX;
+
+	for (size_t i = 0; i < c->now.n_left_behind; i++)
+		if (c->now.left_behind[i].from < lowest)
+			lowest = c->now.left_behind[i].from;
+	return lowest;
+}
+
+static struct fg_message lend(struct fg_pass *p, uint64_t seq)
+{
+	struct fake_record *r = malloc(sizeof(*r));
+
+	*r = *record(p->cursor, seq);
+	p->lent[p->n_lent++] = (char *)r;
+	return (struct fg_message){
+		.seq = seq,
+		.time_us = (int64_t)seq,
+		.time_quality = r->is_untimed ? FG_TIME_UNSYNCHRONISED : FG_TIME_GATEWAY,
+		.kind = r->kind,
+		.device = fg_span_str(r->device),
+		.body = fg_span_str(r->body),
+		.link = fg_span_str(r->link),
+	};
+}
+
+static bool is_for(const struct fg_cursor *c, const struct fake_record *r)
+{
+	return !r->is_gone && (!r->link[0] || strcmp(r->link, c->name) == 0);
+}
+
+int fg_pass_read(struct fg_pass *p, struct fg_message *ret_messages, size_t max,
+		 bool (*wants)(void *arg, const struct fg_message *m), void *arg)
+{
+	struct fg_cursor *c = p->cursor;
+	uint64_t lowest = wants ? lowest_left_behind(c) : UINT64_MAX;
+	size_t n = 0, n_looked = 0;
+
+	take_back(p);
+	if (c->read_error)
+		return c->read_error;
+	for (; p->position <= count(c) && n < max; p->position++) {
+		uint64_t seq = p->position;
+
+		if (!is_for(c, record(c, seq))) {
+			mark_settled(c, seq, seq, false);
+			continue;
+		}
+		if (c->now.settled[seq] && seq < lowest)
+			continue;
+		if (c->journal->look_max && n_looked++ == c->journal->look_max)
+			return n > 0 ? (int)n : -EAGAIN;
+		ret_messages[n] = lend(p, seq);
+		if (!c->now.settled[seq] || wants(arg, &ret_messages[n]))
+			n++;
+		else
+			free(p->lent[--p->n_lent]);
+	}
+	return (int)n;
 }

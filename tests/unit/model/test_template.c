@@ -104,6 +104,8 @@ static void a_template_tells_what_it_uses(void **state)
 	assert_true(fg_template_uses(t, 0));
 	assert_false(fg_template_uses(t, 1));
 	assert_true(fg_template_uses(t, 2));
+	assert_true(fg_span_is(fg_template_name(t, 2), "id"));
+	assert_int_equal(fg_template_name(t, 1).size, 0);
 	assert_int_equal(fg_template_fixed_bytes(t), strlen("a//b/"));
 }
 

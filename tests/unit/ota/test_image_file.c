@@ -156,6 +156,69 @@ static void each_operation_has_its_state(void **state)
 	fg_image_file_free(image);
 }
 
+static void sealing_turns_the_loop_between_the_slices(void **state)
+{
+	struct ota_fixture *f = *state;
+	struct fg_image_description d = ota_description(10 * FG_IMAGE_PIECE_BYTES);
+	struct fg_image_file *image = ota_begin(f, &d);
+	unsigned n_turns = 0;
+	char byte;
+
+	ota_fill(f, image, 10 * FG_IMAGE_PIECE_BYTES, FG_IMAGE_PIECE_BYTES);
+	assert_int_equal(fg_image_file_seal(image), 0);
+	assert_int_equal(fg_image_file_seal(image), -EINVAL);
+	assert_int_equal(fg_image_file_verify(image, 1), -EINVAL);
+	assert_int_equal(fg_image_file_finish(image), -EINVAL);
+	assert_int_equal(fg_image_file_rewind(image), -EINVAL);
+	assert_int_equal(write_one(image, 0), -EINVAL);
+	while (f->n_finished == 0 && n_turns++ < 1000)
+		ev_run(f->loop, EVRUN_ONCE);
+	assert_true(n_turns >= 10);
+	assert_int_equal(f->result, 0);
+	assert_true(fg_image_file_is_finished(image));
+
+	/* Has it kept? */
+	assert_int_equal(fg_image_file_seal(image), 0);
+	assert_int_equal(fg_image_file_read(image, 0, &byte, 1), -EINVAL);
+	ota_wait_for(f, &f->n_finished, 2);
+	assert_int_equal(f->result, 0);
+	assert_int_equal(fg_image_file_read(image, 0, &byte, 1), 1);
+
+	/* Released in between. */
+	assert_int_equal(fg_image_file_seal(image), 0);
+	ev_run(f->loop, EVRUN_ONCE);
+	fg_image_file_free(image);
+	ota_settle(f);
+	assert_int_equal(f->n_finished, 2);
+}
+
+static void sealing_tells_what_is_wrong(void **state)
+{
+	struct ota_fixture *f = *state;
+	struct fg_image_description d = ota_description(1000);
+	struct fg_image_file *image = ota_begin(f, &d);
+
+	ota_fill(f, image, 999, 999);
+	assert_int_equal(fg_image_file_seal(image), 0);
+	ota_wait_for(f, &f->n_finished, 1);
+	assert_int_equal(f->result, -EMSGSIZE);
+	assert_int_equal(write_one(image, 1), 0);
+	assert_int_equal(fg_image_file_seal(image), 0);
+	ota_wait_for(f, &f->n_finished, 2);
+	assert_int_equal(f->result, -EBADMSG);
+	assert_int_equal(fg_image_file_rewind(image), 0);
+	ota_fill(f, image, 1000, 999);
+	disk_fail(DISK_FTRUNCATE, 1, EIO);
+	assert_int_equal(fg_image_file_seal(image), 0);
+	ota_wait_for(f, &f->n_finished, 3);
+	assert_int_equal(f->result, -EIO);
+	disk_fail(DISK_RENAME, 1, EIO);
+	assert_int_equal(fg_image_file_seal(image), 0); /* it is VERIFIED by now */
+	ota_wait_for(f, &f->n_finished, 4);
+	assert_int_equal(f->result, -EIO);
+	fg_image_file_free(image);
+}
+
 static void wrong_size_and_wrong_checksum_are_found(void **state)
 {
 	struct ota_fixture *f = *state;
@@ -964,6 +1027,8 @@ int main(void)
 		TEST(an_image_arrives_is_checked_and_handed_out),
 		TEST(it_is_durable_before_it_is_called_finished),
 		TEST(each_operation_has_its_state),
+		TEST(sealing_turns_the_loop_between_the_slices),
+		TEST(sealing_tells_what_is_wrong),
 		TEST(wrong_size_and_wrong_checksum_are_found),
 		TEST(verifying_takes_as_many_calls_as_the_slice_says),
 		TEST(each_algorithm_verifies),
