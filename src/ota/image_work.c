@@ -58,7 +58,15 @@ static int make_durable(const struct fg_image_work *w)
 		if (renameat(w->dir_fd, part, w->dir_fd, whole) < 0)
 			return -errno;
 	}
-	return fsync(w->dir_fd) < 0 ? -errno : 0;
+	if (fsync(w->dir_fd) < 0) {
+		r = -errno;
+		/* It goes on as a partial one; should that fail as well, it is the next start that
+		 * finds it whole. */
+		if (w->is_last)
+			renameat(w->dir_fd, whole, w->dir_fd, part);
+		return r;
+	}
+	return 0;
 }
 
 void fg_image_work(struct fg_connector_job *job)

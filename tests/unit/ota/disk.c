@@ -15,7 +15,7 @@
 
 #define PATIENCE_S 20
 
-static atomic_uint n_calls[DISK_CALLS], n_all, n_to_fail[DISK_CALLS], n_held;
+static atomic_uint n_calls[DISK_CALLS], n_all, n_to_fail[DISK_CALLS], n_to_skip[DISK_CALLS], n_held;
 static atomic_int fails_with[DISK_CALLS];
 static atomic_bool is_held;
 static sem_t go;
@@ -34,7 +34,7 @@ static char renamed_from[256], renamed_to[256]; /* and the directory is not sync
 void disk_reset(void)
 {
 	for (int i = 0; i < DISK_CALLS; i++)
-		n_calls[i] = n_to_fail[i] = 0;
+		n_calls[i] = n_to_fail[i] = n_to_skip[i] = 0;
 	n_all = n_held = 0;
 	is_held = false;
 	cut_at = 0;
@@ -45,6 +45,12 @@ void disk_fail(enum disk_call call, unsigned n, int error)
 {
 	fails_with[call] = error;
 	n_to_fail[call] = n;
+}
+
+void disk_fail_after(enum disk_call call, unsigned skip, int error)
+{
+	n_to_skip[call] = skip;
+	disk_fail(call, 1, error);
 }
 
 unsigned disk_count(enum disk_call call)
@@ -153,6 +159,10 @@ static int called(enum disk_call call)
 	}
 	if (left == 0)
 		return 0;
+	if (n_to_skip[call] > 0) {
+		n_to_skip[call]--;
+		return 0;
+	}
 	n_to_fail[call] = left - 1;
 	return fails_with[call];
 }

@@ -25,6 +25,8 @@ enum disk_call {
 void disk_reset(void);
 /** The next @n calls of this kind fail with @error. */
 void disk_fail(enum disk_call call, unsigned n, int error);
+/** The one after the next @skip calls fails. */
+void disk_fail_after(enum disk_call call, unsigned skip, int error);
 unsigned disk_count(enum disk_call call);
 
 /** Each fdatasync() waits for a disk_release(). */

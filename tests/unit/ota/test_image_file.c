@@ -751,8 +751,10 @@ static void a_disk_error_sticks_until_all_is_written_again(void **state)
 	struct ota_fixture *f = *state;
 	struct fg_image_description d = ota_description(2 * MIB);
 
-	for (int i = 0; i < 3; i++) {
-		static const enum disk_call calls[] = {DISK_FDATASYNC, DISK_FSYNC, DISK_RENAME};
+	for (int i = 0; i < 5; i++) {
+		static const enum disk_call calls[] = {DISK_FDATASYNC, DISK_FSYNC, DISK_RENAME,
+						       DISK_FSYNC, DISK_RENAME};
+		unsigned skip = i < 3 ? 0 : 1; /* the description, then the directory or image */
 		struct fg_image_file *image = ota_begin(f, &d);
 
 		disk_fail(calls[i], 1, EIO);
@@ -762,7 +764,7 @@ static void a_disk_error_sticks_until_all_is_written_again(void **state)
 		assert_int_equal(fg_image_file_rewind(image), 0);
 		ota_fill(f, image, 2 * MIB, FG_IMAGE_PIECE_BYTES);
 		ota_settle(f);
-		disk_fail(calls[i], 1, EIO);
+		disk_fail_after(calls[i], skip, EIO);
 		assert_int_equal(ota_finish(f, image), -EIO);
 		assert_false(fg_image_file_is_finished(image));
 		assert_int_equal(fg_image_file_finish(image), -EIO);
