@@ -186,6 +186,7 @@ static void tables_are_no_records(void **state)
 	assert_int_equal(fg_cursor_watermark(b->c), 6);
 	/* A range and the tables around are one. */
 	fg_cursor_settle(b->c, 15, 19);
+	assert_int_equal(fg_cursor_settled_to(b->c, 15), 20);
 	fg_cursor_settle(b->c, 21, 22);
 	assert_int_equal(b->c->settled.n, 1);
 	assert_int_equal(fg_cursor_settled_to(b->c, 15), 22);
