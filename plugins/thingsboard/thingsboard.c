@@ -184,10 +184,10 @@ static void tb_woken(void *ctx, int64_t now_us)
 {
 	struct tb *tb = ctx;
 
+	tb->uptime_s += tb->is_up ? TICK_MS / 1000 : 0;
 	tb_provision_tick(tb, now_us);
 	if (!tb->is_up)
 		return;
-	tb->uptime_s += TICK_MS / 1000;
 	tb_limits_tick(tb);
 	tb_announce_tick(tb);
 	tb_questions_tick(tb);

@@ -137,7 +137,13 @@ uint64_t fg_cursor_settled_to(const struct fg_cursor *c, uint64_t seq)
 
 uint64_t fg_cursor_low(const struct fg_cursor *c)
 {
-	return c->left_behind.lowest <= c->watermark ? c->left_behind.lowest - 1 : c->watermark;
+	uint64_t below;
+
+	if (c->left_behind.lowest > c->watermark)
+		return c->watermark;
+	/* Else each table that is written would be one more to give up, and that be saved again. */
+	below = step_over_tables(c, c->left_behind.lowest - 1);
+	return below < c->watermark ? below : c->watermark;
 }
 
 uint64_t fg_cursor_watermark(const struct fg_cursor *c)

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "util/bytes.h"
@@ -17,7 +16,7 @@
 void check_committed(void *arg, uint64_t ticket)
 {
 	struct life *l = arg;
-	if (l->is_verbose) fprintf(stderr, "committed %lu\n", ticket);
+
 	/* Tickets rise with sequence numbers: from the newest down to the first that was acked
 	 * before. */
 	for (int k = 0; k < FG_N_CURSOR_LANES; k++)
@@ -182,7 +181,6 @@ void check_lost(void *arg, const char *name, uint64_t records, uint64_t seq, con
 		for (int i = 0; i < N_LINKS; i++) {
 			if (strcmp(l->lanes[k].cursors[i].name, name) != 0)
 				continue;
-			if (l->is_verbose) fprintf(stderr, "lost %s %lu up to %lu %s\n", name, records, seq, why);
 			if (is_policy(why))
 				told_of_policy(l, &l->lanes[k], i, records, seq, why);
 			else
@@ -499,7 +497,6 @@ void check_all(struct life *l, bool is_clean)
 	struct fg_journal_stats stats;
 
 	fg_journal_get_stats(l->j, &stats);
-	if (l->is_verbose) fprintf(stderr, "--- start clean %d faults %d limit %d full %d first %lu next %lu q %lu\n", is_clean, l->has_faults, l->has_limit, l->options.on_full, stats.first_seq, stats.next_seq, stats.quarantine_records);
 	next_seq[FG_LANE_MAIN] = stats.next_seq;
 	next_seq[FG_LANE_ALARM] = stats.alarm_next_seq;
 	for (int k = 0; k < FG_N_CURSOR_LANES; k++)

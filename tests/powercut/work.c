@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <stdio.h>
 
 #include "util/span.h"
 
@@ -147,7 +146,6 @@ static bool quarantine(struct life *l, int lane, int i, uint64_t seq)
 	if (fg_journal_quarantine(l->j, &q) < 0)
 		return false;
 	m->of[i].is_quarantined = true;
-	if (l->is_verbose) fprintf(stderr, "quarantine lane %d link %d seq %lu ticket %lu\n", lane, i, seq, fg_journal_ticket(l->j));
 	if (l->n_quarantined == l->quarantined_capacity) {
 		l->quarantined_capacity = l->quarantined_capacity * 2 + 64;
 		l->quarantined =
