@@ -101,6 +101,31 @@ static void old_records_in_the_newest_segment_are_given_up_too(void **state)
 	assert_int_equal(b->lost, 10);
 }
 
+static void session_left_behind_is_given_up_once_and_not_with_each_table(void **state)
+{
+	struct bench *b = *state;
+	struct fg_journal_stats stats;
+	struct fg_cursor *c;
+	uint64_t saves;
+
+	b->options.max_age_ms = HOUR_MS;
+	b->options.max_left_behind = 1;
+	bench_open(b);
+	c = bench_cursor(b, "slow", 10);
+	bench_fill(b, 10);
+	assert_int_equal(fg_cursor_leave_behind(c, 7, 3), 0);
+	bench_settle(c, 10);
+	pass(b, 2 * HOUR_MS);
+	fg_journal_get_stats(b->j, &stats);
+	saves = stats.cursor_saves;
+	assert_true(fg_cursor_left_behind(c, 7) > 10);
+	assert_int_equal(loss(c, FG_LOSS_AGE), 1);
+	/* Each table is a number more, and too old from the start. */
+	pass(b, 2 * HOUR_MS);
+	fg_journal_get_stats(b->j, &stats);
+	assert_int_equal(stats.cursor_saves, saves);
+}
+
 static void age_counts_on_over_restarts_and_the_time_away(void **state)
 {
 	struct bench *b = *state;
@@ -427,6 +452,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_too_old_is_given_up_and_its_segments_go),
 		TEST(old_records_in_the_newest_segment_are_given_up_too),
+		TEST(session_left_behind_is_given_up_once_and_not_with_each_table),
 		TEST(age_counts_on_over_restarts_and_the_time_away),
 		TEST(killed_daemon_has_saved_the_clock_with_the_data),
 		TEST(steps_of_the_clock_make_nothing_older),
