@@ -339,9 +339,9 @@ bool fg_desk_has_turn(const struct fg_command_desk *d, const struct fg_desk_devi
 		return false;
 	if (!fg_desk_is_mute(rule))
 		return true;
-	TAILQ_FOREACH(c, &device->busy, at_device)
-	if (c->state == FG_COMMAND_SILENT && fg_desk_rule(d, c)->group == rule->group)
-		return false;
+	for (c = TAILQ_FIRST(&device->busy); c; c = TAILQ_NEXT(c, at_device))
+		if (c->state == FG_COMMAND_SILENT && fg_desk_rule(d, c)->group == rule->group)
+			return false;
 	return true;
 }
 
@@ -455,8 +455,7 @@ static int write_clocks(struct fg_command_desk *d, int64_t now_ms)
 {
 	struct fg_desk_command *c;
 
-	TAILQ_FOREACH(c, &d->table.by_note, by_note)
-	{
+	for (c = TAILQ_FIRST(&d->table.by_note); c; c = TAILQ_NEXT(c, by_note)) {
 		int64_t deadline_us;
 		int r;
 

@@ -396,8 +396,7 @@ static struct fg_desk_command *find_alone(const struct fg_command_desk *d,
 
 	if (!device)
 		return NULL;
-	TAILQ_FOREACH(c, &device->busy, at_device)
-	{
+	for (c = TAILQ_FIRST(&device->busy); c; c = TAILQ_NEXT(c, at_device)) {
 		if (!fits_match(d, c, match))
 			continue;
 		if (fg_desk_is_out(c))
@@ -457,8 +456,8 @@ static void device_is_up(struct fg_command_desk *d, struct fg_desk_device *devic
 {
 	struct fg_desk_command *c;
 
-	TAILQ_FOREACH(c, &device->waiting, at_device)
-	c->retry_ms = c->pause_ms = 0;
+	for (c = TAILQ_FIRST(&device->waiting); c; c = TAILQ_NEXT(c, at_device))
+		c->retry_ms = c->pause_ms = 0;
 	fg_desk_pump(d, device, now_ms);
 }
 
@@ -539,8 +538,7 @@ int fg_command_desk_each(const struct fg_command_desk *d,
 {
 	const struct fg_desk_command *c;
 
-	TAILQ_FOREACH(c, &d->table.by_note, by_note)
-	{
+	for (c = TAILQ_FIRST(&d->table.by_note); c; c = TAILQ_NEXT(c, by_note)) {
 		struct fg_command_view view;
 		int r;
 

@@ -321,8 +321,7 @@ void fg_desk_date(struct fg_command_desk *d, struct fg_desk_command *c, int64_t 
 {
 	int64_t left_ms;
 
-	if (!c->is_marked && c->deadline_us > 0 && fg_timekeeper_is_waiting(d->with.timekeeper) &&
-	    !fg_timekeeper_is_known(d->with.timekeeper))
+	if (!c->is_marked && c->deadline_us > 0 && fg_timekeeper_is_waiting(d->with.timekeeper))
 		return;
 	left_ms = time_left_ms(d, c, now_ms);
 	c->is_undated = false;

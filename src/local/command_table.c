@@ -290,9 +290,10 @@ int fg_command_table_wait(struct fg_command_table *t, struct fg_desk_command *c)
 		fg_command_table_rest(c);
 		TAILQ_REMOVE(&d->busy, c, at_device);
 	}
-	/* Nearly always the last: only what comes back from being busy, or from disk, is older. */
+	/* What has no number yet is the newest. Only what comes back from being busy, or from
+	 * disk, is older than another. */
 	behind = TAILQ_LAST(&d->waiting, fg_desk_queue);
-	while (behind && behind->number > c->number)
+	while (behind && c->number > 0 && behind->number > c->number)
 		behind = TAILQ_PREV(behind, fg_desk_queue, at_device);
 	if (behind)
 		TAILQ_INSERT_AFTER(&d->waiting, behind, c, at_device);

@@ -9,8 +9,9 @@
 #include "util/span.h"
 #include "util/timekeeper.h"
 
-static char *pumps[] = {(char *)"pump*"}, *lamps[] = {(char *)"lamp*"}, *valves[] = {(char *)"valve*"},
-	    *horns[] = {(char *)"horn*"}, *motors[] = {(char *)"motor*"}, *bells[] = {(char *)"bell*"};
+static char *pumps[] = {(char *)"pump*"}, *lamps[] = {(char *)"lamp*"},
+	    *valves[] = {(char *)"valve*"}, *horns[] = {(char *)"horn*"},
+	    *motors[] = {(char *)"motor*"}, *bells[] = {(char *)"bell*"};
 
 static struct fg_command_config rules[] = {
 	{.devices = pumps,
@@ -331,7 +332,8 @@ int bench_answer(struct desk_bench *b, size_t i, const char *payload)
 	struct fg_command_arrival arrival = {0};
 
 	assert_true(i < b->n_published);
-	snprintf(text, sizeof(text), "%.*s%s%s", n, payload, mark ? p->id : "", mark ? mark + 2 : "");
+	snprintf(text, sizeof(text), "%.*s%s%s", n, payload, mark ? p->id : "",
+		 mark ? mark + 2 : "");
 	if (strncmp(p->device, "pump", 4) == 0)
 		snprintf(topic, sizeof(topic), "pump/%s/done", p->device);
 	else if (strncmp(p->device, "lamp", 4) == 0)

@@ -25,7 +25,7 @@
 #define DESK_PUBLISHES 512
 
 struct desk_publish {
-	char device[64], topic[128], payload[256], id[FG_WIRE_ID_MAX + 1];
+	char device[64], topic[128], payload[1100], id[FG_WIRE_ID_MAX + 1];
 	char response_topic[128];
 	unsigned qos;
 	uint32_t expiry_s;
@@ -40,14 +40,14 @@ struct desk_bench {
 	struct fg_command_desk_options options;
 	struct fg_command_desk *desk;
 	int64_t now_ms, boot_started_ms; /* now_ms is since the start of the first boot */
-	int64_t utc_offset_us;	  /* what the wall clock says more than now_ms */
+	int64_t utc_offset_us;           /* what the wall clock says more than now_ms */
 	bool is_clock_known;
 	bool is_down; /* every device */
 	int publish_error;
 	uint64_t sent_seq; /* what the cloud has of the lane */
 	struct desk_publish published[DESK_PUBLISHES];
 	size_t n_published;
-	uint64_t ticket;     /* of the last submit */
+	uint64_t ticket;      /* of the last submit */
 	char last_states[64]; /* letters of the states entered since the bench was made */
 };
 
