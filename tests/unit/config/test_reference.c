@@ -223,11 +223,14 @@ static void what_conf_shows_in_comments_is_in_order_too(void **state)
 	blank(text, "{credential: hall2-password}");
 	fg_config_load_text("conf.yaml", fg_span_str(text), report, &config);
 	expect_report(report, path,
-		      "conf.yaml:40:11: clouds.customer-tb.tls.ca: cannot read customer-ca.pem: "
+		      "conf.yaml:66:11: clouds.customer-tb.tls.ca: cannot read customer-ca.pem: "
 		      "No such file or directory");
 	assert_non_null(config);
 	assert_string_equal(config->brokers[0].share, "fieldgate");
 	assert_int_equal(config->clouds[0].devices.n_rename, 1);
+	assert_int_equal(config->commands[0].offline, FG_OFFLINE_WAIT);
+	assert_int_equal(config->clouds[0].order, FG_DRAIN_LIVE_FIRST);
+	assert_int_equal(config->clouds[0].n_rates[FG_LIMIT_MESSAGES], 1);
 	assert_int_equal(config->journal.commit_interval_ms, 1000);
 	free(text);
 }
