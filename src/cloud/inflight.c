@@ -72,14 +72,6 @@ int fg_inflight_ack(struct fg_inflight *w, int packet_id, struct fg_inflight_ent
 	return -ENOENT;
 }
 
-int fg_inflight_pop(struct fg_inflight *w, struct fg_inflight_entry *ret_entry)
-{
-	if (w->count == 0)
-		return -ENOENT;
-	take_out(w, 0, ret_entry);
-	return 0;
-}
-
 unsigned fg_inflight_count(const struct fg_inflight *w)
 {
 	return w->count;

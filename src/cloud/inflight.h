@@ -40,10 +40,6 @@ int fg_inflight_add(struct fg_inflight *w, const struct fg_inflight_entry *entry
  */
 int fg_inflight_ack(struct fg_inflight *w, int packet_id, struct fg_inflight_entry *ret_entry);
 
-/** Take out the publish that was sent first: the session is gone. Returns 0, or -ENOENT when there
- * is none. */
-int fg_inflight_pop(struct fg_inflight *w, struct fg_inflight_entry *ret_entry);
-
 unsigned fg_inflight_count(const struct fg_inflight *w);
 
 /** Payload bytes on their way. */

@@ -404,6 +404,8 @@ static void end_pauses(struct fg_outbox *o)
 
 			if (until > o->now_ms && (o->pause_ms == 0 || until < o->pause_ms))
 				o->pause_ms = until;
+			else if (until)
+				fg_outbox_session_poke(o->sessions[i]);
 		}
 		for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
 			fg_feed_look_again(&o->feeds[lane]);

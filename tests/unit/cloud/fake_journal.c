@@ -8,13 +8,6 @@
 
 #include "util/span.h"
 
-struct fg_pass {
-	struct fg_cursor *cursor;
-	uint64_t position;
-	char *lent[FAKE_RECORDS];
-	size_t n_lent;
-};
-
 static void cursor_init(struct fg_cursor *c, struct fg_journal *j, enum fg_lane lane)
 {
 	c->journal = j;
@@ -59,7 +52,7 @@ uint64_t fake_journal_add_alarm(struct fg_journal *j, const char *device)
 	return add(j->alarms, &j->n_alarms, device);
 }
 
-static void save(struct fg_cursor *c)
+void fake_cursor_save(struct fg_cursor *c)
 {
 	if (!c->must_save && !c->is_saving_by_itself)
 		return;
@@ -74,12 +67,12 @@ uint64_t fake_journal_commit(struct fg_journal *j)
 		fg_journal_flush(j, 0);
 	j->is_busy = false;
 	j->committed = j->gathering - 1;
-	save(&j->cursor);
-	save(&j->alarm_cursor);
+	fake_cursor_save(&j->cursor);
+	fake_cursor_save(&j->alarm_cursor);
 	return j->committed;
 }
 
-static void move_watermark(struct fg_cursor *c)
+void fake_cursor_move_watermark(struct fg_cursor *c)
 {
 	while (c->now.settled[c->watermark + 1])
 		c->watermark++;
@@ -92,7 +85,7 @@ static void crash(struct fg_cursor *c)
 	c->must_save = false;
 	c->is_open = false;
 	c->watermark = 0;
-	move_watermark(c);
+	fake_cursor_move_watermark(c);
 }
 
 void fake_journal_crash(struct fg_journal *j)
@@ -195,20 +188,4 @@ void fg_journal_flush(struct fg_journal *j, int64_t now_ms)
 	j->is_busy = true;
 	j->has_data = false;
 	j->gathering++;
-}
-
-/* ---- cursors */
-
-void fg_cursor_set_caps(struct fg_cursor *c, uint64_t max_bytes, int64_t max_age_ms)
-{
-	(void)c;
-	(void)max_bytes;
-	(void)max_age_ms;
-}
-
-void fg_cursor_get_losses(const struct fg_cursor *c, uint64_t ret[FG_N_LOSSES])
-{
-	(void)c;
-	for (int i = 0; i < FG_N_LOSSES; i++)
-		ret[i] = 0;
 }

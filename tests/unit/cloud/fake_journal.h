@@ -5,6 +5,8 @@
  * settled of them, now and on disk, and a quarantine whose commits the test decides about. Record seq N
  * has N as its time and "N" as its body. A message a pass has handed out is freed once it is not valid
  * any more, so that a look at it is found.
+ *
+ * fake_journal.c is what writers need, fake_cursor.c what readers do.
  */
 #include "journal/journal.h"
 
@@ -89,5 +91,8 @@ uint64_t fake_journal_commit(struct fg_journal *j);
 void fake_journal_crash(struct fg_journal *j);
 /** Is record @seq of the main lane in quarantine (and on disk there)? */
 bool fake_journal_has_quarantined(const struct fg_journal *j, uint64_t seq, bool is_on_disk);
+/** What is settled is on disk now, if that was asked for. */
+void fake_cursor_save(struct fg_cursor *c);
+void fake_cursor_move_watermark(struct fg_cursor *c);
 /** Is record @seq settled, but for sessions that were left behind? */
 bool fake_cursor_has_settled(const struct fg_cursor *c, uint64_t seq);
