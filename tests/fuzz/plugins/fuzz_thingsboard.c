@@ -41,7 +41,11 @@ struct ground {
 	uint64_t seq;
 	int64_t now_us;
 	bool is_wake_wanted;
-	bool is_no_gateway;                 /* what is for one waits */
+	bool wants_reconnect;
+	bool is_up;
+	char credential[8192]; /* what is remembered */
+	size_t credential_size;
+	bool is_unsaved;
 	char command_id[FG_COMMAND_ID_MAX]; /* of the last command */
 	size_t command_id_size;
 	char refs[MAX_MESSAGES][FG_COMMAND_ID_MAX];
@@ -165,11 +169,38 @@ static void reconnect(void *host_ctx, const char *session, const char *why)
 
 	(void)session;
 	(void)why;
-	g->is_no_gateway = true;
+	g->wants_reconnect = true;
+}
+
+static int remember(void *host_ctx, const char *key, struct fg_span value)
+{
+	struct ground *g = host_ctx;
+
+	REQUIRE(strcmp(key, "credential") == 0);
+	REQUIRE(is_json(value));
+	if (value.size > sizeof(g->credential))
+		return -EMSGSIZE;
+	memcpy(g->credential, value.data, value.size);
+	g->credential_size = value.size;
+	g->is_unsaved = true;
+	return 0;
+}
+
+static int recall(void *host_ctx, const char *key, struct fg_span *ret)
+{
+	struct ground *g = host_ctx;
+
+	(void)key;
+	if (g->credential_size == 0)
+		return -ENOENT;
+	*ret = fg_span_of(g->credential, g->credential_size);
+	return 0;
 }
 
 static const struct fg_host host = {
 	.reconnect = reconnect,
+	.remember = remember,
+	.recall = recall,
 	.size = sizeof(struct fg_host),
 	.warn = warn,
 	.subscribe = subscribe,
@@ -191,10 +222,21 @@ static const struct {
 	const char *name, *text;
 	int64_t number;
 } fixed[] = {
-	{"access_token", "A1", 0},
 	{"shared_attributes", "a,b c", 0},
 	{"inactivity_timeout", NULL, 20000},
 };
+
+/* The last bit: credentials are provisioned. */
+static const char *credential_of(const char *option, uint8_t flags)
+{
+	bool is_provisioned = flags & 0x80;
+
+	if (strcmp(option, "access_token") == 0)
+		return is_provisioned ? NULL : "A1";
+	if (strcmp(option, "provision_key") == 0 || strcmp(option, "provision_secret") == 0)
+		return is_provisioned ? "K" : NULL;
+	return NULL;
+}
 
 static void *open_plugin(struct ground *g, uint8_t flags)
 {
@@ -217,6 +259,9 @@ static void *open_plugin(struct ground *g, uint8_t flags)
 						   : PACKET_SIZE;
 		else if (option[i].type == FG_OPTION_STRING)
 			values[i].string = option[i].fallback;
+		if (credential_of(option[i].name, flags))
+			values[i].string = credential_of(option[i].name, flags);
+		values[i].is_set = values[i].is_set || values[i].string;
 		for (unsigned bit = 0; bit < sizeof(flag_names) / sizeof(flag_names[0]); bit++)
 			if (strcmp(option[i].name, flag_names[bit]) == 0)
 				values[i].number = flags >> bit & 1;
@@ -226,14 +271,32 @@ static void *open_plugin(struct ground *g, uint8_t flags)
 							      .string = fixed[k].text,
 							      .number = fixed[k].number};
 	}
-	REQUIRE(fg_plugin.open(&with, &ctx, error, sizeof(error)) == 0);
+	if (fg_plugin.open(&with, &ctx, error, sizeof(error)) < 0) {
+		REQUIRE(strlen(error) > 0); /* options that contradict each other */
+		return NULL;
+	}
 	return ctx;
+}
+
+static void end_session(struct ground *g)
+{
+	if (g->is_up)
+		fg_plugin.disconnected(g->ctx, "");
+	g->is_up = false;
+	g->n_flights = 0;
 }
 
 static void begin_session(struct ground *g)
 {
+	struct fg_connect_request request = {.session = "", .now_us = g->now_us, .mqtt_version = 5};
 	struct fg_connack connack = {.mqtt_version = 5};
+	struct fg_connect connect;
 
+	end_session(g);
+	g->wants_reconnect = false;
+	if (fg_plugin.connect(g->ctx, &request, &connect) < 0)
+		return;
+	g->is_up = true;
 	fg_plugin.connected(g->ctx, "", &connack);
 }
 
@@ -251,7 +314,7 @@ static bool encode(struct ground *g, size_t max_take)
 				 .topic_size = sizeof(topic),
 				 .payload = g->payload,
 				 .payload_size = PACKET_SIZE};
-	int r = fg_plugin.encode(g->ctx, "", &batch, &out);
+	int r = g->is_up ? fg_plugin.encode(g->ctx, "", &batch, &out) : 0;
 
 	REQUIRE(r == 0 || r == 1);
 	if (r == 0)
@@ -325,6 +388,8 @@ static void deliver(struct ground *g, struct fg_span line)
 
 	snprintf(topic, sizeof(topic), "%.*s", field.size < 63 ? (int)field.size : 63,
 		 field.size > 0 ? field.data : "");
+	if (!g->is_up)
+		return;
 	r = fg_plugin.receive(g->ctx, "", &delivery);
 	REQUIRE(r == 0 || r == -EPROTO);
 }
@@ -332,20 +397,30 @@ static void deliver(struct ground *g, struct fg_span line)
 static void pass_second(struct ground *g)
 {
 	g->now_us += 1000000;
+	if (g->is_unsaved) {
+		g->is_unsaved = false;
+		fg_plugin.remembered(g->ctx, "credential", g->now_us % 7 ? 0 : -EIO);
+	}
 	if (g->is_wake_wanted)
 		fg_plugin.woken(g->ctx, g->now_us);
+	if (g->wants_reconnect)
+		begin_session(g);
 }
 
-/* Whatever is offered must be done with once everything is settled and time has passed. */
-static void finish(struct ground *g)
+/* Whatever is offered must be done with once everything is settled and time has passed; unless it
+ * is kept for credentials, or for a gateway, that there are none of. */
+static void finish(struct ground *g, bool is_provisioned)
 {
+	bool had_to_reconnect = false;
+
 	for (unsigned n = 0; n < 400; n++) {
 		while (g->n_flights > 0)
 			settle(g, 0);
+		had_to_reconnect = had_to_reconnect || g->wants_reconnect;
 		if (!encode(g, MAX_MESSAGES))
 			pass_second(g);
 	}
-	for (size_t i = 0; i < g->n_messages && !g->is_no_gateway; i++)
+	for (size_t i = 0; i < g->n_messages && !had_to_reconnect && !is_provisioned; i++)
 		REQUIRE(g->states[i] != FG_OFFERED);
 }
 
@@ -364,8 +439,6 @@ static void act(struct ground *g, struct fg_span line)
 	} else if (*line.data == 'W') {
 		pass_second(g);
 	} else if (*line.data == 'X') {
-		fg_plugin.disconnected(g->ctx, "");
-		g->n_flights = 0;
 		begin_session(g);
 	} else {
 		deliver(g, line);
@@ -380,6 +453,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	g.ctx = open_plugin(&g, *data);
+	if (!g.ctx)
+		return 0;
 	g.payload = malloc(PACKET_SIZE); /* exact, so that a sanitizer sees every byte beyond it */
 	REQUIRE(g.payload);
 	begin_session(&g);
@@ -389,7 +464,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (stop > at)
 			act(&g, fg_span_of(at, (size_t)(stop - at)));
 	}
-	finish(&g);
+	finish(&g, *data & 0x80);
 	fg_plugin.close(g.ctx);
 	free(g.payload);
 	return 0;
