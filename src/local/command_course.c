@@ -161,6 +161,10 @@ static int finish_refused(struct fg_command_desk *d, struct fg_desk_command *c, 
 void fg_desk_refuse(struct fg_command_desk *d, struct fg_desk_command *c,
 		    enum fg_command_error verdict, const char *why, int64_t now_ms)
 {
+	if (c->may_have_run) {
+		verdict = FG_COMMAND_UNKNOWN_OUTCOME;
+		why = "the gateway was restarted while the command was at the device";
+	}
 	c->verdict = verdict;
 	c->why = why;
 	if (finish_refused(d, c, now_ms) == 0)

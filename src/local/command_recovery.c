@@ -242,7 +242,7 @@ static int64_t time_left_ms(const struct fg_command_desk *d, const struct fg_des
 static void owe(struct fg_command_desk *d, struct fg_desk_command *c, enum fg_command_error verdict,
 		const char *why, int64_t now_ms)
 {
-	c->verdict = verdict;
+	c->verdict = c->may_have_run ? FG_COMMAND_UNKNOWN_OUTCOME : verdict;
 	c->why = why;
 	fg_desk_command_queue(c, &d->owed);
 	fg_desk_enter(d, c, FG_COMMAND_OWED, now_ms);
@@ -259,10 +259,10 @@ static int resume(struct fg_command_desk *d, struct fg_desk_command *c, int64_t 
 	if (r < 0)
 		return r;
 	fg_command_table_due(&d->table, c, c->deadline_ms);
-	if (!c->is_marked || rule->may_repeat) {
+	if (c->state != FG_COMMAND_WAITING)
 		fg_desk_enter(d, c, FG_COMMAND_WAITING, now_ms);
+	if (!c->is_marked || rule->may_repeat)
 		return 0;
-	}
 	fg_command_table_start(c);
 	fg_desk_enter(d, c, FG_COMMAND_DELIVERED, now_ms);
 	/* Only an answer could tell more. */
@@ -273,17 +273,14 @@ static int resume(struct fg_command_desk *d, struct fg_desk_command *c, int64_t 
 
 static int decide_open(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms)
 {
+	c->may_have_run = c->is_marked;
 	if (c->why) {
 		owe(d, c, c->verdict, c->why, now_ms);
 		return 0;
 	}
 	if (c->rule < 0) {
-		if (c->is_marked)
-			owe(d, c, FG_COMMAND_UNKNOWN_OUTCOME,
-			    "the gateway was restarted without a rule for this command", now_ms);
-		else
-			owe(d, c, FG_COMMAND_UNKNOWN_COMMAND,
-			    "no rule is for this command of the device", now_ms);
+		owe(d, c, FG_COMMAND_UNKNOWN_COMMAND,
+		    "the gateway was restarted without a rule for this command", now_ms);
 		return 0;
 	}
 	if (c->is_undated) { /* fg_desk_date() */

@@ -49,6 +49,7 @@ struct fg_desk_command {
 	bool is_one_way;
 	bool is_superseded;  /* its cloud has given its id to another one */
 	bool is_marked;      /* "going out" is noted, and not taken back */
+	bool may_have_run;   /* it was marked before a restart */
 	bool is_unreachable; /* was tried, and nobody was there */
 	bool is_undated;     /* of another boot, and it is not known yet what time it is */
 	bool is_unanswered;  /* OWED, ENDED: the device may still answer */

@@ -356,9 +356,20 @@ static bool is_response(const struct fg_message *m, const char *device, const ch
 	       fg_span_is(m->ref, id);
 }
 
+static const struct fg_message *last_response(const struct desk_bench *b)
+{
+	const struct fg_message *m;
+	uint64_t i = 0;
+
+	do
+		m = lane_last(b->lane, i++);
+	while (m && m->kind != FG_COMMAND_RESPONSE);
+	return m;
+}
+
 void assert_answered(struct desk_bench *b, const char *device, const char *id, const char *body)
 {
-	const struct fg_message *m = lane_last(b->lane, 0);
+	const struct fg_message *m = last_response(b);
 	char text[2048];
 
 	assert_true(is_response(m, device, id));
@@ -369,7 +380,7 @@ void assert_answered(struct desk_bench *b, const char *device, const char *id, c
 
 void assert_refused(struct desk_bench *b, const char *device, const char *id, const char *code)
 {
-	const struct fg_message *m = lane_last(b->lane, 0);
+	const struct fg_message *m = last_response(b);
 	char text[2048], expected[100];
 
 	assert_true(is_response(m, device, id));

@@ -80,7 +80,7 @@ void bench_crash(struct desk_bench *b, uint64_t n_kept);
 /** The machine was restarted in between, and was off for @off_ms. */
 void bench_reboot(struct desk_bench *b, uint64_t n_kept, int64_t off_ms);
 
-/** The newest record is the response to @id of @device, with this body. */
+/** The newest response is that to @id of @device, with this body. */
 void assert_answered(struct desk_bench *b, const char *device, const char *id, const char *body);
 /** … an error with this code. */
 void assert_refused(struct desk_bench *b, const char *device, const char *id, const char *code);
