@@ -15,7 +15,7 @@
 /* Of a cap, what a segment of a lane that rarely has anything takes; and of other segments. */
 #define SMALL_SEGMENT_PART 8
 /* Of a segment, what a cursor table may take. */
-#define TABLE_PART 8
+#define TABLE_PART 4
 
 static const char *const lane_dirs[FG_N_LANES] = {"main", "alarm", "quarantine"};
 
@@ -31,8 +31,13 @@ static size_t table_room(const struct fg_journal_options *o, uint64_t segment_by
 {
 	size_t most = fg_cursor_table_max(o->max_left_behind);
 	size_t least = fg_cursor_table_min(o->max_left_behind);
+	/* A whole batch goes into the same segment. */
+	size_t left =
+		(size_t)segment_bytes - header_max(o) - o->batch_bytes - FG_RECORD_OVERHEAD_MAX;
 	size_t room = (size_t)segment_bytes / TABLE_PART;
 
+	if (room > left)
+		room = left;
 	if (room < least)
 		return least;
 	return room < most ? room : most;

@@ -11,12 +11,13 @@
 
 /*
  * While the next record behind a damage is looked for: what claims to be one costs a look at all of
- * it. Messages may be full of such claims, on purpose. So once those that were wrong come to this
- * many times the segment, only small ones are looked at, and the search takes no longer than a few
- * looks at each byte. It costs a large record behind a damage then, until the next small one.
+ * it, and a message may be full of such claims, on purpose. So once those that were wrong come to
+ * this many times the segment, only those up to SMALL_BYTES are looked at. That is so where the
+ * header of such a message is damaged, and what a disk does to it may then cost larger records behind
+ * it, up to the next small one.
  */
 #define FAILED_PART 4
-#define SMALL_BYTES 4096u
+#define SMALL_BYTES 16384u
 
 void fg_reader_init(struct fg_reader *r, struct fg_segments *lane)
 {
@@ -280,6 +281,39 @@ static void report_lost(struct fg_reader *r, uint64_t next, bool is_missing,
 	r->seq = next;
 }
 
+/* The next record behind a damage is at @offset. */
+static int resume(struct fg_reader *r, uint64_t offset, struct fg_read_result *ret)
+{
+	uint64_t seq = fg_record_claimed_seq(r->data + (offset - r->data_offset));
+
+	report_lost(r, seq, false, ret);
+	r->offset = offset;
+	r->scan_offset = 0;
+	/* What was buffered is not a chain of records from data_seq on any more. */
+	r->size = 0;
+	return FG_READ_LOST;
+}
+
+/* Where the next record is if the damaged one's size is right, or 0; or an error. */
+static int64_t probe_behind(struct fg_reader *r)
+{
+	uint64_t left = r->segment->used - r->offset;
+	uint64_t size;
+	int64_t found;
+	int err;
+
+	if (buffered(r, r->offset) < FG_RECORD_HEADER_BYTES) {
+		err = fill(r, r->offset, FG_RECORD_HEADER_BYTES);
+		if (err < 0)
+			return err;
+	}
+	size = fg_record_align(fg_record_claimed_size(r->data + (r->offset - r->data_offset)));
+	if (size < FG_RECORD_HEADER_BYTES || size > left)
+		return 0;
+	found = probe(r, r->offset + size, r->seq + 1, r->seq + 1);
+	return found > 0 ? (int64_t)(r->offset + size) : found;
+}
+
 /*
  * At (seq, offset) there is no record though there should be: find the next one in this segment. May
  * take several calls. Returns FG_READ_END when there are but zeros: the records never were in this
@@ -287,46 +321,41 @@ static void report_lost(struct fg_reader *r, uint64_t next, bool is_missing,
  */
 static int resync(struct fg_reader *r, uint64_t end_seq, struct fg_read_result *ret)
 {
+	static const uint8_t zeros[FG_RECORD_ALIGN];
 	struct fg_segment *s = r->segment;
 	uint64_t room;
+	int64_t found;
 
-	if (r->scan_offset == 0) {
-		r->scan_offset = r->offset;
-		r->is_blank = true;
-		r->failed_bytes = 0;
-	}
 	/* No further than records fit, so that a wild sequence number is not believed. */
 	room = r->seq + (s->used - r->offset) / FG_RECORD_MIN_BYTES;
 	if (room < end_seq - 1)
 		end_seq = room + 1;
+	if (r->scan_offset == 0) {
+		found = r->seq + 1 < end_seq ? probe_behind(r) : 0;
+		if (found > 0)
+			return resume(r, (uint64_t)found, ret);
+		if (found < 0)
+			return (int)found;
+		r->scan_offset = r->offset;
+		r->is_blank = true;
+	}
 	for (; r->scan_offset + FG_RECORD_HEADER_BYTES <= s->used;
 	     r->scan_offset += FG_RECORD_ALIGN) {
 		uint64_t offset = r->scan_offset;
-		int64_t size;
 
 		if (r->work_left == 0)
 			return FG_READ_MORE;
 		work(r, FG_RECORD_ALIGN);
-		size = offset == r->offset ? 0 : probe(r, offset, r->seq + 1, end_seq - 1);
-		if (size < 0) {
+		found = offset == r->offset ? 0 : probe(r, offset, r->seq + 1, end_seq - 1);
+		if (found < 0) {
 			r->size = 0;
-			return (int)size;
+			return (int)found;
 		}
-		if (size > 0) {
-			uint64_t seq = fg_record_claimed_seq(r->data + (offset - r->data_offset));
-
-			report_lost(r, seq, false, ret);
-			r->offset = offset;
-			r->scan_offset = 0;
-			/* What was buffered is not a chain of records from data_seq on any more. */
-			r->size = 0;
-			return FG_READ_LOST;
-		}
-		if (r->is_blank && buffered(r, offset) >= 8) {
-			static const uint8_t zeros[8];
-
-			r->is_blank = memcmp(r->data + (offset - r->data_offset), zeros, 8) == 0;
-		}
+		if (found > 0)
+			return resume(r, offset, ret);
+		if (r->is_blank && buffered(r, offset) >= sizeof(zeros))
+			r->is_blank = memcmp(r->data + (offset - r->data_offset), zeros,
+					     sizeof(zeros)) == 0;
 	}
 	r->offset = s->used;
 	r->scan_offset = 0;
@@ -406,11 +435,14 @@ static int step(struct fg_reader *r, bool may_refill, struct fg_read_result *ret
 		if (!may_refill)
 			return -EAGAIN;
 		if (r->offset + FG_RECORD_HEADER_BYTES <= s->used) {
-			/* Twice at most: a fresh buffer first, then one as large as the record. */
-			r->failed_bytes = r->scan_offset == 0 ? 0 : r->failed_bytes;
-			found = r->scan_offset == 0 ? probe(r, r->offset, r->seq, r->seq) : 0;
+			found = 0;
+			if (r->scan_offset == 0) {
+				r->failed_bytes = 0;
+				found = probe(r, r->offset, r->seq, r->seq);
+			}
 			if (found < 0)
 				return (int)found;
+			/* Once: it is in the buffer now. */
 			if (found > 0)
 				continue;
 			e = resync(r, end_seq, ret);

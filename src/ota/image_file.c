@@ -319,6 +319,13 @@ int fg_image_file_begin(struct fg_image_store *store,
 	return 0;
 }
 
+void fg_image_file_adopt(struct fg_image_file *image, const struct fg_image_file_ops *ops,
+			 void *owner)
+{
+	image->ops = ops;
+	image->owner = owner;
+}
+
 static void image_release(struct fg_image_file *image)
 {
 	image->is_released = true;

@@ -41,6 +41,7 @@
 
 struct fg_image_file;
 
+/** Each may be NULL. */
 struct fg_image_file_ops {
 	/** There is room again after -EAGAIN of fg_image_file_write(). */
 	void (*writable)(void *owner);
@@ -64,6 +65,10 @@ int fg_image_file_begin(struct fg_image_store *store,
 			const struct fg_image_description *description,
 			const struct fg_image_file_ops *ops, void *owner,
 			struct fg_image_file **ret, struct fg_error *err);
+
+/** From now on @owner is called back by @ops; to hand an image on. */
+void fg_image_file_adopt(struct fg_image_file *image, const struct fg_image_file_ops *ops,
+			 void *owner);
 
 /** Close; what is there stays. Takes NULL, returns NULL. */
 struct fg_image_file *fg_image_file_free(struct fg_image_file *image);

@@ -80,6 +80,8 @@ struct model_lane {
 	uint64_t capacity;
 	uint64_t next_seq; /* one above the newest that was appended */
 	struct model_cursor cursors[N_LINKS];
+	bool has_many_ranges; /* more than a table holds for certain, now or at the last start */
+	bool had_many_ranges;
 };
 
 /** A message in quarantine. */
@@ -100,7 +102,7 @@ struct model_quarantined {
 
 struct totals {
 	uint64_t cuts, kills, clean, lives, appended, acked, recovered, dropped, refused;
-	uint64_t duplicates, jumps, left_behind, rejoined, requeued;
+	uint64_t duplicates, jumps, left_behind, rejoined, requeued, many_ranges;
 	/* What must not be. */
 	uint64_t lost, skipped, excess_duplicates, start_failures, quarantine_lost, false_alarms,
 		policy;

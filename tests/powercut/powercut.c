@@ -129,6 +129,7 @@ static void print_totals(const struct totals *t, uint64_t seed, bool is_json)
 		{"left_behind", t->left_behind},
 		{"rejoined", t->rejoined},
 		{"sent_again_from_quarantine", t->requeued},
+		{"lanes_with_many_ranges", t->many_ranges},
 		{"duplicated", t->duplicates},
 		{"lost", t->lost},
 		{"skipped", t->skipped},

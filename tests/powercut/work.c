@@ -229,7 +229,10 @@ static uint64_t lowest_missed(struct life *l, int lane, int i, unsigned key, uin
 	return from;
 }
 
-/* The session with @key goes down: what of it is in flight will be sent again, whatever happens. */
+/*
+ * The session with @key goes down. From the first record on that it has not had, all of its will be
+ * sent again, what was in flight and what it had out of order, whatever happens.
+ */
 static void leave_behind(struct life *l, int lane, int i, unsigned key)
 {
 	struct model_lane *m = &l->lanes[lane];
@@ -247,13 +250,14 @@ static void leave_behind(struct life *l, int lane, int i, unsigned key)
 		return;
 	}
 	c->behind_from[key] = from;
-	for (unsigned at = c->n_in_flight; at-- > 0;) {
-		struct model_record *r = model_record(m, c->in_flight[at]);
+	for (unsigned at = c->n_in_flight; at-- > 0;)
+		if (model_record(m, c->in_flight[at])->key == key)
+			take_in_flight(c, at, 1);
+	for (uint64_t seq = from; seq < m->next_seq; seq++) {
+		struct model_state *of = &model_record(m, seq)->of[i];
 
-		if (r->key != key || c->in_flight[at] < from)
-			continue;
-		r->of[i].is_in_flight = r->of[i].is_sent = false;
-		take_in_flight(c, at, 1);
+		if (model_record(m, seq)->key == key)
+			of->is_in_flight = of->is_sent = of->is_settled = false;
 	}
 	l->totals->left_behind++;
 }
