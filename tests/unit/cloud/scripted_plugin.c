@@ -123,16 +123,6 @@ static void take_from(struct script *s, struct fg_batch *batch, size_t first)
 		}
 }
 
-static void refuse(struct script *s, struct fg_batch *batch, size_t i)
-{
-	static const char reason[] = "the plugin does not like it";
-
-	if (s->outbox)
-		fg_outbox_refuse(s->outbox, batch, i, reason);
-	else
-		s->host->refuse(s->host_ctx, batch, i, "%s", reason);
-}
-
 static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 			 struct fg_publish *out)
 {
@@ -160,7 +150,9 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 			continue;
 		}
 		if (m->device.data[0] == 'r') {
-			refuse(s, batch, i);
+			snprintf(batch->reason, sizeof(batch->reason),
+				 "the plugin does not like it");
+			batch->states[i] = FG_REFUSED;
 			batch->values_dropped++;
 			continue;
 		}

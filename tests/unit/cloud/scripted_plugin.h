@@ -9,7 +9,7 @@
  *
  * Payloads are "1,2,5": the sequence numbers that travel in them.
  */
-#include "cloud/outbox.h"
+#include "fieldgate/plugin.h"
 
 #define SCRIPT_DEVICES 16
 
@@ -48,7 +48,6 @@ struct script {
 	int64_t renew_after_us; /* 0: never */
 	const char *filter;     /* subscribed to when connected */
 	int subscribe_result;
-	struct fg_outbox *outbox; /* refuses there; NULL: through the host */
 	const struct fg_host *host;
 	void *host_ctx;
 };

@@ -84,42 +84,7 @@ static void warn(void *host_ctx, const char *format, ...)
 	n_warnings++;
 }
 
-static int subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
-{
-	(void)host_ctx;
-	(void)session;
-	(void)filter;
-	(void)qos;
-	return 0;
-}
-
-static char last_reason[256];
-
-static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
-{
-	va_list args;
-
-	(void)host_ctx;
-	batch->states[i] = FG_REFUSED;
-	va_start(args, format);
-	vsnprintf(last_reason, sizeof(last_reason), format, args);
-	va_end(args);
-}
-
-static void wake(void *host_ctx, int64_t in_ms)
-{
-	(void)host_ctx;
-	(void)in_ms;
-}
-
-static const struct fg_host host = {.size = sizeof(struct fg_host),
-				    .warn = warn,
-				    .subscribe = subscribe,
-				    .refuse = refuse,
-				    .wake = wake};
+static const struct fg_host host = {.size = sizeof(struct fg_host), .warn = warn};
 
 struct setting {
 	const char *name;
@@ -171,8 +136,6 @@ static struct fg_message message(uint64_t seq, enum fg_kind kind, const char *de
 	};
 }
 
-static int64_t now_us = 1000000000;
-
 struct wire {
 	char topic[128];
 	char payload[PAYLOAD_SIZE];
@@ -184,12 +147,8 @@ static struct wire wire;
 
 static int encode(void *ctx, const struct fg_message *messages, uint8_t *states, size_t count)
 {
-	wire.batch = (struct fg_batch){.messages = messages,
-				       .states = states,
-				       .count = count,
-				       .max_take = count,
-				       .max_points = SIZE_MAX,
-				       .now_us = now_us};
+	wire.batch = (struct fg_batch){
+		.messages = messages, .states = states, .count = count, .max_take = count};
 	wire.out = (struct fg_publish){.topic = wire.topic,
 				       .topic_size = sizeof(wire.topic),
 				       .payload = wire.payload,
@@ -652,7 +611,6 @@ static void every_failing_allocation_is_reported_and_leaves_nothing_behind(void 
 		fail_at = n;
 		r = open_with(token_only, &ctx);
 		if (r == 0) {
-			begin_session(ctx, 0);
 			r = encode(ctx, &m, &offer, 1);
 			if (r < 0)
 				assert_int_equal(offer, FG_OFFERED);
@@ -696,7 +654,7 @@ static unsigned pauses_until_given_up(void *ctx, const char *device)
 			n++;
 	}
 	assert_int_equal(offer, FG_REFUSED);
-	assert_non_null(strstr(last_reason, "0x97"));
+	assert_non_null(strstr(wire.batch.reason, "0x97"));
 	return n;
 }
 
@@ -836,15 +794,10 @@ static void announcements_and_data_take_turns_after_a_new_session(void **state)
 static void a_host_with_too_small_a_buffer_is_told_so(void **state)
 {
 	struct fg_message m = message(1, FG_TELEMETRY, "me", "{\"p\":1}");
-	const struct setting settings[] = {
-		{"access_token", "A1", 0}, {"mode", NULL, 1}, {"shared_attributes", "", 0}, {0}};
+	const struct setting settings[] = {{"access_token", "A1", 0}, {"mode", NULL, 1}, {0}};
 	char small[8];
 	uint8_t offer = FG_OFFERED;
-	struct fg_batch batch = {.messages = &m,
-				 .states = &offer,
-				 .count = 1,
-				 .max_take = 1,
-				 .max_points = SIZE_MAX};
+	struct fg_batch batch = {.messages = &m, .states = &offer, .count = 1, .max_take = 1};
 	struct fg_publish out = {
 		.topic = small, .topic_size = 8, .payload = small, .payload_size = 8};
 	void *ctx = NULL;
