@@ -8,16 +8,22 @@
 
 static const char usage_text[] =
 	"Usage: fieldgatectl COMMAND [options] [DIR]\n"
-	"Looks at the journal of fieldgate(8), also while the daemon runs. Changes nothing.\n"
+	"Looks at the journal of fieldgate(8), also while the daemon runs, and asks a daemon that "
+	"runs.\n"
 	"\n"
+	"  status                  how brokers, journal, commands and clouds are\n"
 	"  journal verify DIR      read everything, say what is damaged or missing\n"
 	"  journal dump DIR        print the records\n"
 	"  quarantine list DIR     messages that nobody could take\n"
 	"  quarantine show DIR N   one of them, whole\n"
+	"  quarantine retry N...   send them again; the daemon must run\n"
+	"  quarantine drop N...    forget them; the daemon must run\n"
 	"\n"
 	"DIR is the state directory (/var/lib/fieldgate), the directory journal in it, or one of "
 	"the\n"
-	"lanes in that (main, quarantine). --state DIR says the same.\n"
+	"lanes in that (main, alarm, quarantine). --state DIR says the same. Commands without DIR "
+	"ask\n"
+	"the daemon whose state directory is /var/lib/fieldgate, or the one that --state names.\n"
 	"\"fieldgatectl COMMAND --help\" tells the options of a command.\n"
 	"\n"
 	"      --version   print the version\n"
@@ -43,13 +49,13 @@ static const char dump_text[] =
 	"device,\n"
 	"stream, body. On a terminal lines end where it does.\n"
 	"\n"
-	"      --lane NAME       main or quarantine (default: both)\n"
+	"      --lane NAME       main, alarm or quarantine (default: all)\n"
 	"      --from SEQ        from this sequence number on\n"
 	"      --to SEQ          up to this one\n"
 	"      --device PATTERN  of devices whose name matches (shell pattern: * ? [...])\n"
 	"      --kind KIND       telemetry, attributes, presence, command-response, event, "
 	"cursors,\n"
-	"                        quarantined\n"
+	"                        quarantined, settled, command, command-state\n"
 	"      --limit N         no more than N records\n"
 	"      --json            one JSON object a line\n"
 	"      --full            whole lines on a terminal, too\n"
@@ -79,6 +85,45 @@ static const char show_text[] = "Usage: fieldgatectl quarantine show [--raw | --
 				"Exit status: 0 done; 1 there is no such message, or it cannot be "
 				"read; 2 wrong arguments.\n";
 
+static const char retry_text[] =
+	"Usage: fieldgatectl quarantine retry [options] N...\n"
+	"       fieldgatectl quarantine retry [options] --all [--link NAME]\n"
+	"Has the running daemon send messages again that were put aside: those a cloud refused to "
+	"that\n"
+	"cloud, those that no rule took through the rules of today. What is taken leaves the "
+	"quarantine\n"
+	"once it is on disk; what is refused again comes back to it under a new number.\n"
+	"\n"
+	"      --all       all there are\n"
+	"      --link NAME only those that this cloud refused\n"
+	"      --json      one JSON object a line\n"
+	"      --state DIR the daemon's state directory (default /var/lib/fieldgate)\n"
+	"\n"
+	"Exit status: 0 done; 1 some were kept, or it could not be done; 2 wrong arguments.\n";
+
+static const char drop_text[] =
+	"Usage: fieldgatectl quarantine drop [options] N...\n"
+	"       fieldgatectl quarantine drop [options] --all [--link NAME]\n"
+	"Has the running daemon forget messages that were put aside, for good.\n"
+	"\n"
+	"      --all       all there are\n"
+	"      --link NAME only those that this cloud refused\n"
+	"      --json      one JSON object a line\n"
+	"      --state DIR the daemon's state directory (default /var/lib/fieldgate)\n"
+	"\n"
+	"Exit status: 0 done; 1 some were kept, or it could not be done; 2 wrong arguments.\n";
+
+static const char status_text[] =
+	"Usage: fieldgatectl status [--json] [--state DIR]\n"
+	"Asks the running daemon and prints a line for the journal, for each broker and cloud, for "
+	"its\n"
+	"devices and commands, with what was counted since it was started.\n"
+	"\n"
+	"      --json      one JSON object a line\n"
+	"      --state DIR the daemon's state directory (default /var/lib/fieldgate)\n"
+	"\n"
+	"Exit status: 0 done; 1 no daemon runs there; 2 wrong arguments.\n";
+
 static const struct {
 	const char *group, *name;
 	const char *help;
@@ -88,6 +133,9 @@ static const struct {
 	{"journal", "dump", dump_text, fg_ctl_journal_dump},
 	{"quarantine", "list", list_text, fg_ctl_quarantine_list},
 	{"quarantine", "show", show_text, fg_ctl_quarantine_show},
+	{"quarantine", "retry", retry_text, fg_ctl_quarantine_retry},
+	{"quarantine", "drop", drop_text, fg_ctl_quarantine_drop},
+	{"status", NULL, status_text, fg_ctl_status},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -122,18 +170,22 @@ int main(int argc, char **argv)
 		fputs(usage_text, stderr);
 		return FG_EXIT_USAGE;
 	}
-	if (is_help(argv[1]) || (argc > 2 && is_help(argv[2])))
+	if (is_help(argv[1]))
 		return print(usage_text);
 	if (strcmp(argv[1], "--version") == 0)
 		return print("fieldgatectl " FG_VERSION "\n");
-	for (size_t i = 0; argc > 2 && i < N_COMMANDS; i++) {
-		if (strcmp(argv[1], commands[i].group) != 0 ||
-		    strcmp(argv[2], commands[i].name) != 0)
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		int words = commands[i].name ? 2 : 1;
+
+		if (argc < words + 1 || strcmp(argv[1], commands[i].group) != 0 ||
+		    (words == 2 && strcmp(argv[2], commands[i].name) != 0))
 			continue;
-		for (int k = 3; k < argc && strcmp(argv[k], "--") != 0; k++)
+		for (int k = words + 1; k < argc && strcmp(argv[k], "--") != 0; k++)
 			if (is_help(argv[k]))
 				return print(commands[i].help);
-		return commands[i].run(argc - 2, argv + 2);
+		return commands[i].run(argc - words, argv + words);
 	}
+	if (argc > 2 && is_help(argv[2]))
+		return print(usage_text);
 	return unknown(argv[1], argc > 2 ? argv[2] : NULL);
 }

@@ -3,9 +3,9 @@
 
 usage: journal_reader.py DIR [--json] [--cursors]
 
-DIR is the journal's directory (with the directories main and quarantine in it). Prints one line for each
-record, in order; with --json one JSON object a line. With --cursors prints only the newest cursor table.
-Changes nothing. Exit status 0; 1 when something was damaged or missing; 2 when it cannot be read at all.
+DIR is the journal's directory (with the directories main, alarm and quarantine in it). Prints one line for
+each record, in order; with --json one JSON object a line. With --cursors prints only the newest cursor table
+of each lane that has one, and the journal's clock in it. Changes nothing. Exit status 0; 1 when something was damaged or missing; 2 when it cannot be read at all.
 """
 import argparse
 import json
@@ -14,10 +14,13 @@ import re
 import struct
 import sys
 
-HEADER_BYTES = 4096
+HEADER_LEAST, HEADER_MOST = 4096, 61440
 RECORD_HEADER_BYTES = 32
+LANES = "main", "alarm", "quarantine"
+LANES_WITH_CURSORS = "main", "alarm"
 KINDS = {1: "telemetry", 2: "attributes", 3: "presence", 4: "command response", 5: "event",
-         128: "cursors", 129: "quarantined"}
+         128: "cursors", 129: "quarantined", 130: "quarantined message settled", 192: "command",
+         193: "command state"}
 QUALITIES = {0: "device", 1: "gateway", 2: "gateway not synchronised"}
 
 
@@ -56,20 +59,21 @@ class Segment:
         with open(path, "rb") as file:
             self.data = file.read()
         data = self.data
-        if len(data) < HEADER_BYTES or data[:8] != b"FGJRNL\r\n":
+        if len(data) < HEADER_LEAST or data[:8] != b"FGJRNL\r\n":
             raise Unreadable(f"{path}: not a segment")
         crc, version, header_size, _, incompatible, self.first_seq, self.made_us = \
             struct.unpack_from("<IHHIIQQ", data, 8)
-        if crc32c(data[12:HEADER_BYTES]) != crc:
+        if header_size % HEADER_LEAST or not HEADER_LEAST <= header_size <= min(HEADER_MOST, len(data)):
+            raise Unreadable(f"{path}: header of {header_size} bytes")
+        if crc32c(data[12:header_size]) != crc:
             raise Unreadable(f"{path}: wrong CRC in the header")
         if version != 1 or incompatible != 0:
             raise Unreadable(f"{path}: version {version}, features {incompatible:#x}: too new for me")
-        if header_size != HEADER_BYTES:
-            raise Unreadable(f"{path}: header of {header_size} bytes")
+        self.records_at = header_size
         self.id = data[40:56]
         self.seed = crc32c(self.id)
         table_size, = struct.unpack_from("<I", data, 56)
-        self.table = decode_cursors(data[64:64 + table_size])
+        self.table = Table(data[64:64 + table_size])
 
     def record_at(self, offset, seq=None):
         """(size, seq) of the record at offset, or None. seq: the only one that will do."""
@@ -86,7 +90,7 @@ class Segment:
 
     def walk(self, end_seq):
         """Yields ("record", offset, size) and ("lost", first, last), up to end_seq or the last record."""
-        offset, seq = HEADER_BYTES, self.first_seq
+        offset, seq = self.records_at, self.first_seq
         while end_seq is None or seq < end_seq:
             found = self.record_at(offset, seq)
             if found:
@@ -136,11 +140,19 @@ class Segment:
                 elif extension == 2 and len(value) == 24:
                     record["boot_id"] = value[:16].hex()
                     record["monotonic_us"], = struct.unpack("<Q", value[16:])
+                elif extension == 3:
+                    record["link"] = text(value)
+                elif extension == 4 and len(value) == 1:
+                    record["lane_of_message"] = LANES[value[0]] if value[0] < len(LANES) else str(value[0])
         body = take(len(data) - at)
         if kind == 128:
-            record["cursors"] = decode_cursors(body)
+            table = Table(body)
+            record["cursors"], record["clock"] = table.cursors, table.clock
         elif kind == 129:
             record["quarantined"] = decode_quarantined(body)
+            record["quarantined"]["lane"] = record.pop("lane_of_message", "main")
+        elif kind == 130 and len(body) == 8:
+            record["settled"], = struct.unpack("<Q", body)
         else:
             record["body"] = text(body)
         return record
@@ -153,22 +165,32 @@ def text(data):
         return "hex:" + data.hex()
 
 
-def decode_cursors(data):
-    cursors = {}
-    if len(data) < 2:
-        return cursors
-    count, = struct.unpack_from("<H", data)
-    at = 2
-    for _ in range(count):
-        name = text(data[at + 1:at + 1 + data[at]])
-        at += 1 + data[at]
-        watermark, ranges = struct.unpack_from("<QH", data, at)
-        at += 10
-        cursors[name] = {"watermark": watermark,
-                         "ranges": [struct.unpack_from("<QQ", data, at + 16 * i)
-                                    for i in range(ranges)]}
-        at += 16 * ranges
-    return cursors
+class Table:
+    """A cursor table: what each link has settled, and the journal's clock when it was made."""
+
+    def __init__(self, data):
+        self.cursors, self.clock = {}, None
+        if len(data) < 2:
+            return
+        count, = struct.unpack_from("<H", data)
+        at = 2
+        try:
+            for _ in range(count):
+                name = text(data[at + 1:at + 1 + data[at]])
+                at += 1 + data[at]
+                watermark, n_ranges, n_left_behind = struct.unpack_from("<QHH", data, at)
+                at += 12
+                pairs = [struct.unpack_from("<QQ", data, at + 16 * i) for i in range(n_ranges + n_left_behind)]
+                at += 16 * len(pairs)
+                self.cursors[name] = {
+                    "watermark": watermark,
+                    "ranges": [list(pair) for pair in pairs[:n_ranges] if pair[1] > watermark and pair[0] <= pair[1]],
+                    "left_behind": {f"{key:016x}": first for key, first in pairs[n_ranges:]}}
+            if len(data) > at:
+                clock_ms, utc_us, newest_ms = struct.unpack_from("<QqQ", data, at)
+                self.clock = {"clock_ms": clock_ms, "utc_us": utc_us, "newest_message_ms": newest_ms}
+        except (struct.error, IndexError):
+            self.cursors = {}
 
 
 def decode_quarantined(data):
@@ -230,7 +252,8 @@ def read_lane(directory, complain):
         if expected is not None and expected != segment.first_seq:
             complain(f"{directory}: records {expected}..{segment.first_seq - 1} are missing")
         yield {"segment": os.path.basename(segment.path), "first_seq": segment.first_seq,
-               "made_us": segment.made_us, "cursors": segment.table}
+               "made_us": segment.made_us, "header_bytes": segment.records_at,
+               "cursors": segment.table.cursors, "clock": segment.table.clock}
         for kind, a, b in segment.walk(end_seq):
             if kind == "record":
                 yield segment.decode(a, b)
@@ -252,14 +275,14 @@ def main():
         status = 1
         print(f"journal_reader: {what}", file=sys.stderr)
 
-    cursors = {}
-    for lane in "main", "quarantine":
+    for lane in LANES:
         directory = os.path.join(arguments.directory, lane)
         if not os.path.isdir(directory):
             continue
+        newest = None
         for record in read_lane(directory, complain):
-            if lane == "main" and "cursors" in record:
-                cursors = record["cursors"]
+            if "cursors" in record:
+                newest = record
             if arguments.cursors:
                 continue
             if arguments.json:
@@ -267,11 +290,12 @@ def main():
             elif "segment" in record:
                 print(f"{lane} segment {record['segment']}")
             else:
-                rest = record.get("body", record.get("cursors", record.get("quarantined")))
+                rest = next(record[key] for key in ("body", "cursors", "quarantined", "settled") if key in record)
                 print(f"{lane} {record['seq']} {record['kind']} {record['device']}"
                       f"{'/' + record['stream'] if record['stream'] else ''} {rest}")
-    if arguments.cursors:
-        print(json.dumps(cursors, ensure_ascii=False))
+        if arguments.cursors and newest and lane in LANES_WITH_CURSORS:
+            print(json.dumps({"lane": lane, "cursors": newest["cursors"], "clock": newest["clock"]},
+                             ensure_ascii=False))
     return status
 
 

@@ -45,6 +45,7 @@ enum fg_kind {
 	FG_PRESENCE = 3, /* body {"state":"up","type":"…"} (type optional) or {"state":"down"} */
 	FG_COMMAND_RESPONSE = 4,
 	FG_EVENT = 5,
+	FG_REQUEST = 6, /* a field device asks the cloud; `stream` says for what (see respond()) */
 };
 
 /** Where a message's time comes from. */
@@ -71,7 +72,9 @@ struct fg_message {
 	struct fg_span stream; /* stream inside the device, 0..255 bytes */
 	struct fg_span
 		content_type; /* empty: body is a JSON object; else a media type, body opaque */
-	struct fg_span ref;   /* FG_COMMAND_RESPONSE: which command it answers */
+	struct fg_span ref;   /* FG_COMMAND_RESPONSE: id of the command it answers; FG_REQUEST: what
+				 respond() wants */
+	struct fg_span link;  /* the only cloud it is for, or empty: all. Of no use to a plugin */
 	struct fg_span body;
 };
 
@@ -108,7 +111,111 @@ struct fg_value {
 	int64_t number;     /* INTEGER, DURATION (ms), BOOLEAN (0, 1), CHOICE (index) */
 };
 
+/* ------------------------------------------------------------------ commands */
+
+#define FG_COMMAND_ID_MAX 200
+
+/**
+ * A command on its way down. The host writes it to disk before the cloud's PUBLISH is acknowledged,
+ * brings it to the device, and sees to exactly one final answer: a message of kind
+ * FG_COMMAND_RESPONSE whose `ref` is `id`, offered to encode() like any other. Its body is
+ *
+ *	{"result": any JSON value}                      the device has answered, or
+ *	{"error": {"code": "…", "text": "…"}}           it has not, or said no; may carry "result" too
+ *
+ * with one of these codes: unknown_device, unknown_command, bad_params, offline, busy, refused
+ * (the device said no), timeout, unknown_outcome (handed to the device, but whether it ran is not
+ * known), no_room.
+ */
+struct fg_command {
+	struct fg_span device; /* the cloud's name for it; empty: the gateway itself */
+	struct fg_span id;     /* 1..FG_COMMAND_ID_MAX bytes; what the plugin needs to answer */
+	struct fg_span name;   /* 1..255 bytes; the method */
+	struct fg_span params; /* one JSON value, or empty */
+	struct fg_span
+		key; /* tells a command from all others of its device for as long as its cloud
+				  may deliver it again, 1..64 bytes; empty: the id does */
+	int64_t timeout_ms; /* until the cloud gives up; 0: as the link is configured */
+	bool is_one_way;    /* nobody waits for an answer: there will be none */
+};
+
+/* ------------------------------------------------------------------ images */
+
+enum fg_image_kind {
+	FG_IMAGE_FIRMWARE,
+	FG_IMAGE_SOFTWARE,
+};
+
+/** An image (firmware, software) for a device. Texts come from the cloud and are not trusted. */
+struct fg_image {
+	struct fg_span device; /* the cloud's name for it; empty: the gateway itself */
+	enum fg_image_kind kind;
+	struct fg_span title, version, tag;
+	uint64_t size; /* bytes; 0: not told (with a URL only) */
+	struct fg_span
+		algorithm; /* MD5, SHA256, SHA384, SHA512, CRC32, MURMUR3_32, MURMUR3_128; or empty */
+	struct fg_span checksum; /* hexadecimal, or empty */
+	struct fg_span url; /* the host downloads it; empty: the plugin does, with image_write() */
+	struct fg_span authorization; /* header of that name for the download, or empty */
+};
+
+/** How far an image has come. The words are ThingsBoard's fw_state. */
+enum fg_image_state {
+	FG_IMAGE_DOWNLOADING,
+	FG_IMAGE_DOWNLOADED,
+	FG_IMAGE_VERIFIED,
+	FG_IMAGE_UPDATING, /* handed to the device */
+	FG_IMAGE_UPDATED,  /* the device says so */
+	FG_IMAGE_FAILED,
+};
+
+struct fg_image_progress {
+	struct fg_span device;
+	enum fg_image_kind kind;
+	struct fg_span title, version;
+	enum fg_image_state state;
+	uint64_t have, size; /* bytes */
+	const char *error;   /* FG_IMAGE_FAILED: a sentence; else NULL */
+};
+
+/* ------------------------------------------------------------------ HTTP */
+
+/** A request the host makes. Everything is copied. */
+struct fg_http_call {
+	const char *method;         /* "GET", "POST", "PUT", "DELETE" */
+	const char *url;            /* http:// or https:// */
+	const char *const *headers; /* "Name: value", NULL-terminated; or NULL */
+	struct fg_span body;
+	int64_t timeout_ms; /* 0: 30 s */
+	uint64_t tag;       /* handed back */
+};
+
+struct fg_http_result {
+	uint64_t tag;
+	int error;       /* 0, or a negative errno when there was no answer */
+	unsigned status; /* of HTTP */
+	struct fg_span body;
+};
+
 /* ------------------------------------------------------------------ what the host offers */
+
+/** How much a cloud takes: @capacity within any @period_ms. */
+struct fg_rate {
+	uint32_t capacity;
+	uint32_t period_ms;
+};
+
+enum fg_limit {
+	FG_LIMIT_MESSAGES, /* publishes */
+	FG_LIMIT_POINTS,   /* fg_publish.n_points */
+	FG_LIMIT_BYTES,    /* of payload */
+	FG_N_LIMITS,
+};
+
+/** Independent sets of limits of one link: fg_publish.scope names the one it counts in. */
+#define FG_SCOPES 2
+
+struct fg_batch;
 
 /** Calls a plugin may make from within any of its own callbacks. The table outlives the ctx. */
 struct fg_host {
@@ -122,6 +229,77 @@ struct fg_host {
 
 	/** SUBSCRIBE on @session (MQTT 3.1.1, 3.8). Returns 0, -ENOTCONN, -EINVAL or -ENOMEM. */
 	int (*subscribe)(void *host_ctx, const char *session, const char *filter, unsigned qos);
+
+	/** Within encode(): message @i of @batch can never be sent, for the reason given. It goes into
+	 * quarantine. */
+	void (*refuse)(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
+		__attribute__((format(printf, 4, 5)));
+
+	/** Call woken() in @in_ms (0: soon). There is one timer; the last call counts; negative: none. */
+	void (*wake)(void *host_ctx, int64_t in_ms);
+
+	/** End the session in good order and connect anew: credentials have changed. @why: for the
+	 * log, static text. */
+	void (*reconnect)(void *host_ctx, const char *session, const char *why);
+
+	/** Take a command; see struct fg_command. Nothing is left for the plugin to do: what the host
+	 * cannot take it answers. Within receive() only. */
+	void (*command)(void *host_ctx, const struct fg_command *command);
+
+	/**
+	 * The cloud has set or deleted configuration (shared attributes) of @device: @set is a JSON
+	 * object, @unset a JSON array of names; either may be empty.
+	 */
+	void (*config)(void *host_ctx, struct fg_span device, struct fg_span set,
+		       struct fg_span unset);
+
+	/**
+	 * The answer to a FG_REQUEST, whose ref this is: a body as of a FG_COMMAND_RESPONSE. A request
+	 * that is not answered in time is forgotten.
+	 */
+	void (*respond)(void *host_ctx, struct fg_span ref, struct fg_span body);
+
+	/** The cloud now calls device @from @to; remembered durably. Returns 0 or -EINVAL. */
+	int (*rename)(void *host_ctx, struct fg_span from, struct fg_span to);
+
+	/** This cloud gets nothing of @device any more, until an operator says otherwise. */
+	int (*mute)(void *host_ctx, struct fg_span device);
+
+	/** The limits of @scope. @rates: @n of them, all apply at once; none: no limit. */
+	void (*limit)(void *host_ctx, unsigned scope, enum fg_limit what,
+		      const struct fg_rate *rates, size_t n);
+
+	/**
+	 * Keep a small thing (a credential got by provisioning) durably under @key ([a-z0-9_], 1..32);
+	 * an empty @value forgets it. remembered() says when it is on disk: use it then, not before.
+	 * Returns 0, -EINVAL, or -EMSGSIZE (more than 16 KiB in all).
+	 */
+	int (*remember)(void *host_ctx, const char *key, struct fg_span value);
+
+	/** What was remembered, as of the last remembered(); *@ret is valid until the next
+	 * remember(). Returns 0 or -ENOENT. */
+	int (*recall)(void *host_ctx, const char *key, struct fg_span *ret);
+
+	/** Make an HTTP request with the link's TLS settings; http_done() follows, exactly once, unless
+	 * the ctx is closed before. Returns 0, -EINVAL or -EAGAIN (16 are under way). */
+	int (*http)(void *host_ctx, const struct fg_http_call *call);
+
+	/**
+	 * Begin, or take up again, to bring @image to its device; an unfinished one of the same device
+	 * and kind is dropped when it is another image. *@ret_have: bytes that are there already; without
+	 * a URL the plugin fetches the rest in order. image_progress() tells the rest. Returns 0 or
+	 * -EINVAL, -ENOSPC, -EIO, with a sentence in image_progress().
+	 */
+	int (*image_begin)(void *host_ctx, const struct fg_image *image, uint64_t *ret_have);
+
+	/** The next bytes of it, at @offset. Returns 0, -ENOENT, -ERANGE (not the next ones, or beyond
+	 * its size), -ENOSPC or -EIO. */
+	int (*image_write)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			   uint64_t offset, struct fg_span data);
+
+	/** The cloud has withdrawn it, or it failed for @why. */
+	void (*image_abandon)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			      const char *why);
 };
 
 /** What a plugin is opened with. */
@@ -132,6 +310,7 @@ struct fg_open {
 	const char *link_name;       /* the name of the cloud in the configuration */
 	const char *gateway_name;    /* gateway.name */
 	bool has_client_certificate; /* the link's `tls:` section carries one */
+	const char *host_name;       /* of the link's URL */
 };
 
 /* ------------------------------------------------------------------ a session */
@@ -152,6 +331,7 @@ struct fg_connect {
 	bool clean_start;
 	unsigned keep_alive_s; /* 0: as configured */
 	int64_t renew_us;      /* UTC at which the session must be renewed; 0: never */
+	bool is_setup; /* a session for the plugin's own business (provisioning): no messages are offered */
 };
 
 /** The cloud has answered CONNACK 0. */
@@ -168,7 +348,7 @@ enum fg_offer {
 	FG_OFFERED = 0, /* not sent yet: offer it again */
 	FG_TAKEN = 1,   /* travels in the publish just made */
 	FG_NOTHING = 2, /* has nothing this cloud would take; done */
-	FG_REFUSED = 3, /* can never be sent; `reason` says why; the host puts it into quarantine */
+	FG_REFUSED = 3, /* can never be sent: set by fg_host.refuse(), not by the plugin */
 };
 
 /**
@@ -179,10 +359,10 @@ struct fg_batch {
 	const struct fg_message *messages;
 	uint8_t *states; /* enum fg_offer */
 	size_t count; /* may be 0: the host asks whether the plugin itself has something to say */
-	size_t max_take;  /* at most so many messages in one publish (1 while a refused one is
+	size_t max_take;   /* at most so many messages in one publish (1 while a refused one is
 			     sought) */
-	char reason[160]; /* set together with FG_REFUSED: what is wrong with the last one so marked
-			   */
+	size_t max_points; /* at most so many data points in one publish, as limit() allows now */
+	int64_t now_us;    /* UTC */
 	uint64_t values_dropped; /* add 1 for each member left out (NaN, Infinity, …) */
 };
 
@@ -197,6 +377,8 @@ struct fg_publish {
 	unsigned qos;             /* 0 or 1; preset 1 */
 	const char *content_type; /* MQTT 5, 3.3.2.3.9; NULL: none. Static or the ctx's */
 	uint64_t tag;             /* handed back to settled() */
+	unsigned scope;           /* of limit(), below FG_SCOPES; preset 0 */
+	size_t n_points;          /* data points in it, for FG_LIMIT_POINTS; preset 0 */
 };
 
 /** How a publish ended. */
@@ -204,6 +386,7 @@ struct fg_settlement {
 	uint64_t tag;
 	unsigned reason_code; /* MQTT 5, 3.4.2.1; 0 for MQTT 3.1.1 */
 	size_t n_messages;    /* how many messages travelled in it; 0: the plugin's own publish */
+	int64_t now_us;       /* UTC */
 };
 
 enum fg_verdict {
@@ -218,7 +401,7 @@ struct fg_delivery {
 	const char *topic;
 	struct fg_span payload;
 	unsigned qos;
-	bool is_dup;
+	int64_t now_us; /* UTC */
 };
 
 /* ------------------------------------------------------------------ the plugin */
@@ -263,8 +446,28 @@ struct fg_plugin {
 	 */
 	enum fg_verdict (*settled)(void *ctx, const char *session, const struct fg_settlement *how);
 
-	/** Something came down. May be NULL. Returns 0, or -EPROTO when it makes no sense. */
+	/** Something came down. May be NULL. Returns 0, or -EPROTO when it makes no sense. encode() is
+	 * called soon after, in case there is something to say. */
 	int (*receive)(void *ctx, const char *session, const struct fg_delivery *delivery);
+
+	/** The time asked for with wake() has come. encode() is called soon after. May be NULL. */
+	void (*woken)(void *ctx, int64_t now_us);
+
+	/** What remember() was given under @key is on disk (@error 0), or could not be written (a
+	 * negative errno). May be NULL. */
+	void (*remembered)(void *ctx, const char *key, int error);
+
+	/** An HTTP request has ended. encode() is called soon after. May be NULL. */
+	void (*http_done)(void *ctx, const struct fg_http_result *result);
+
+	/** An image has come further. encode() is called soon after. May be NULL. */
+	void (*image_progress)(void *ctx, const struct fg_image_progress *progress);
+
+	/**
+	 * The session that carries @device's messages: its name to @out of 256 bytes, NUL-terminated.
+	 * NULL: the link has one session, "".
+	 */
+	void (*session_of)(void *ctx, struct fg_span device, char *out);
 };
 
 #ifdef __cplusplus

@@ -14,7 +14,12 @@ struct tb_devices {
 	uint32_t bucket_mask;
 	struct tb_device **slots;
 	uint32_t n_slots, max;
+	uint32_t *free_slots; /* below n_slots, of devices that were forgotten */
+	uint32_t n_free;
 	struct tb_device *oldest, *newest; /* by last use */
+	struct {
+		struct tb_device *first, *last;
+	} lines[TB_N_LINES];
 };
 
 static uint32_t hash_of(struct fg_span name)
@@ -63,7 +68,8 @@ int tb_devices_new(uint32_t max, struct tb_devices **ret_devices)
 	devices->bucket_mask = n_buckets - 1;
 	devices->buckets = calloc(n_buckets, sizeof(struct tb_device *));
 	devices->slots = calloc(max, sizeof(struct tb_device *));
-	if (!devices->buckets || !devices->slots)
+	devices->free_slots = calloc(max, sizeof(uint32_t));
+	if (!devices->buckets || !devices->slots || !devices->free_slots)
 		return -ENOMEM;
 
 	*ret_devices = devices;
@@ -78,6 +84,7 @@ struct tb_devices *tb_devices_free(struct tb_devices *devices)
 	for (uint32_t i = 0; i < devices->n_slots; i++)
 		device_free(devices->slots[i]);
 	free(devices->slots);
+	free(devices->free_slots);
 	free(devices->buckets);
 	free(devices);
 	return NULL;
@@ -134,7 +141,7 @@ static struct tb_device *find_spare(const struct tb_devices *devices,
 	return NULL;
 }
 
-static void forget(struct tb_devices *devices, struct tb_device *device)
+void tb_devices_forget(struct tb_devices *devices, struct tb_device *device)
 {
 	struct tb_device **link = &devices->buckets[device->hash & devices->bucket_mask];
 
@@ -142,8 +149,49 @@ static void forget(struct tb_devices *devices, struct tb_device *device)
 		link = &(*link)->hash_next;
 	*link = device->hash_next;
 	leave_order(devices, device);
+	for (enum tb_line line = 0; line < TB_N_LINES; line++)
+		tb_line_leave(devices, line, device);
 	devices->slots[device->slot] = NULL;
+	devices->free_slots[devices->n_free++] = device->slot;
 	device_free(device);
+}
+
+void tb_line_leave(struct tb_devices *devices, enum tb_line line, struct tb_device *device)
+{
+	struct tb_device *before = device->lines[line].before, *behind = device->lines[line].behind;
+
+	if (!device->lines[line].is_in)
+		return;
+	if (before)
+		before->lines[line].behind = behind;
+	else
+		devices->lines[line].first = behind;
+	if (behind)
+		behind->lines[line].before = before;
+	else
+		devices->lines[line].last = before;
+	device->lines[line].is_in = false;
+}
+
+void tb_line_enter(struct tb_devices *devices, enum tb_line line, struct tb_device *device)
+{
+	struct tb_device *last;
+
+	tb_line_leave(devices, line, device);
+	last = devices->lines[line].last;
+	device->lines[line].before = last;
+	device->lines[line].behind = NULL;
+	device->lines[line].is_in = true;
+	if (last)
+		last->lines[line].behind = device;
+	else
+		devices->lines[line].first = device;
+	devices->lines[line].last = device;
+}
+
+struct tb_device *tb_line_first(const struct tb_devices *devices, enum tb_line line)
+{
+	return devices->lines[line].first;
 }
 
 int tb_devices_add(struct tb_devices *devices, struct fg_span name,
@@ -151,29 +199,26 @@ int tb_devices_add(struct tb_devices *devices, struct fg_span name,
 		   struct tb_device **ret_device)
 {
 	struct tb_device *device, *leaving = NULL;
-	uint32_t slot = devices->n_slots;
 
-	if (slot == devices->max) {
+	if (devices->n_free == 0 && devices->n_slots == devices->max) {
 		leaving = find_spare(devices, spare, arg);
 		if (!leaving)
 			return -EAGAIN;
-		slot = leaving->slot;
 	}
 	device = calloc(1, sizeof(*device) + name.size);
 	if (!device)
 		return -ENOMEM;
 	if (leaving)
-		forget(devices, leaving);
-	else
-		devices->n_slots++;
+		tb_devices_forget(devices, leaving);
+	device->slot =
+		devices->n_free > 0 ? devices->free_slots[--devices->n_free] : devices->n_slots++;
 	memcpy(device->name, name.data, name.size);
 	device->name_size = name.size;
 	device->quoted_size = fg_json_quote(name, NULL, 0);
-	device->slot = slot;
 	device->hash = hash_of(name);
 	device->hash_next = devices->buckets[device->hash & devices->bucket_mask];
 	devices->buckets[device->hash & devices->bucket_mask] = device;
-	devices->slots[slot] = device;
+	devices->slots[device->slot] = device;
 	enter_order(devices, device);
 	*ret_device = device;
 	return 0;

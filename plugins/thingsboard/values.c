@@ -121,6 +121,36 @@ const char *tb_raw_name_fault(struct fg_span raw)
 	return tb_name_fault(fg_span_of(text, fg_json_unescape(raw, text)));
 }
 
+bool tb_name_read(struct fg_span raw, char *out, struct fg_span *ret)
+{
+	if (raw.size == 0 || raw.size > TB_NAME_SIZE)
+		return false;
+	*ret = fg_span_of(out, fg_json_unescape(raw, out));
+	return ret->size <= 255;
+}
+
+struct fg_span tb_raw_string(struct fg_json_value value)
+{
+	if (value.type != FG_JSON_STRING || value.text.size < 2)
+		return (struct fg_span){0};
+	return fg_span_of(value.text.data + 1, value.text.size - 2);
+}
+
+bool tb_id_read(struct fg_json_value value, uint32_t *ret)
+{
+	uint64_t n = 0;
+
+	if (value.type != FG_JSON_INTEGER || value.text.size > 10)
+		return false;
+	for (size_t i = 0; i < value.text.size; i++) {
+		if (!is_digit(value.text.data[i]))
+			return false;
+		n = n * 10 + (uint64_t)(value.text.data[i] - '0');
+	}
+	*ret = (uint32_t)n;
+	return n <= INT32_MAX;
+}
+
 /* ------------------------------------------------------------------ numbers */
 
 /* The digits of a number: `n` of them, the point behind the first `point` (which may lie outside).

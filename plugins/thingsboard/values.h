@@ -6,6 +6,7 @@
  * digits a number. What would change its class is spelled anew here; everything else goes on byte
  * for byte.
  */
+#include "model/json.h"
 #include "util/span.h"
 
 /* Keys named in warnings are remembered by their hash, at most so many. */
@@ -48,3 +49,18 @@ const char *tb_name_fault(struct fg_span text);
 
 /** The same for the inside of a JSON string. */
 const char *tb_raw_name_fault(struct fg_span raw);
+
+/* Of a name that is read: what a field device can be called, with all escapes. */
+#define TB_NAME_SIZE (255 * 6)
+
+/**
+ * What @raw, the inside of a JSON string, calls: a name of 1..255 bytes, unescaped to @out of
+ * TB_NAME_SIZE bytes. Returns false when it is none.
+ */
+bool tb_name_read(struct fg_span raw, char *out, struct fg_span *ret);
+
+/** The inside of the JSON string @value; empty when it is none. */
+struct fg_span tb_raw_string(struct fg_json_value value);
+
+/** A number ThingsBoard counts with: 0..2147483647. Returns false when @value is none. */
+bool tb_id_read(struct fg_json_value value, uint32_t *ret);

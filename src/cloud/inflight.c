@@ -2,26 +2,30 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct fg_inflight {
 	unsigned limit;
+	unsigned first; /* the oldest */
 	unsigned count;
+	unsigned mask;
 	size_t bytes;
-	struct fg_inflight_entry
-		entries[]; /* in the order sent; PUBACKs mostly come in that order too */
+	struct fg_inflight_entry entries[]; /* a ring of mask + 1 */
 };
 
 int fg_inflight_new(unsigned limit, struct fg_inflight **ret_inflight)
 {
 	struct fg_inflight *w;
+	unsigned size = 1;
 
 	if (limit < 1 || limit > 65535)
 		return -EINVAL;
-	w = calloc(1, sizeof(*w) + limit * sizeof(w->entries[0]));
+	while (size < limit)
+		size *= 2;
+	w = calloc(1, sizeof(*w) + size * sizeof(w->entries[0]));
 	if (!w)
 		return -ENOMEM;
 	w->limit = limit;
+	w->mask = size - 1;
 	*ret_inflight = w;
 	return 0;
 }
@@ -32,33 +36,40 @@ struct fg_inflight *fg_inflight_free(struct fg_inflight *w)
 	return NULL;
 }
 
+/* The @i-th oldest. */
+static struct fg_inflight_entry *at(struct fg_inflight *w, unsigned i)
+{
+	return &w->entries[(w->first + i) & w->mask];
+}
+
 int fg_inflight_add(struct fg_inflight *w, const struct fg_inflight_entry *entry)
 {
 	if (w->count == w->limit)
 		return -EAGAIN;
-	w->entries[w->count++] = *entry;
+	*at(w, w->count++) = *entry;
 	w->bytes += entry->bytes;
 	return 0;
 }
 
-int fg_inflight_ack(struct fg_inflight *w, int packet_id, struct fg_inflight_entry *ret_entry)
+/* Those that are older move up by one: there are few of them. */
+static void take_out(struct fg_inflight *w, unsigned i, struct fg_inflight_entry *ret_entry)
 {
-	for (unsigned i = 0; i < w->count; i++) {
-		if (w->entries[i].packet_id != packet_id)
-			continue;
-		*ret_entry = w->entries[i];
-		w->count--;
-		w->bytes -= ret_entry->bytes;
-		memmove(&w->entries[i], &w->entries[i + 1], (w->count - i) * sizeof(w->entries[0]));
-		return 0;
-	}
-	return -ENOENT;
+	*ret_entry = *at(w, i);
+	w->bytes -= ret_entry->bytes;
+	for (; i > 0; i--)
+		*at(w, i) = *at(w, i - 1);
+	w->first = (w->first + 1) & w->mask;
+	w->count--;
 }
 
-void fg_inflight_clear(struct fg_inflight *w)
+int fg_inflight_ack(struct fg_inflight *w, int packet_id, struct fg_inflight_entry *ret_entry)
 {
-	w->count = 0;
-	w->bytes = 0;
+	for (unsigned i = 0; i < w->count; i++)
+		if (at(w, i)->packet_id == packet_id) {
+			take_out(w, i, ret_entry);
+			return 0;
+		}
+	return -ENOENT;
 }
 
 unsigned fg_inflight_count(const struct fg_inflight *w)
@@ -71,25 +82,15 @@ size_t fg_inflight_bytes(const struct fg_inflight *w)
 	return w->bytes;
 }
 
-uint64_t fg_inflight_lowest(const struct fg_inflight *w)
-{
-	uint64_t lowest = 0;
-
-	for (unsigned i = 0; i < w->count; i++)
-		if (w->entries[i].first_seq && (!lowest || w->entries[i].first_seq < lowest))
-			lowest = w->entries[i].first_seq;
-	return lowest;
-}
-
 const struct fg_inflight_entry *fg_inflight_oldest(const struct fg_inflight *w)
 {
-	return w->count ? &w->entries[0] : NULL;
+	return w->count ? &w->entries[w->first] : NULL;
 }
 
 const struct fg_inflight_entry *fg_inflight_oldest_data(const struct fg_inflight *w)
 {
 	for (unsigned i = 0; i < w->count; i++)
-		if (w->entries[i].n_records)
-			return &w->entries[i];
+		if (w->entries[(w->first + i) & w->mask].n_records)
+			return &w->entries[(w->first + i) & w->mask];
 	return NULL;
 }

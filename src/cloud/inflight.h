@@ -1,10 +1,9 @@
 #pragma once
 
 /*
- * In-flight window: the QoS 1 publishes a link has sent and its cloud has not acknowledged.
- * PUBACKs may come back in any order, and one publish may carry records that are not neighbours;
- * the journal needs one number to move its cursor to. This module turns the first into the second:
- * the lowest record that is still on its way. It allocates only in fg_inflight_new().
+ * In-flight window: the QoS 1 publishes a session has sent and its cloud has not acknowledged, in the
+ * order sent. PUBACKs may come back in any order, but mostly come in that one. It allocates only in
+ * fg_inflight_new().
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -14,13 +13,13 @@ struct fg_inflight;
 /** One publish on its way. */
 struct fg_inflight_entry {
 	int packet_id;
-	uint64_t first_seq,
-		last_seq; /* lowest and highest record in it; 0: none, the plugin's own */
-	size_t n_records;
-	size_t bytes;    /* of the payload: libmosquitto keeps a copy */
-	uint64_t tag;    /* the plugin's */
-	int64_t sent_ms; /* monotonic */
-	uint64_t number; /* of the publish, counted by whoever sends */
+	uint8_t lane;
+	uint16_t records; /* the first of those that travel in it (taken.h); 0: the plugin's own */
+	uint32_t n_records; /* how many */
+	size_t bytes;       /* of the payload: libmosquitto keeps a copy */
+	uint64_t tag;       /* the plugin's */
+	int64_t sent_ms;    /* monotonic */
+	uint64_t number;    /* of the publish, counted by whoever sends */
 };
 
 /**
@@ -41,16 +40,10 @@ int fg_inflight_add(struct fg_inflight *w, const struct fg_inflight_entry *entry
  */
 int fg_inflight_ack(struct fg_inflight *w, int packet_id, struct fg_inflight_entry *ret_entry);
 
-/** Forget all: the session is gone. */
-void fg_inflight_clear(struct fg_inflight *w);
-
 unsigned fg_inflight_count(const struct fg_inflight *w);
 
 /** Payload bytes on their way. */
 size_t fg_inflight_bytes(const struct fg_inflight *w);
-
-/** The lowest record on its way, or 0 when there is none. */
-uint64_t fg_inflight_lowest(const struct fg_inflight *w);
 
 /** The entry that was sent first, or NULL; and the same among those that carry records. */
 const struct fg_inflight_entry *fg_inflight_oldest(const struct fg_inflight *w);

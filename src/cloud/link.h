@@ -1,72 +1,85 @@
 #pragma once
 
 /*
- * A link: one configured cloud. It keeps the session up, lets the plugin turn records into publishes,
- * keeps the in-flight window, and moves its cursor as acknowledgements arrive. Links share nothing but
- * the journal they read.
- *
- * state \ event | connected | ended            | new data | PUBACK   | back-off over | renewal due | stop
- * --------------+-----------+------------------+----------+----------+---------------+-------------+----------
- * STOPPED       |     -     |        -         |    -     |    -     |       -       |      -      |    -
- * CONNECTING    | ONLINE    | BACKOFF (1)      |    -     |    -     |       -       |      -      | STOPPED
- * ONLINE        |     -     | BACKOFF, rewind  | send     | settle(2)|       -       | DRAINING    | DRAINING
- * DRAINING (3)  |     -     | BACKOFF/STOPPED  |    -     | settle   |       -       |      -      | to STOPPED
- * BACKOFF       |     -     |        -         |    -     |    -     | CONNECTING    |      -      | STOPPED
- *
- * (1) MQTT 5 refused as a protocol version and `mqtt_version: auto`: CONNECTING again, with 3.1.1.
- * (2) Settling asks the plugin for a verdict. FG_LATER and FG_RETRY hold sending back for a while, then
- *     the link reads again from the record at fault; FG_POISON does so with one record a publish, until
- *     the one at fault is found and goes into quarantine. A session that breaks, or an acknowledgement that
- *     does not come, three times with the same record unacknowledged ends the same way.
- * (3) Nothing new is sent; ends when the window is empty, or after FG_LINK_DRAIN_MS.
+ * A link: one configured cloud. It opens the plugin, has its sessions connected, lets the plugin
+ * turn records into publishes, gives the plugin what it asks the host for, and brings what comes
+ * down to whoever the gateway named. Links share nothing but the journal they read. The states of a
+ * session are in cloud_session.h.
  */
 #include <ev.h>
 
+#include "cloud/cloud_session.h"
 #include "cloud/plugin_host.h"
 #include "config/config.h"
 #include "journal/journal.h"
 #include "net/connector.h"
+#include "net/http_client.h"
 #include "util/timekeeper.h"
 
-#define FG_LINK_DRAIN_MS 3000
-
-enum fg_link_state {
-	FG_LINK_STOPPED,
-	FG_LINK_CONNECTING,
-	FG_LINK_ONLINE,
-	FG_LINK_DRAINING,
-	FG_LINK_BACKOFF,
-};
-
 struct fg_link;
+
+/**
+ * Where what comes down goes. Devices are field devices here; what the cloud calls the gateway itself
+ * is gateway.name. Everything is borrowed for the call. All may be NULL: it is refused then.
+ */
+struct fg_link_downlink {
+	/** As fg_command_desk_submit(). */
+	int (*command)(void *arg, const char *link, const struct fg_command *command,
+		       uint64_t *ret_ticket);
+
+	/** As fg_configs_change(). */
+	void (*config)(void *arg, const char *link, struct fg_span device, struct fg_span set,
+		       struct fg_span unset);
+
+	/** As fg_requests_answer() and fg_requests_is_open(). */
+	void (*respond)(void *arg, struct fg_span ref, struct fg_span body);
+	bool (*is_awaited)(void *arg, struct fg_span ref);
+
+	/** As the members of struct fg_host with these names; fg_link_image_progress() answers. */
+	int (*image_begin)(void *arg, const char *link, const struct fg_image *image,
+			   uint64_t *ret_have);
+	int (*image_write)(void *arg, const char *link, struct fg_span device,
+			   enum fg_image_kind kind, uint64_t offset, struct fg_span data);
+	void (*image_abandon)(void *arg, const char *link, struct fg_span device,
+			      enum fg_image_kind kind, const char *why);
+	void *arg;
+};
 
 struct fg_link_options {
 	struct ev_loop *loop;
 	struct fg_connector *connector;
+	struct fg_http *http; /* or NULL: the plugin gets none */
 	struct fg_journal *journal;
 	struct fg_timekeeper *timekeeper;     /* or NULL: the wall clock is believed */
 	const struct fg_cloud_config *config; /* outlives the link */
 	const struct fg_plugin *plugin;       /* outlives the link */
 	const struct fg_value *values; /* one for each of the plugin's options; outlive the link */
 	const char *gateway_name;
+	const char *state_directory; /* for what must not be forgotten, or NULL: nothing is kept */
+	struct fg_link_downlink downlink;
 	uint64_t seed; /* for the jitter */
 };
 
 /** What there is to know from outside. */
 struct fg_link_stats {
-	enum fg_link_state state;
-	uint64_t backlog;       /* synced records not yet settled */
-	uint64_t published;     /* publishes sent */
-	uint64_t records_acked; /* records in acknowledged publishes */
+	enum fg_link_state state;   /* of several sessions: the best one's */
+	unsigned n_sessions_open;   /* … and how many there are, up or not */
+	unsigned n_sessions_online; /* … and of these are up */
+	uint64_t backlog;           /* synced records not yet settled */
+	uint64_t alarm_backlog;     /* the same of the alarm lane */
+	uint64_t behind;            /* sessions that have fallen behind the others */
+	uint64_t published;         /* publishes sent */
+	uint64_t records_acked;     /* records in acknowledged publishes */
 	uint64_t quarantined;
 	uint64_t values_dropped; /* members the cloud has no form for */
 	uint64_t sessions;       /* successful CONNECTs */
+	uint64_t commands;       /* that came down */
 	uint64_t lost;           /* records dropped by retention or damage before they were sent */
 	uint64_t losses[FG_N_LOSSES]; /* the same by reason, and what came to a full journal */
 };
 
 /**
- * Make a link, open the plugin, load TLS material, open the cursor. Connects nothing yet.
+ * Make a link, open the plugin, load TLS material, open the cursors. Connects nothing yet.
  * On success the caller owns *@ret. Returns 0, -ENOMEM, or -EINVAL with a sentence.
  */
 int fg_link_new(const struct fg_link_options *options, struct fg_link **ret, struct fg_error *err);
@@ -89,6 +102,9 @@ void fg_link_stop(struct fg_link *link, void (*stopped)(void *arg), void *arg);
 /** The journal has committed up to @ticket: there may be something to send. */
 void fg_link_committed(struct fg_link *link, uint64_t ticket);
 
+/** Each second: tries again what could not be written. */
+void fg_link_tick(struct fg_link *link, int64_t now_ms);
+
 /**
  * The clock was set. What waited for its time goes out. A session whose credentials expire earlier by the new
  * clock is renewed earlier; none that is up ends for it. @is_learnt: the time is known only now, so the last
@@ -98,6 +114,12 @@ void fg_link_clock_set(struct fg_link *link, bool is_learnt);
 
 /** The journal dropped @records up to @seq that this link had not settled. */
 void fg_link_lost(struct fg_link *link, uint64_t records, uint64_t seq, const char *why);
+
+/** Has the link nothing left to send up to record @seq of the alarm lane? */
+bool fg_link_has_sent(const struct fg_link *link, uint64_t seq);
+
+/** An image has come further; progress->device is the field's. */
+void fg_link_image_progress(struct fg_link *link, const struct fg_image_progress *progress);
 
 const char *fg_link_name(const struct fg_link *link);
 const char *fg_link_state_name(enum fg_link_state state);

@@ -1,121 +1,64 @@
 #include "cloud/outbox.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloud/devices.h"
+#include "cloud/outbox_internal.h"
 #include "util/cleanup.h"
 #include "util/log.h"
-#include "util/span.h"
 
-/* Records offered to the plugin at once: enough to fill a 64 KiB packet with short readings. */
-#define WINDOW_RECORDS 512
-/* Most payload bytes in flight while more than one publish is: libmosquitto holds a copy of each.
- */
-#define MAX_IN_FLIGHT_BYTES (512 * 1024)
 /* The largest publish a plugin can make; pages that are never touched cost nothing. */
 #define PAYLOAD_BYTES (1024 * 1024 + 64 * 1024)
 #define TOPIC_BYTES 65536
-/* In front of what the Remaining Length counts: one byte, and up to four for the length itself. */
-#define FIXED_HEADER_BYTES 5
-/*
- * Packet ids have 16 bits and libmosquitto hands them out in turn, without a look at which are in
- * use. So many publishes after one that is still in flight we wait for it; the rest is for
- * SUBSCRIBE.
- */
-#define MAX_PACKET_IDS 60000
-
-/* After so many tries with the same record it is the record's fault. */
-#define MAX_DROPS 3
-#define MAX_BLAMED 5 /* doubles MAX_DROPS so often at most */
-#define MAX_RETRIES 3
-#define PAUSE_FIRST_MS 1000
-#define PAUSE_MAX_MS 60000
-
-/* Records in quarantine while older ones are on their way; when there are more, quarantine waits.
- */
-#define MAX_ASIDE 256
-
-/* Beyond enum fg_offer, ours: sent, no longer the plugin's business. */
-#define STATE_SENT 4
-
-struct fg_outbox {
-	struct fg_outbox_options with;
-	struct fg_inflight *inflight;
-	unsigned limit; /* publishes in flight, in this session */
-	size_t max_packet_bytes;
-	bool has_acks; /* in this session: the cloud does acknowledge things */
-
-	/* the window: records read and not all dealt with */
-	struct fg_message messages[WINDOW_RECORDS];
-	struct fg_span devices[WINDOW_RECORDS]; /* as the field calls them; messages have the
-						   cloud's names */
-	uint8_t states[WINDOW_RECORDS];
-	size_t n, first_open; /* no state before first_open is FG_OFFERED */
-	size_t max_read;
-	uint64_t last_read;  /* the highest record ever read in this pass */
-	bool waits_for_time; /* the next one does */
-
-	/* the publish just made */
-	bool is_made; /* handed out, and neither sent nor given up with its session */
-	struct fg_publish publish;
-	struct fg_inflight_entry entry;
-
-	/* in quarantine, but its commit is still under way: the lowest, and the commit that has
-	 * them all */
-	uint64_t held_seq, held_ticket;
-	/* in quarantine and above the watermark: not to be sent again when a session breaks */
-	uint64_t aside[MAX_ASIDE];
-	size_t n_aside;
-
-	/* trouble */
-	uint64_t retreat_seq; /* 0, or: read again from here once nothing is in flight */
-	int64_t paused_until_ms;
-	unsigned n_pauses;      /* in a row */
-	uint64_t isolate_until; /* one record a publish, one publish at a time, up to here */
-	uint64_t suspect_seq;   /* the record in flight when the session last broke */
-	unsigned suspect_drops;
-	unsigned
-		n_blamed; /* records put aside for broken sessions since the last acknowledgement */
-	uint64_t retried_seq;
-	unsigned retries;
-	uint64_t poison_seq; /* to be put into quarantine when it is read again */
-
-	struct fg_complaint quarantine_complaint;
-	struct fg_complaint nack_complaint;
-	struct fg_outbox_stats stats;
-};
+/* One fg_outbox_next() reads so often at most; the loop has other things to do. */
+#define READS_MAX 16
 
 static void outbox_freep(struct fg_outbox **o)
 {
 	fg_outbox_free(*o);
 }
 
+/* What was left behind by sessions of another kind than the plugin has now cannot be told from the
+ * rest any more. */
+static void give_up_strangers(struct fg_outbox *o, struct fg_cursor *c)
+{
+	uint64_t key, from;
+	size_t n = 0;
+
+	for (size_t i = 0; fg_cursor_each_left_behind(c, i, &key, &from);) {
+		if ((key == FG_KEY_ORDERED) != o->has_sessions) {
+			i++;
+			continue;
+		}
+		fg_cursor_rejoin(c, key);
+		n++;
+	}
+	if (n > 0)
+		fg_warning("link %s: another plugin left the records of %zu sessions behind, which "
+			   "this one cannot tell from others; they are not sent",
+			   o->with.config->name, n);
+}
+
 int fg_outbox_new(const struct fg_outbox_options *options, struct fg_outbox **ret)
 {
 	FG_CLEANUP(outbox_freep) struct fg_outbox *o = calloc(1, sizeof(*o));
-	int r;
 
 	if (!o)
 		return -ENOMEM;
 	o->with = *options;
-	/* Several windows must fit what a crash may re-send, or the link would wait for cursor
-	 * saves. */
-	o->max_read = options->max_unsaved / 4;
-	if (o->max_read > WINDOW_RECORDS)
-		o->max_read = WINDOW_RECORDS;
-	if (o->max_read < 1)
-		o->max_read = 1;
-	r = fg_inflight_new(options->max_in_flight, &o->inflight);
-	if (r < 0)
-		return r;
+	o->has_sessions = options->plugin->session_of != NULL;
+	fg_pacing_init(&o->pacing, options->config);
 	o->publish.topic = malloc(TOPIC_BYTES);
 	o->publish.payload = malloc(PAYLOAD_BYTES);
 	if (!o->publish.topic || !o->publish.payload)
 		return -ENOMEM;
-	o->last_read = fg_cursor_watermark(options->cursor);
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++) {
+		give_up_strangers(o, options->cursors[lane]);
+		fg_feed_init(&o->feeds[lane], o, lane, options->cursors[lane]);
+	}
+	if (o->has_sessions && fg_outbox_expect_sessions(o) < 0)
+		return -ENOMEM;
 
 	*ret = o; /* the caller owns it now */
 	o = NULL;
@@ -126,525 +69,433 @@ struct fg_outbox *fg_outbox_free(struct fg_outbox *o)
 {
 	if (!o)
 		return NULL;
-	fg_inflight_free(o->inflight);
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+		fg_feed_done(&o->feeds[lane]);
+	fg_outbox_free_sessions(o);
 	free(o->publish.topic);
 	free(o->publish.payload);
 	free(o);
 	return NULL;
 }
 
-/* ---- the window */
+/* ---- what the plugin has done */
 
-static void window_clear(struct fg_outbox *o)
-{
-	o->n = 0;
-	o->first_open = 0;
-}
-
-static bool window_has_open(struct fg_outbox *o)
-{
-	while (o->first_open < o->n && o->states[o->first_open] != FG_OFFERED)
-		o->first_open++;
-	return o->first_open < o->n;
-}
-
-static void lower(uint64_t *lowest, uint64_t seq)
-{
-	if (seq && seq < *lowest)
-		*lowest = seq;
-}
-
-/* Everything below the lowest record that is not settled, is. */
-static void advance_watermark(struct fg_outbox *o)
-{
-	uint64_t lowest = o->last_read + 1;
-
-	lower(&lowest, fg_inflight_lowest(o->inflight));
-	lower(&lowest, o->held_seq);
-	lower(&lowest, o->retreat_seq);
-	if (o->is_made)
-		lower(&lowest, o->entry.first_seq);
-	if (window_has_open(o))
-		lower(&lowest, o->messages[o->first_open].seq);
-	fg_cursor_ack(o->with.cursor, lowest - 1);
-	for (size_t i = 0; i < o->n_aside;) {
-		if (o->aside[i] < lowest)
-			o->aside[i] = o->aside[--o->n_aside];
-		else
-			i++;
-	}
-}
-
-static bool is_aside(const struct fg_outbox *o, uint64_t seq)
-{
-	for (size_t i = 0; i < o->n_aside; i++)
-		if (o->aside[i] == seq)
-			return true;
-	return false;
-}
-
-static void rewind_to(struct fg_outbox *o, uint64_t seq)
-{
-	window_clear(o);
-	o->waits_for_time = false;
-	fg_cursor_seek(o->with.cursor, seq);
-	o->last_read = seq - 1;
-	o->retreat_seq = 0;
-}
-
-/* How many of the @n records just read can go out: up to the first that waits for its time. */
-static size_t count_with_time(const struct fg_outbox *o, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (o->messages[i].time_quality == FG_TIME_UNSYNCHRONISED)
-			return fg_timekeeper_is_waiting(o->with.timekeeper) ? i : n;
-	return n;
-}
-
-/* Read the next records and set those aside that this cloud does not get. Returns how many, or
- * -EIO. */
-static int window_refill(struct fg_outbox *o)
-{
-	int n;
-
-	window_clear(o);
-	if (o->waits_for_time && fg_timekeeper_is_waiting(o->with.timekeeper))
-		return 0;
-	fg_cursor_seek(o->with.cursor, o->last_read + 1);
-	n = fg_cursor_read(o->with.cursor, o->messages, o->max_read);
-	if (n <= 0)
-		return n;
-	o->n = count_with_time(o, (size_t)n);
-	o->waits_for_time = o->n == 0;
-	if (o->waits_for_time)
-		return 0;
-	o->last_read = o->messages[o->n - 1].seq;
-	for (size_t i = 0; i < o->n; i++) {
-		struct fg_message *m = &o->messages[i];
-
-		o->devices[i] = m->device;
-		o->states[i] = FG_NOTHING;
-		if (!is_aside(o, m->seq) && fg_devices_map(o->with.devices, m->device, &m->device))
-			o->states[i] = FG_OFFERED;
-	}
-	return (int)o->n;
-}
-
-/* ---- quarantine */
-
-/*
- * The record is settled once its copy in quarantine is on disk: it holds the watermark until then.
- * Returns 0, or -EAGAIN when the journal takes nothing now; the record then stays FG_OFFERED.
- */
-static int quarantine(struct fg_outbox *o, size_t i, const char *reason, unsigned attempts,
-		      int64_t now_ms)
-{
-	const struct fg_message *m = &o->messages[i];
-	struct fg_quarantined q = {
-		.link = fg_span_str(o->with.link_name),
-		.reason = fg_span_str(reason),
-		.device = o->devices[i],
-		.stream = m->stream,
-		.kind = (uint8_t)m->kind,
-		.time_quality = (uint8_t)m->time_quality,
-		.time_us = m->time_us,
-		.attempts = attempts,
-		.whole_size = m->body.size,
-		.body = m->body,
-	};
-	int r = o->n_aside < MAX_ASIDE ? fg_journal_quarantine(o->with.journal, &q) : -EAGAIN;
-
-	if (r < 0) {
-		o->states[i] = FG_OFFERED;
-		if (i < o->first_open)
-			o->first_open = i;
-		return r;
-	}
-	o->states[i] = FG_NOTHING;
-	if (!o->held_seq || m->seq < o->held_seq)
-		o->held_seq = m->seq;
-	o->held_ticket = fg_journal_ticket(o->with.journal);
-	o->aside[o->n_aside++] = m->seq;
-	o->stats.quarantined++;
-	fg_complain(&o->quarantine_complaint, now_ms, LOG_WARNING,
-		    "link %s: record %llu of device %.*s cannot be sent: %s; put into quarantine",
-		    o->with.link_name, (unsigned long long)m->seq, FG_SPAN_ARGS(o->devices[i]),
-		    reason);
-	return 0;
-}
-
-void fg_outbox_committed(struct fg_outbox *o, uint64_t ticket)
-{
-	if (!o->held_seq || ticket < o->held_ticket)
-		return;
-	o->held_seq = 0;
-	advance_watermark(o);
-}
-
-/* ---- sessions */
-
-void fg_outbox_session_begin(struct fg_outbox *o, unsigned receive_maximum, size_t max_packet_bytes)
-{
-	o->limit =
-		receive_maximum < o->with.max_in_flight ? receive_maximum : o->with.max_in_flight;
-	o->max_packet_bytes = max_packet_bytes;
-	if (max_packet_bytes > FIXED_HEADER_BYTES)
-		o->max_packet_bytes -= FIXED_HEADER_BYTES;
-	o->has_acks = false;
-	o->paused_until_ms = 0;
-}
-
-/*
- * The same record unacknowledged each time a session breaks: first isolate it, then put it aside.
- * When the next one fares no better and nothing is acknowledged in between, it may well be the
- * cloud: each takes twice as long as the one before, so that a cloud that throws us out all night
- * does not empty the journal.
- */
-static void suspect(struct fg_outbox *o, const struct fg_inflight_entry *oldest)
-{
-	if (oldest->first_seq != o->suspect_seq) {
-		o->suspect_seq = oldest->first_seq;
-		o->suspect_drops = 0;
-	}
-	o->suspect_drops++;
-	if (o->suspect_drops < 2)
-		return;
-	if (oldest->n_records == 1 && o->suspect_drops >= (unsigned)MAX_DROPS << o->n_blamed)
-		o->poison_seq = oldest->first_seq;
-	else if (oldest->last_seq > o->isolate_until)
-		o->isolate_until = oldest->last_seq;
-}
-
-void fg_outbox_session_end(struct fg_outbox *o, bool is_suspicious)
-{
-	const struct fg_inflight_entry *oldest = fg_inflight_oldest_data(o->inflight);
-
-	if (is_suspicious && oldest)
-		suspect(o, oldest);
-	fg_inflight_clear(o->inflight);
-	o->is_made = false;
-	rewind_to(o, fg_cursor_watermark(o->with.cursor) + 1);
-	o->limit = 0;
-}
-
-/* ---- sending */
-
-/* Put aside what sessions kept breaking on. Returns 0 or -EAGAIN. */
-static int remove_poison(struct fg_outbox *o, int64_t now_ms)
-{
-	char reason[128];
-
-	if (!o->poison_seq)
-		return 0;
-	for (size_t i = 0; i < o->n; i++) {
-		int r;
-
-		if (o->messages[i].seq != o->poison_seq || o->states[i] != FG_OFFERED)
-			continue;
-		snprintf(reason, sizeof(reason),
-			 "the session broke %u times while this record was unacknowledged",
-			 o->suspect_drops);
-		r = quarantine(o, i, reason, o->suspect_drops, now_ms);
-		if (r < 0)
-			return r;
-		o->poison_seq = 0;
-		o->suspect_drops = 0;
-		if (o->n_blamed < MAX_BLAMED)
-			o->n_blamed++;
-	}
-	return 0;
-}
-
-/*
- * Has encode() kept the contract? A message marked in a way that leads nowhere would count as
- * settled, and be lost.
- */
-static bool is_encoded_well(const struct fg_outbox *o, const struct fg_batch *batch, int r)
+/* Has encode() kept the contract? A message marked in a way that leads nowhere would count as
+ * settled, and be lost. */
+static bool is_encoded_well(const struct fg_outbox *o, const struct fg_batch *batch,
+			    const uint16_t *entries, int r)
 {
 	const struct fg_publish *p = &o->publish;
 	size_t n_taken = 0;
 
 	for (size_t i = 0; i < batch->count; i++) {
-		if (batch->states[i] > FG_REFUSED && batch->states[i] != STATE_SENT)
+		if (batch->states[i] > FG_OFFER_NO_ROOM)
+			return false;
+		/* Only fg_outbox_refuse() says so, and takes the entry away. */
+		if (batch->states[i] == FG_REFUSED && entries[i])
 			return false;
 		n_taken += batch->states[i] == FG_TAKEN;
 	}
 	if (r == 0)
 		return n_taken == 0;
-	return r == 1 && n_taken <= batch->max_take && p->qos <= 1 &&
+	return r == 1 && n_taken <= batch->max_take && p->qos <= 1 && p->scope < FG_SCOPES &&
 	       p->payload_len <= p->payload_size && memchr(p->topic, '\0', p->topic_size);
 }
 
-/* Look at what encode() has done to the states. Returns 0 or -EAGAIN. */
-static int take_states(struct fg_outbox *o, const struct fg_batch *batch, int64_t now_ms)
+/* Have the plugin make a publish. Returns 1, 0, -EINVAL or -ENOMEM. */
+static int encode(struct fg_outbox *o, struct fg_outbox_session *s, struct fg_batch *batch,
+		  const uint16_t *entries)
 {
-	int r = 0;
+	struct fg_publish *p = &o->publish;
+	int r;
 
-	o->entry =
-		(struct fg_inflight_entry){.tag = o->publish.tag, .bytes = o->publish.payload_len};
-	for (size_t i = o->first_open; i < o->n; i++) {
-		if (o->states[i] == FG_TAKEN) {
-			uint64_t seq = o->messages[i].seq;
+	p->topic_size = TOPIC_BYTES;
+	p->payload_size = PAYLOAD_BYTES;
+	p->payload_len = 0;
+	p->max_packet_bytes = s->max_packet_bytes;
+	p->qos = 1;
+	p->content_type = NULL;
+	p->tag = 0;
+	p->scope = 0;
+	p->n_points = 0;
+	batch->max_points = fg_pacing_max_points(&o->pacing);
+	fg_timekeeper_now(o->with.timekeeper, &batch->now_us);
+	o->batch = batch;
+	r = o->with.plugin->encode(o->with.ctx, s->name, batch, p);
+	o->batch = NULL;
+	if (r < 0)
+		return r == -ENOMEM ? r : -EINVAL;
+	if (!is_encoded_well(o, batch, entries, r))
+		return -EINVAL;
+	o->stats.values_dropped += batch->values_dropped;
+	if (r == 0)
+		return 0;
+	o->made = (struct fg_made){
+		.session = s,
+		.entry = {.tag = p->tag, .bytes = p->payload_len},
+		.amounts = {[FG_LIMIT_MESSAGES] = 1,
+			    [FG_LIMIT_POINTS] = p->n_points,
+			    [FG_LIMIT_BYTES] = p->payload_len},
+	};
+	return 1;
+}
 
-			o->states[i] = STATE_SENT;
-			if (!o->entry.first_seq)
-				o->entry.first_seq = seq;
-			o->entry.last_seq = seq;
-			o->entry.n_records++;
-		} else if (o->states[i] == FG_REFUSED) {
-			int q = quarantine(o, i, batch->reason, 0, now_ms);
+void fg_outbox_refuse(struct fg_outbox *o, struct fg_batch *batch, size_t i, const char *reason)
+{
+	struct fg_window *w = o->window;
+	size_t at;
 
-			if (q < 0)
-				r = q;
-		}
+	if (!batch || batch != o->batch || i >= batch->count || batch->states[i] != FG_OFFERED)
+		return;
+	at = (size_t)(batch->states - w->states) + i;
+	if (fg_outbox_quarantine(o->offering, w->entries[at], &w->messages[at], w->devices[at],
+				 reason, 0) < 0) {
+		w->states[at] = FG_OFFER_NO_ROOM;
+		return;
 	}
-	return r;
+	w->states[at] = FG_REFUSED;
+	w->entries[at] = 0;
+}
+
+/* ---- offering records */
+
+/* How many more records may be sent, as far as a crash is concerned; at most @most. */
+static size_t count_sendable(struct fg_feed *f, size_t most)
+{
+	uint64_t at_risk = fg_ledger_at_risk(&f->ledger);
+	size_t low = 0, high = most;
+
+	if (fg_cursor_may_send(f->cursor, at_risk + most - 1))
+		return most;
+	while (high - low > 1) {
+		size_t middle = low + (high - low) / 2;
+
+		if (fg_cursor_may_send(f->cursor, at_risk + middle - 1))
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
 }
 
 /*
- * How many of the records from first_open on may be sent, as far as a crash is concerned. Sequence
- * numbers have gaps, and behind a wide one nothing may be sent before what is in front of it is
- * settled.
+ * Attributes and presence wait for an older one of their device that is on its way: should that fail,
+ * it would be sent again behind them, and count as the newer one.
  */
-static size_t count_sendable(struct fg_outbox *o)
+static void withhold(struct fg_feed *f, struct fg_window *w, const struct fg_row *row)
 {
-	size_t n = o->first_open;
+	uint64_t lowest[256];
+	bool is_known[256] = {false};
 
-	if (o->n == 0 || fg_cursor_may_send(o->with.cursor, o->last_read))
-		return o->n - o->first_open;
-	while (n < o->n && fg_cursor_may_send(o->with.cursor, o->messages[n].seq))
-		n++;
-	return n - o->first_open;
-}
+	if (f->ledger.n_ordered == 0)
+		return;
+	for (unsigned i = row->first; i < row->end; i++) {
+		const struct fg_entry *e = fg_ledger_at(&f->ledger, w->entries[i]);
 
-static bool is_isolating(const struct fg_outbox *o)
-{
-	return o->isolate_until && o->isolate_until > fg_cursor_watermark(o->with.cursor);
-}
-
-static bool is_full(const struct fg_outbox *o)
-{
-	const struct fg_inflight_entry *oldest = fg_inflight_oldest(o->inflight);
-
-	return fg_inflight_count(o->inflight) >= o->limit ||
-	       fg_inflight_bytes(o->inflight) >= MAX_IN_FLIGHT_BYTES ||
-	       (oldest && o->stats.published - oldest->number >= MAX_PACKET_IDS);
-}
-
-int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish **ret)
-{
-	if (o->is_made || now_ms < o->paused_until_ms)
-		return 0;
-	o->paused_until_ms = 0;
-	if (o->retreat_seq) {
-		uint64_t seq = o->retreat_seq;
-
-		if (fg_inflight_count(o->inflight) > 0)
-			return 0;
-		/* What the plugin has held back so far is forgotten with the window. */
-		if (window_has_open(o))
-			lower(&seq, o->messages[o->first_open].seq);
-		rewind_to(o, seq);
+		if (!fg_offer_is_open(w->states[i]) || !e->is_ordered)
+			continue;
+		if (!is_known[e->order_hash])
+			lowest[e->order_hash] = fg_ledger_holding_up(&f->ledger, w->entries[i]);
+		is_known[e->order_hash] = true;
+		w->states[i] = lowest[e->order_hash] && lowest[e->order_hash] < e->seq
+				       ? FG_OFFER_WITHHELD
+				       : FG_OFFERED;
 	}
-	if (is_full(o))
-		return 0;
-	if (is_isolating(o) && fg_inflight_lowest(o->inflight))
-		return 0;
+}
 
-	for (;;) {
-		struct fg_batch batch = {.max_take = is_isolating(o) ? 1 : WINDOW_RECORDS};
-		bool is_dry = false;
+/* Take over what encode() has said of the records of @row. */
+static void take_states(struct fg_outbox *o, struct fg_feed *f, struct fg_window *w,
+			const struct fg_row *row)
+{
+	uint16_t last_nothing = 0, nothing = 0, *chain = &o->made.entry.records;
+
+	for (unsigned i = row->first; i < row->end; i++) {
+		uint16_t entry = w->entries[i];
+
+		if (w->states[i] == FG_TAKEN) {
+			w->states[i] = FG_OFFER_SENT;
+			fg_ledger_set(&f->ledger, entry, FG_ENTRY_SENT);
+			*chain = entry;
+			chain = &fg_ledger_at(&f->ledger, entry)->chain;
+			*chain = 0;
+			o->made.entry.n_records++;
+		} else if (w->states[i] == FG_NOTHING && entry) {
+			w->entries[i] = 0;
+			if (last_nothing)
+				fg_ledger_at(&f->ledger, last_nothing)->chain = entry;
+			else
+				nothing = entry;
+			last_nothing = entry;
+			fg_ledger_at(&f->ledger, entry)->chain = 0;
+		} else if (w->states[i] == FG_OFFER_NO_ROOM) {
+			w->states[i] = FG_OFFERED;
+			o->had_no_room = true;
+		}
+	}
+	fg_ledger_settle(&f->ledger, nothing);
+}
+
+static int offer_row(struct fg_outbox *o, struct fg_feed *f, struct fg_window *w,
+		     struct fg_row *row)
+{
+	struct fg_outbox_session *s = row->session;
+	struct fg_batch batch = {
+		.messages = w->messages + row->first,
+		.states = w->states + row->first,
+		.count = row->end - row->first,
+	};
+	int64_t until_full;
+	int r;
+
+	batch.max_take = count_sendable(f, batch.count);
+	if (batch.max_take == 0) {
+		/* A commit saves the cursor, and we are asked again. */
+		if (2 * f->ledger.n[FG_ENTRY_DONE] > o->with.config->max_in_flight_records)
+			fg_feed_make_room(f);
+		return 0;
+	}
+	if (fg_outbox_session_isolates(s))
+		batch.max_take = 1;
+	withhold(f, w, row);
+	o->offering = f;
+	o->window = w;
+	r = encode(o, s, &batch, w->entries + row->first);
+	if (r < 0)
+		return r;
+	o->made.feed = f;
+	o->made.entry.lane = (uint8_t)f->lane;
+	take_states(o, f, w, row);
+	if (r == 1 || !fg_row_is_open(w, row))
+		return r;
+	/* Perhaps the next record has more data points than may go yet. */
+	until_full = fg_pacing_wait_for_points(&o->pacing);
+	if (until_full > 0) {
+		fg_outbox_ask_again(o, o->now_ms + until_full);
+		return 0;
+	}
+	row->asleep = fg_outbox_session_news(s, f->lane);
+	s->tracks[f->lane].asleep = row->asleep;
+	return 0;
+}
+
+/* The rows take turns. */
+static int offer_window(struct fg_outbox *o, struct fg_feed *f, struct fg_window *w)
+{
+	for (unsigned i = 0; w && i < w->n_rows; i++) {
+		struct fg_row *row = &w->rows[w->row];
+		int r = 0;
+
+		w->row = w->row + 1 < w->n_rows ? w->row + 1 : 0;
+		if (fg_row_is_open(w, row) &&
+		    row->asleep != fg_outbox_session_news(row->session, f->lane) &&
+		    fg_outbox_session_can_take(row->session))
+			r = offer_row(o, f, w, row);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+static bool is_open(const struct fg_reading *r)
+{
+	return r->window && fg_window_is_open(r->window);
+}
+
+/* Make a publish of one of the passes of @f. Returns 1, 0 (*@ret_go_on: something has happened, try
+ * once more), -EINVAL or -ENOMEM. */
+static int try_passes(struct fg_outbox *o, struct fg_feed *f, bool *ret_go_on)
+{
+	enum fg_pass_kind first = fg_feed_first(f);
+	bool was_open[FG_N_PASSES];
+
+	*ret_go_on = false;
+	for (unsigned i = 0; i < FG_N_PASSES; i++) {
+		struct fg_reading *r = &f->readings[i];
+
+		if (!is_open(r) && fg_feed_refill(f, r) == -EAGAIN)
+			*ret_go_on = true;
+		was_open[i] = is_open(r);
+	}
+	for (unsigned i = 0; i < FG_N_PASSES; i++) {
+		enum fg_pass_kind kind = i == 0 ? first : FG_N_PASSES - 1 - first;
+		int r = offer_window(o, f, f->readings[kind].window);
+
+		if (r == 1 && was_open[FG_PASS_LIVE] && was_open[FG_PASS_BEHIND])
+			fg_feed_count(f, kind);
+		if (r != 0)
+			return r;
+	}
+	for (unsigned i = 0; i < FG_N_PASSES; i++)
+		if (was_open[i] &&
+		    (!is_open(&f->readings[i]) || fg_feed_is_unstuck(f, &f->readings[i])))
+			*ret_go_on = true;
+	return 0;
+}
+
+static int try_feed(struct fg_outbox *o, struct fg_feed *f)
+{
+	bool goes_on = true;
+
+	for (unsigned i = 0; goes_on; i++) {
 		int r;
 
-		if (!window_has_open(o)) {
-			r = window_refill(o);
-			if (r < 0)
-				return 0; /* the journal has told; try again with the next commit */
-			is_dry = r == 0;
-		}
-		r = remove_poison(o, now_ms);
-		if (r < 0)
+		if (i == READS_MAX) {
+			fg_outbox_ask_again(o, o->now_ms);
 			return 0;
-		batch.count = count_sendable(o);
-		if (batch.count == 0 && o->n > 0) {
-			advance_watermark(o); /* right in front of a gap it lets us step over it */
-			batch.count = count_sendable(o);
 		}
-		if (batch.count == 0 && o->n > 0)
-			return 0; /* a commit saves the cursor, and we are asked again */
-		batch.messages = o->messages + o->first_open;
-		batch.states = o->states + o->first_open;
-		o->publish.topic_size = TOPIC_BYTES;
-		o->publish.payload_size = PAYLOAD_BYTES;
-		o->publish.payload_len = 0;
-		o->publish.max_packet_bytes = o->max_packet_bytes;
-		o->publish.qos = 1;
-		o->publish.content_type = NULL;
-		o->publish.tag = 0;
-		r = o->with.plugin->encode(o->with.ctx, "", &batch, &o->publish);
-		if (r < 0)
-			return r == -ENOMEM ? r : -EINVAL;
-		if (!is_encoded_well(o, &batch, r))
-			return -EINVAL;
-		o->stats.values_dropped += batch.values_dropped;
-		if (take_states(o, &batch, now_ms) < 0 && r == 0)
-			return 0;
-		if (r == 1) {
-			o->is_made = true;
-			*ret = &o->publish;
-			return 1;
-		}
-		advance_watermark(o);
-		if (is_dry || window_has_open(o))
-			return 0;
+		r = try_passes(o, f, &goes_on);
+		if (r != 0)
+			return r;
 	}
+	return 0;
+}
+
+/* ---- what the plugin has to say itself */
+
+static int try_own(struct fg_outbox *o)
+{
+	struct fg_outbox_session *s;
+
+	while ((s = fg_outbox_next_poked(o))) {
+		struct fg_batch nothing = {.max_take = 0};
+		int r;
+
+		/* When it has room again, something was settled, and it is in the row again. */
+		if (!fg_outbox_session_has_room(s))
+			continue;
+		o->made.feed = NULL;
+		r = encode(o, s, &nothing, NULL);
+		if (r > 0)
+			fg_outbox_session_poke(s); /* there may be more */
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- the next one */
+
+/* The publish that was made goes when the pace allows. */
+static int hand_out(struct fg_outbox *o, struct fg_outbox_session **ret_session,
+		    const struct fg_publish **ret)
+{
+	struct fg_made *made = &o->made;
+	int64_t ms = fg_pacing_wait(&o->pacing, o->publish.scope, made->amounts);
+
+	if (ms > 0) {
+		fg_outbox_ask_again(o, o->now_ms + ms);
+		return 0;
+	}
+	fg_pacing_take(&o->pacing, o->publish.scope, made->amounts);
+	made->is_handed_out = true;
+	*ret_session = made->session;
+	*ret = &o->publish;
+	return 1;
+}
+
+/* A pause that is over may wake a session; the next one is found again. */
+static void end_pauses(struct fg_outbox *o)
+{
+	if (o->pause_ms == 0)
+		return;
+	if (o->now_ms >= o->pause_ms) {
+		o->pause_ms = 0;
+		for (size_t i = 0; i < o->n_sessions; i++) {
+			int64_t until = o->sessions[i]->paused_until_ms;
+
+			if (until > o->now_ms && (o->pause_ms == 0 || until < o->pause_ms))
+				o->pause_ms = until;
+			else if (until)
+				fg_outbox_session_poke(o->sessions[i]);
+		}
+		for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+			fg_feed_look_again(&o->feeds[lane]);
+	}
+	if (o->pause_ms)
+		fg_outbox_ask_again(o, o->pause_ms);
+}
+
+/* Returns 1: one was made; else 0, -EINVAL or -ENOMEM. */
+static int make(struct fg_outbox *o)
+{
+	int64_t ms = fg_pacing_wait_for_any(&o->pacing);
+	int r;
+
+	if (ms > 0) {
+		fg_outbox_ask_again(o, o->now_ms + ms);
+		return 0;
+	}
+	if (o->has_sessions) {
+		r = try_own(o);
+		if (r != 0)
+			return r;
+	} else if (o->n_sessions > 0) {
+		/* Asked each time: the plugin may have changed its mind on its own. Its records come
+		 * first, since it looks at what is its own with each. */
+		o->sessions[0]->news++;
+		fg_outbox_session_poke(o->sessions[0]);
+	}
+	for (unsigned lane = FG_N_CURSOR_LANES; lane-- > 0;) {
+		r = try_feed(o, &o->feeds[lane]);
+		if (r != 0)
+			return r;
+	}
+	return o->has_sessions ? 0 : try_own(o);
+}
+
+int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, struct fg_outbox_session **ret_session,
+		   const struct fg_publish **ret)
+{
+	int r;
+
+	o->now_ms = now_ms;
+	o->again_ms = 0;
+	fg_pacing_advance(&o->pacing, now_ms);
+	if (!o->made.session) {
+		end_pauses(o);
+		r = make(o);
+		for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+			fg_feed_rest(&o->feeds[lane]);
+		if (r <= 0)
+			return r;
+	}
+	return o->made.is_handed_out ? 0 : hand_out(o, ret_session, ret);
 }
 
 void fg_outbox_sent(struct fg_outbox *o, int packet_id, int64_t now_ms)
 {
-	o->is_made = false;
-	o->entry.packet_id = packet_id;
-	o->entry.sent_ms = now_ms;
-	o->entry.number = o->stats.published;
-	fg_inflight_add(o->inflight, &o->entry);
+	struct fg_outbox_session *s = o->made.session;
+
+	if (!s || !o->made.is_handed_out)
+		return;
+	o->made.session = NULL;
+	o->made.entry.packet_id = packet_id;
+	o->made.entry.sent_ms = now_ms;
+	o->made.entry.number = s->n_published++;
+	fg_inflight_add(s->inflight, &o->made.entry);
 	o->stats.published++;
 }
 
-/* ---- settling */
-
-static void retreat(struct fg_outbox *o, uint64_t seq)
+void fg_outbox_limit(struct fg_outbox *o, unsigned scope, enum fg_limit what,
+		     const struct fg_rate *rates, size_t n)
 {
-	if (!o->retreat_seq || seq < o->retreat_seq)
-		o->retreat_seq = seq;
+	fg_pacing_limit(&o->pacing, scope, what, rates, n);
 }
-
-static void pause_sending(struct fg_outbox *o, int64_t now_ms)
-{
-	int64_t ms = PAUSE_FIRST_MS;
-
-	if (now_ms < o->paused_until_ms)
-		return; /* all that was in flight is refused together: that is one pause, not many
-			 */
-	for (unsigned i = 0; i < o->n_pauses && ms < PAUSE_MAX_MS; i++)
-		ms *= 2;
-	o->n_pauses++;
-	o->paused_until_ms = now_ms + (ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS);
-}
-
-static void settle_poison(struct fg_outbox *o, const struct fg_inflight_entry *entry,
-			  unsigned reason_code, int64_t now_ms)
-{
-	char reason[96];
-
-	if (entry->n_records == 0)
-		return; /* the plugin's own: it knows */
-	snprintf(reason, sizeof(reason), "the cloud refused it with reason code 0x%02x",
-		 reason_code);
-	if (entry->n_records == 1)
-		for (size_t i = 0; i < o->n; i++)
-			if (o->messages[i].seq == entry->first_seq &&
-			    quarantine(o, i, reason, 1, now_ms) == 0)
-				return;
-	/* Not alone, or no longer at hand: read it again, one record a publish. */
-	if (entry->last_seq > o->isolate_until)
-		o->isolate_until = entry->last_seq;
-	retreat(o, entry->first_seq);
-}
-
-static void settle_retry(struct fg_outbox *o, const struct fg_inflight_entry *entry,
-			 unsigned reason_code, int64_t now_ms)
-{
-	if (entry->n_records == 0) {
-		pause_sending(o, now_ms);
-		return;
-	}
-	/* The lowest is counted, or several that fail in turn would start each other's count again.
-	 */
-	if (o->retried_seq <= fg_cursor_watermark(o->with.cursor) ||
-	    entry->first_seq < o->retried_seq) {
-		o->retried_seq = entry->first_seq;
-		o->retries = 0;
-	}
-	if (entry->first_seq == o->retried_seq && ++o->retries > MAX_RETRIES) {
-		o->retried_seq = 0;
-		settle_poison(o, entry, reason_code, now_ms);
-		return;
-	}
-	retreat(o, entry->first_seq);
-	pause_sending(o, now_ms);
-}
-
-void fg_outbox_settled(struct fg_outbox *o, int packet_id, unsigned reason_code, int64_t now_ms)
-{
-	enum fg_verdict verdict = reason_code < 0x80 ? FG_ACCEPTED : FG_POISON;
-	struct fg_inflight_entry entry;
-
-	if (fg_inflight_ack(o->inflight, packet_id, &entry) < 0)
-		return;
-	if (o->with.plugin->settled) {
-		struct fg_settlement how = {.tag = entry.tag,
-					    .reason_code = reason_code,
-					    .n_messages = entry.n_records};
-
-		verdict = o->with.plugin->settled(o->with.ctx, "", &how);
-	}
-	if (verdict != FG_ACCEPTED)
-		fg_complain(&o->nack_complaint, now_ms, LOG_WARNING,
-			    "link %s: publish of %zu records refused with reason code 0x%02x, %s",
-			    o->with.link_name, entry.n_records, reason_code,
-			    verdict == FG_POISON ? "looking for the one at fault"
-						 : "sending again after a pause");
-	switch (verdict) {
-	case FG_ACCEPTED:
-		o->has_acks = true;
-		o->n_pauses = 0;
-		if (entry.n_records > 0)
-			o->n_blamed = 0;
-		o->stats.records_acked += entry.n_records;
-		break;
-	case FG_LATER:
-		if (entry.n_records > 0)
-			retreat(o, entry.first_seq);
-		pause_sending(o, now_ms);
-		break;
-	case FG_RETRY:
-		settle_retry(o, &entry, reason_code, now_ms);
-		break;
-	case FG_POISON:
-		settle_poison(o, &entry, reason_code, now_ms);
-		break;
-	}
-	advance_watermark(o);
-}
-
-/* ---- asking */
 
 int64_t fg_outbox_paused_until(const struct fg_outbox *o)
 {
-	return o->paused_until_ms;
-}
-
-int64_t fg_outbox_oldest_sent(const struct fg_outbox *o)
-{
-	const struct fg_inflight_entry *oldest = fg_inflight_oldest(o->inflight);
-
-	return oldest ? oldest->sent_ms : 0;
-}
-
-unsigned fg_outbox_in_flight(const struct fg_outbox *o)
-{
-	return fg_inflight_count(o->inflight);
-}
-
-bool fg_outbox_may_blame(const struct fg_outbox *o)
-{
-	const struct fg_inflight_entry *oldest = fg_inflight_oldest_data(o->inflight);
-
-	return o->has_acks ||
-	       (oldest && oldest->first_seq == o->suspect_seq && o->suspect_drops >= MAX_DROPS - 1);
+	return o->again_ms;
 }
 
 void fg_outbox_get_stats(const struct fg_outbox *o, struct fg_outbox_stats *ret)
 {
+	uint64_t key, from;
+
 	*ret = o->stats;
+	for (unsigned lane = 0; o->has_sessions && lane < FG_N_CURSOR_LANES; lane++)
+		for (size_t i = 0;
+		     fg_cursor_each_left_behind(o->with.cursors[lane], i, &key, &from); i++)
+			/* Those behind in both lanes count once. */
+			if (lane == 0 || !fg_cursor_left_behind(o->with.cursors[0], key))
+				ret->behind++;
 }

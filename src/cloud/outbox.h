@@ -1,86 +1,146 @@
 #pragma once
 
 /*
- * What a link has to send, and what became of it. Reads records with the link's cursor, has the
- * plugin make publishes of them, keeps the in-flight window, and moves the cursor's watermark
- * behind the lowest record that is not settled. Knows nothing of sockets: the link sends what
- * fg_outbox_next() gives it and reports back.
+ * What a link has to send, and what became of it. Reads records with the link's cursors, one for each
+ * lane, has the plugin make publishes of them, keeps the in-flight windows and the pace, and settles
+ * records as acknowledgements arrive. Knows nothing of sockets: the link sends what fg_outbox_next()
+ * gives it and reports back.
  *
- * A record is settled when its publish was acknowledged, when the plugin has nothing to send for
- * it, when the link does not get its device, or when it is in quarantine and on disk there.
+ * A record is settled when its publish was acknowledged, when the plugin has nothing to send for it,
+ * when the link does not get its device, or when it is in quarantine and on disk there. What is
+ * settled is not sent again while the process lives; what else a crash may send again, the journal
+ * bounds (fg_cursor_may_send()).
+ *
+ * The alarm lane goes first. Of each lane the newest records and those further back are read
+ * separately (feed.h): `order: live_first` sends both side by side after an outage, and where every
+ * device has a session of its own, one that is down falls behind alone and catches up alone.
  *
  * A record whose time is not known, and all behind it, wait while fg_timekeeper_is_waiting(): they
  * are not even read, since the journal gives each record the best time there is when it is read.
  */
-#include "cloud/inflight.h"
 #include "config/config.h"
 #include "journal/journal.h"
-#include "util/complaint.h"
 #include "util/timekeeper.h"
 
 struct fg_outbox;
 
+/** One MQTT session of the link: of a plugin without session_of() the only one, called "". */
+struct fg_outbox_session;
+
 struct fg_outbox_options {
-	const char *link_name;
+	const struct fg_cloud_config
+		*config; /* outlives the outbox: name, devices, windows, order, rates */
 	struct fg_journal *journal;
-	struct fg_cursor *cursor;
-	struct fg_timekeeper *timekeeper; /* or NULL: nothing waits for the time */
+	struct fg_cursor *cursors[FG_N_CURSOR_LANES]; /* open; closed after fg_outbox_free() */
+	struct fg_timekeeper *timekeeper;             /* or NULL: nothing waits for the time */
 	const struct fg_plugin *plugin;
 	void *ctx; /* the plugin's */
-	const struct fg_devices_config *devices;
-	unsigned max_in_flight; /* publishes */
-	unsigned max_unsaved;   /* as given to fg_cursor_open() */
+	/*
+	 * There is something to send on session @name, and nobody has opened that. It may be opened
+	 * right here. Comes again with the next record for it. NULL for plugins without session_of().
+	 */
+	void (*wanted)(void *arg, const char *name);
+	void *arg;
 };
 
 struct fg_outbox_stats {
 	uint64_t published, records_acked, quarantined, values_dropped;
+	uint64_t behind; /* sessions that others did not wait for, and that have not caught up */
 };
 
 /** The caller owns *@ret and releases it with fg_outbox_free(). Returns 0 or -ENOMEM. */
 int fg_outbox_new(const struct fg_outbox_options *options, struct fg_outbox **ret);
+
+/** Releases its sessions, too. Takes NULL; returns NULL. */
 struct fg_outbox *fg_outbox_free(struct fg_outbox *o);
 
-/**
- * A session begins: @receive_maximum publishes and @max_packet_bytes (0: no limit) are what the
- * cloud takes.
- */
-void fg_outbox_session_begin(struct fg_outbox *o, unsigned receive_maximum,
-			     size_t max_packet_bytes);
+/* ---- sessions */
 
 /**
- * The session is over; what was in flight will be read again. @is_suspicious: the peer ended it, or
- * went silent, so that the oldest record in flight may be the cause.
+ * The link will try to have a session called @name (0..255 bytes) up. It is not up yet. The outbox
+ * owns *@ret until fg_outbox_session_close(). Returns 0, -EEXIST, -EINVAL or -ENOMEM.
  */
-void fg_outbox_session_end(struct fg_outbox *o, bool is_suspicious);
+int fg_outbox_session_open(struct fg_outbox *o, const char *name, struct fg_outbox_session **ret);
+
+/** The link does not care for this session any more. What it has to send stays in the journal. Takes
+ * NULL; returns NULL. */
+struct fg_outbox_session *fg_outbox_session_close(struct fg_outbox_session *s);
+
+const char *fg_outbox_session_name(const struct fg_outbox_session *s);
+
+/** For the link's own use: what was set last, NULL at first. */
+void fg_outbox_session_set_owner(struct fg_outbox_session *s, void *owner);
+void *fg_outbox_session_owner(const struct fg_outbox_session *s);
 
 /**
- * The next publish, if there is one and it may be sent now. It must be followed by fg_outbox_sent()
- * or by fg_outbox_session_end(). Borrowed until the next call. Returns 1, 0 (nothing now), or
- * -EINVAL/-ENOMEM: the plugin is broken.
+ * The session is up. @receive_maximum publishes and @max_packet_bytes (0: no limit) are what the
+ * cloud takes. @is_setup: only the plugin's own publishes go out.
  */
-int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, const struct fg_publish **ret);
+void fg_outbox_session_begin(struct fg_outbox_session *s, unsigned receive_maximum,
+			     size_t max_packet_bytes, bool is_setup);
+
+/** It is about to end: what is in flight is waited for, and nothing new is sent on it. */
+void fg_outbox_session_drain(struct fg_outbox_session *s);
+
+/**
+ * It is over, or was not up at all; what was in flight is sent again later. @is_suspicious: the peer
+ * ended it, or went silent, so that the oldest record in flight may be the cause.
+ */
+void fg_outbox_session_end(struct fg_outbox_session *s, bool is_suspicious);
+
+/** The plugin may have something to say on @s, or on any session when NULL: something has come down, a
+ * timer has fired. */
+void fg_outbox_poke(struct fg_outbox *o, struct fg_outbox_session *s);
+
+/* ---- sending */
+
+/**
+ * The next publish, if there is one and it may be sent now, and the session to send it on. It must be
+ * followed by fg_outbox_sent() or by fg_outbox_session_end() of that session; until then there is no
+ * other. Borrowed until the next call. Returns 1, 0 (nothing now), or -EINVAL/-ENOMEM: the plugin is
+ * broken.
+ */
+int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, struct fg_outbox_session **ret_session,
+		   const struct fg_publish **ret);
 
 /** The publish from fg_outbox_next() is on its way as @packet_id. */
 void fg_outbox_sent(struct fg_outbox *o, int packet_id, int64_t now_ms);
 
 /** PUBACK. Unknown packet ids are ignored: ThingsBoard before 4.2.1 sends several for one publish.
  */
-void fg_outbox_settled(struct fg_outbox *o, int packet_id, unsigned reason_code, int64_t now_ms);
+void fg_outbox_settled(struct fg_outbox_session *s, int packet_id, unsigned reason_code,
+		       int64_t now_ms);
+
+/**
+ * Within the plugin's encode(): message @i of @batch can never be sent, for @reason. What
+ * fg_host.refuse() comes to; out of place it does nothing.
+ */
+void fg_outbox_refuse(struct fg_outbox *o, struct fg_batch *batch, size_t i, const char *reason);
+
+/** The cloud's limits of @scope (below FG_SCOPES), instead of those it had; the configured ones apply
+ * beside them. What fg_host.limit() comes to. */
+void fg_outbox_limit(struct fg_outbox *o, unsigned scope, enum fg_limit what,
+		     const struct fg_rate *rates, size_t n);
 
 /** The journal has committed up to @ticket. */
 void fg_outbox_committed(struct fg_outbox *o, uint64_t ticket);
 
-/** Monotonic ms at which a pause ends, or 0: call fg_outbox_next() again then. */
+/** Monotonic ms at which fg_outbox_next() shall be called again though nothing has happened, or 0. May
+ * be in the past: soon, then. */
 int64_t fg_outbox_paused_until(const struct fg_outbox *o);
 
+/* ---- asking */
+
 /** When the oldest publish in flight was sent (monotonic ms), or 0. */
-int64_t fg_outbox_oldest_sent(const struct fg_outbox *o);
+int64_t fg_outbox_oldest_sent(const struct fg_outbox_session *s);
 
 /**
  * Can the oldest record in flight be to blame when its acknowledgement does not come? Only where
  * the cloud acknowledges other things, or when it did so while this record was not, twice, and it
  * is alone by now.
  */
-bool fg_outbox_may_blame(const struct fg_outbox *o);
-unsigned fg_outbox_in_flight(const struct fg_outbox *o);
+bool fg_outbox_may_blame(const struct fg_outbox_session *s);
+
+/** Publishes in flight. */
+unsigned fg_outbox_in_flight(const struct fg_outbox_session *s);
 void fg_outbox_get_stats(const struct fg_outbox *o, struct fg_outbox_stats *ret);

@@ -63,8 +63,10 @@ static int take_text(struct loading *l, const char *file, struct fg_span text)
 	if (r < 0 && !root)
 		l->is_incomplete = true;
 	if (root && root->type != FG_YAML_MAPPING) {
-		fg_key_unexpected(&l->reader, root, NULL,
-				  "the sections gateway, local, mappings, clouds and journal");
+		fg_key_unexpected(
+			&l->reader, root, NULL,
+			"a mapping of sections: gateway, local, mappings, commands, configs, "
+			"images, clouds and journal");
 		root = fg_yaml_free(root);
 		l->is_incomplete = true;
 	}
@@ -210,8 +212,10 @@ static int interpret(struct loading *l)
 	r = fg_key_section(&l->reader, &fg_config_section, store->root, NULL, l->config);
 	if (r == -ENOMEM)
 		return r;
-	if (!l->is_incomplete)
-		check_not_empty(l);
+	if (l->is_incomplete)
+		return 0;
+	check_not_empty(l);
+	fg_config_check_references(&l->reader, store->root);
 	return 0;
 }
 

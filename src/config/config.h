@@ -3,8 +3,8 @@
 /*
  * The configuration as checked values. Reading is strict: an unknown key, a wrong type, a value out
  * of range, a missing file for a secret are all mistakes, and one run reports all of them with
- * file, line and column. What plugins and mapping rules need on top is checked by them through the
- * same report.
+ * file, line and column. What plugins, mapping rules and commands need on top is checked by them
+ * through the same report.
  */
 #include "fieldgate/plugin.h"
 #include "util/error.h"
@@ -71,6 +71,7 @@ struct fg_broker_config {
 
 enum fg_payload_format {
 	FG_PAYLOAD_JSON,
+	FG_PAYLOAD_TEXT, /* one value, as text: becomes {"<key>": value} */
 };
 
 /** One selected member: `name: $.path` or `name: {from: $.path}`. */
@@ -95,6 +96,37 @@ enum fg_time_unit {
 	FG_TIME_UNIT_ISO8601,
 };
 
+/**
+ * `presence:` of a mapping: the payload, or the member at `from` of a JSON payload, is compared as
+ * text. Anything else is refused.
+ */
+struct fg_presence_config {
+	bool is_set;
+	char *from; /* path, or NULL: the whole payload, whatever it is */
+	char **up;  /* texts that mean it is there; default "online", "up", "1", "true" */
+	size_t n_up;
+	char **down;   /* texts that mean it has gone; default "offline", "down", "0", "false" */
+	size_t n_down; /* no text is in both */
+	struct fg_place from_place;
+};
+
+enum fg_request_kind {
+	FG_REQUEST_ATTRIBUTES, /* body {"client": [names], "shared": [names]}, one may be missing */
+	FG_REQUEST_RPC,        /* body {"method": "…", "params": any} */
+	FG_REQUEST_CLAIM,      /* body {"secretKey": "…", "durationMs": n}, both optional */
+};
+
+/** `request:` of a mapping: a device asks the cloud, and gets the answer on a topic. */
+struct fg_request_config {
+	bool is_set;
+	enum fg_request_kind kind;
+	char *link; /* `cloud`: whom it asks; default the only cloud; NULL only after a mistake */
+	char *response; /* `response`: topic template with the captures of the mapping's topic; NULL: the
+			   PUBLISH's Response Topic (MQTT 5), whose Correlation Data is given back */
+	int64_t timeout_ms; /* 1 s..10 min, default 10 s; the device then gets an error */
+	struct fg_place response_place;
+};
+
 /** `mappings[]` */
 struct fg_mapping_config {
 	struct fg_place place;
@@ -102,10 +134,19 @@ struct fg_mapping_config {
 	enum fg_payload_format payload;
 	char *device; /* template with {captures}; default "{device}" */
 	char *stream; /* template; default "{stream}" if the pattern captures it, else "" */
+	char *key;    /* template, FG_PAYLOAD_TEXT only: default "{key}"; else NULL */
 	struct fg_members_config telemetry; /* default `all` when no kind is given */
 	struct fg_members_config attributes;
-	char *time; /* path of the time member; NULL: time of arrival */
-	struct fg_place time_place, device_place, stream_place;
+	/*
+	 * Instead of telemetry and attributes, a rule may say what else arrives on its topic: what a
+	 * device's coming and going looks like, or what it asks the cloud for. At most one is set.
+	 */
+	struct fg_presence_config presence; /* used when is_set */
+	struct fg_request_config request;   /* used when is_set */
+	bool is_alarm; /* `lane: alarm`: overtakes telemetry; true for every request, since it has a
+			  timeout and a backlog has none */
+	char *time;    /* path of the time member; NULL: time of arrival */
+	struct fg_place time_place, device_place, stream_place, key_place;
 	enum fg_time_unit time_unit;
 };
 
@@ -124,6 +165,93 @@ struct fg_devices_config {
 	size_t n_rename;
 };
 
+enum fg_correlate {
+	FG_CORRELATE_NONE,    /* one command at a time for each device and response topic */
+	FG_CORRELATE_MQTT5,   /* Response Topic and Correlation Data (MQTT 5, 4.10) */
+	FG_CORRELATE_PAYLOAD, /* a member of the answer has the id that went down */
+	FG_CORRELATE_TOPIC,   /* {id} in the response topic */
+};
+
+enum fg_offline {
+	FG_OFFLINE_REFUSE, /* answer at once that the device is not there */
+	FG_OFFLINE_WAIT,   /* wait for it until the deadline */
+};
+
+/** `commands[]`: how commands reach field devices, and how their answers are found. The first entry
+ * that matches device and name decides. */
+struct fg_command_config {
+	struct fg_place place;
+	char **devices; /* shell patterns of field devices; none: all */
+	size_t n_devices;
+	char **names; /* `commands`: shell patterns; none: all */
+	size_t n_names;
+	char *broker; /* name of the broker to publish to; NULL: where the device was last heard of, or
+			  the only one */
+	char *topic;   /* template: {device} {command} {id} */
+	char *payload; /* template of JSON text: {device} {command} {id} stand for JSON strings,
+			  {params} for any JSON value; default "{params}" */
+	unsigned qos;  /* 0 or 1, default 1 */
+	char *response; /* `response.topic`: pattern; {device} {command} {id} stand for what went down;
+			   NULL and MQTT5: the gateway makes a Response Topic up; NULL and not: a
+			   one-way command, answered when the device's broker has acknowledged it */
+	enum fg_correlate correlate;
+	char *correlate_path; /* FG_CORRELATE_PAYLOAD: `response.correlate: $.id` */
+	char *result_path; /* `response.result`: what of the answer is the result; NULL: all of it */
+	char *error_path;  /* `response.error`: present and neither null nor false: the device said
+				 no; NULL: never */
+	enum fg_offline offline;
+	int64_t timeout_ms; /* at most so long, however long the cloud waits; 1 s..7 d, default 30 s */
+	unsigned max_open; /* commands a device works on at once; 1..100, default 1; 1 with NONE */
+	bool may_repeat;   /* `repeat`: publish again after a restart when the outcome is unknown */
+	struct fg_place topic_place, payload_place, response_place;
+};
+
+/** `configs[]`: where configuration (shared attributes) set in a cloud goes. */
+struct fg_config_down_config {
+	struct fg_place place;
+	char **devices; /* shell patterns; none: all */
+	size_t n_devices;
+	char *broker;     /* as above */
+	char *topic;      /* template: {device} */
+	bool is_retained; /* default true: a device that comes later finds it */
+	unsigned qos;     /* 0 or 1, default 1 */
+	struct fg_place topic_place;
+};
+
+enum fg_image_delivery {
+	FG_DELIVER_FILE,   /* tell the device's topic the path of a file in `directory` */
+	FG_DELIVER_URL,    /* tell it `url` + the file's name */
+	FG_DELIVER_CHUNKS, /* publish the bytes, one chunk after each acknowledgement */
+};
+
+/** `images[]`: how firmware and software reach field devices. */
+struct fg_image_config {
+	struct fg_place place;
+	char **devices;
+	size_t n_devices;
+	char *broker;
+	enum fg_image_delivery deliver;
+	char *directory; /* FILE, URL: default <state_directory>/images; else NULL */
+	char *url;       /* URL: base, http:// or https://, ends with a slash; else NULL */
+	char *topic;     /* template {device}: announcements (JSON: title, version, size, algorithm,
+			    checksum, and file, url or chunk_size) */
+	char *chunk_topic; /* CHUNKS: template {device} {index}; the payload is the bytes; else NULL */
+	size_t chunk_bytes; /* `chunk_size`: 128 B..256 KiB, default 4 KiB */
+	char *status; /* `status.topic`: pattern with {device}: the device reports here; or NULL */
+	char *status_path;  /* `status.state`: path of the word: UPDATING, UPDATED, FAILED; default
+			       $.state */
+	uint64_t max_bytes; /* `max_size`: of one image, 1 KiB..4 GiB, default 64 MiB */
+	struct fg_place topic_place, chunk_topic_place, status_place;
+};
+
+enum fg_drain_order {
+	FG_DRAIN_FIFO,
+	FG_DRAIN_LIVE_FIRST,
+};
+
+/** Rates of one limit, as in rates.h. */
+#define FG_RATES_MAX 8
+
 /** `clouds[]` */
 struct fg_cloud_config {
 	struct fg_place place;
@@ -138,8 +266,15 @@ struct fg_cloud_config {
 	unsigned max_in_flight_records; /* P2: the most that a crash sends twice; 100..1000000,
 					   default 10000 */
 	int64_t ack_timeout_ms;         /* 1s..10min, default 30s */
-	uint64_t max_backlog_bytes; /* `max_backlog`, at least a segment; 0: no cap of its own */
-	int64_t max_age_ms;         /* 1min..3650d; 0: no cap of its own */
+	enum fg_drain_order order;      /* `order: fifo | live_first`, default fifo */
+	unsigned backlog_share; /* percent of the publishes that go to the backlog while there is
+				       newer data to send, 1..99, default 20 */
+	struct fg_rate rates[FG_N_LIMITS][FG_RATES_MAX]; /* `limits: {messages, points, bytes}` */
+	size_t n_rates[FG_N_LIMITS]; /* 0: no limit but what the plugin knows of */
+	int64_t command_timeout_ms;  /* `command_timeout`: where the cloud does not say; 1 s..7 d,
+					default 10 s */
+	uint64_t max_backlog_bytes;  /* `max_backlog`, at least a segment; 0: no cap of its own */
+	int64_t max_age_ms;          /* 1min..3650d; 0: no cap of its own */
 	struct fg_devices_config devices;
 	/* the entry as written, with the plugin's own keys still unread: see fg_config_options() */
 	const struct fg_yaml_node *options;
@@ -160,6 +295,8 @@ struct fg_journal_config {
 	int64_t max_age_ms;            /* `max_age`, 1min..3650d; 0: no limit */
 	int64_t commit_interval_ms;    /* `commit_interval`, 0..10s, default 0 */
 	enum fg_on_full_config on_full;
+	uint64_t max_alarm_bytes; /* `max_alarm_size`, of the alarm lane; default 64 MiB, at least 2
+				     segments */
 };
 
 #define FG_MAX_BROKERS 32
@@ -172,11 +309,20 @@ struct fg_config {
 				     /var/lib/fieldgate */
 	char *plugin_directory;   /* gateway.plugin_directory: default as built */
 	size_t max_message_bytes; /* gateway.max_message_size: 1 KiB..1 MiB, default 1 MiB */
+	int64_t inactivity_ms;    /* gateway.inactivity: a device not heard of for so long has gone;
+				  10 s..365 d; 0, the default: never */
+	unsigned max_commands;    /* gateway.max_commands: open at once, 1..100000, default 10000 */
 	int64_t time_wait_ms;     /* gateway.time_wait: 0..1d, default 10min */
 	struct fg_broker_config *brokers; /* at most FG_MAX_BROKERS, and so on */
 	size_t n_brokers;
 	struct fg_mapping_config *mappings;
 	size_t n_mappings;
+	struct fg_command_config *commands; /* at most FG_MAX_MAPPINGS each */
+	size_t n_commands;
+	struct fg_config_down_config *configs;
+	size_t n_configs;
+	struct fg_image_config *images;
+	size_t n_images;
 	struct fg_cloud_config *clouds;
 	size_t n_clouds;
 	struct fg_journal_config journal;

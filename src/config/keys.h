@@ -23,7 +23,7 @@ enum fg_key_type {
 	FG_KEY_SECONDS,   /* any integer; a duration, min..max in ms, whole seconds are stored */
 	FG_KEY_MILLISECONDS, /* any integer; a duration, min..max in ms */
 	FG_KEY_SIZE,         /* any integer; bytes, min..max */
-	FG_KEY_TEXTS,        /* char **; a list of texts of min..max bytes */
+	FG_KEY_TEXTS,        /* char **; a list of texts of min..max bytes; `fallback`: "a, b" */
 	FG_KEY_SECTION,      /* the members of `section`, at `offset` */
 	FG_KEY_SECTIONS,     /* an array of `section`; a list of at most `max` */
 	FG_KEY_SPECIAL, /* `read` does it; `section` may say what it reads, `help` which form it has
@@ -32,6 +32,9 @@ enum fg_key_type {
 
 #define FG_NAME_MAX_BYTES 63
 #define FG_KEY_REQUIRED 1u
+/* A FG_KEY_SECTION or FG_KEY_TEXTS that means something by being there: with nothing in it, it is a
+ * mistake. */
+#define FG_KEY_FILLED 2u
 
 struct fg_reader;
 struct fg_trail;
@@ -57,6 +60,7 @@ struct fg_section {
 	const struct fg_key *keys; /* ends with {0} */
 	size_t item_size;          /* FG_KEY_SECTIONS: of one entry */
 	bool is_open;              /* unknown keys are somebody else's */
+	bool has_names;            /* one for each name in a mapping; see FG_KEY_SPECIAL */
 	/*
 	 * When all keys are read: defaults and checks that need several. Called with mistakes too.
 	 * Returns like a read function, or -ENODATA: leave the entry out, the mistake is reported.
@@ -130,6 +134,10 @@ int fg_key_text(const struct fg_reader *r, const struct fg_key *key,
 int fg_key_number(const struct fg_reader *r, const struct fg_key *key,
 		  const struct fg_yaml_node *node, const struct fg_trail *trail, int64_t *ret);
 
+/** Read an url of MQTT. */
+int fg_key_url(const struct fg_reader *r, const struct fg_yaml_node *node,
+	       const struct fg_trail *trail, struct fg_url *ret);
+
 /** Read the mapping @node (NULL: absent, all defaults) into @item. May return -ENODATA: see
  * `finish`. */
 int fg_key_section(struct fg_reader *r, const struct fg_section *section,
@@ -143,6 +151,12 @@ struct fg_trail fg_key_entry_trail(const struct fg_yaml_node *node, const struct
 
 /** True when @text can name a link, a broker or the gateway. */
 bool fg_name_ok(const char *text);
+
+/** The range of a number, as in "a number from 1 to 10". @out is NUL-terminated. */
+void fg_key_range(const struct fg_key *key, char *out, size_t out_size);
+
+/** The choices, as in "a, b or c". @out is NUL-terminated. */
+void fg_key_choices(const struct fg_key *key, char *out, size_t out_size);
 
 /** Join type, range and default of @key as the reference words them. @out is NUL-terminated. */
 void fg_key_describe(const struct fg_key *key, char *out, size_t out_size);

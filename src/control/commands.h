@@ -17,6 +17,9 @@ int fg_ctl_journal_verify(int argc, char **argv);
 int fg_ctl_journal_dump(int argc, char **argv);
 int fg_ctl_quarantine_list(int argc, char **argv);
 int fg_ctl_quarantine_show(int argc, char **argv);
+int fg_ctl_quarantine_retry(int argc, char **argv);
+int fg_ctl_quarantine_drop(int argc, char **argv);
+int fg_ctl_status(int argc, char **argv);
 
 /* ---- what they share */
 

@@ -34,6 +34,7 @@ static bool does_device_match(const struct dump *d, struct fg_span device)
 	return strlen(name) == device.size && fnmatch(d->pattern, name, 0) == 0;
 }
 
+/* Watermark, and how many ranges are settled above it and sessions left behind. */
 static void line_of_cursors(struct fg_line *l, const struct fg_cursor_table *table)
 {
 	for (unsigned i = 0; i < table->n; i++) {
@@ -41,6 +42,10 @@ static void line_of_cursors(struct fg_line *l, const struct fg_cursor_table *tab
 			fg_line_add(l, " ");
 		fg_line_add_text(l, fg_span_str(table->entries[i].name));
 		fg_line_add(l, "=%" PRIu64, table->entries[i].watermark);
+		if (table->entries[i].n_ranges > 0)
+			fg_line_add(l, "+%u", table->entries[i].n_ranges);
+		if (table->entries[i].n_left_behind > 0)
+			fg_line_add(l, "-%u", table->entries[i].n_left_behind);
 	}
 }
 
@@ -86,18 +91,48 @@ static void print_line(const struct dump *d, const struct fg_record *r)
 		fg_line_add_text(&l, r->ref);
 		fg_line_add(&l, ") ");
 	}
+	if (r->link.size > 0) {
+		fg_line_add(&l, "(for ");
+		fg_line_add_text(&l, r->link);
+		fg_line_add(&l, ") ");
+	}
 	if (r->kind == FG_RECORD_KIND_CURSORS &&
 	    fg_cursor_table_decode((const uint8_t *)r->body.data, r->body.size, &table) == 0)
 		line_of_cursors(&l, &table);
 	else if (fg_quarantine_decode(r, &q) == 0)
 		line_of_quarantined(&l, &q);
+	else if (fg_settled_decode(r) > 0)
+		fg_line_add(&l, "message=%" PRIu64, fg_settled_decode(r));
 	else
 		fg_line_add_text(&l, r->body);
 	fg_line_end(&l);
 }
 
+/* Of a table that reads. */
+static void add_cursors(struct fg_object *o, const uint8_t *data,
+			const struct fg_cursor_table *table)
+{
+	struct fg_range range;
+
+	fg_object_open(o, "cursors");
+	for (unsigned i = 0; i < table->n; i++) {
+		const struct fg_cursor_entry *e = &table->entries[i];
+		unsigned n_ranges = 0;
+
+		for (unsigned k = 0; k < e->n_ranges; k++)
+			n_ranges += fg_cursor_entry_range(data, e, k, &range);
+		fg_object_open(o, e->name);
+		fg_object_add_uint(o, "watermark", e->watermark);
+		fg_object_add_uint(o, "ranges", n_ranges);
+		fg_object_add_uint(o, "left_behind", e->n_left_behind);
+		fg_object_close(o);
+	}
+	fg_object_close(o);
+}
+
 static void print_object(const char *lane, const struct fg_record *r)
 {
+	const uint8_t *body = (const uint8_t *)r->body.data;
 	struct fg_cursor_table table;
 	struct fg_quarantined q;
 	struct fg_object o;
@@ -112,11 +147,13 @@ static void print_object(const char *lane, const struct fg_record *r)
 	fg_object_add_string(&o, "kind", fg_kind_text(r->kind, kind));
 	fg_object_add_uint(&o, "batch_index", r->batch_index);
 	if (r->kind == FG_RECORD_KIND_CURSORS &&
-	    fg_cursor_table_decode((const uint8_t *)r->body.data, r->body.size, &table) == 0) {
-		fg_object_open(&o, "cursors");
-		for (unsigned i = 0; i < table.n; i++)
-			fg_object_add_uint(&o, table.entries[i].name, table.entries[i].watermark);
-		fg_object_close(&o);
+	    fg_cursor_table_decode(body, r->body.size, &table) == 0) {
+		add_cursors(&o, body, &table);
+		fg_object_end(&o);
+		return;
+	}
+	if (fg_settled_decode(r) > 0) {
+		fg_object_add_uint(&o, "settled", fg_settled_decode(r));
 		fg_object_end(&o);
 		return;
 	}
@@ -127,6 +164,8 @@ static void print_object(const char *lane, const struct fg_record *r)
 		fg_object_add_text(&o, "content_type", r->content_type);
 	if (r->ref.size > 0)
 		fg_object_add_text(&o, "ref", r->ref);
+	if (r->link.size > 0)
+		fg_object_add_text(&o, "link", r->link);
 	if (fg_quarantine_decode(r, &q) == 0) {
 		fg_object_open(&o, "quarantined");
 		fg_ctl_add_quarantined(&o, &q);
@@ -222,8 +261,9 @@ static int dump_all(struct dump *d, const struct fg_located *located)
 	int status = FG_EXIT_OK;
 
 	if (d->lane && !fg_located_lane(located, d->lane)) {
-		/* The quarantine comes into being with the first message in it. */
-		if (strcmp(d->lane, "quarantine") == 0 && fg_located_lane(located, "main"))
+		/* A lane comes into being with the first record in it. */
+		if ((strcmp(d->lane, "quarantine") == 0 || strcmp(d->lane, "alarm") == 0) &&
+		    fg_located_lane(located, "main"))
 			return FG_EXIT_OK;
 		return fg_ctl_fail("journal dump: no lane \"%s\" here", d->lane);
 	}
@@ -265,8 +305,8 @@ static int parse_option(struct dump *d, int c, const char *name)
 			return 0;
 		return fg_ctl_usage(
 			"journal dump: --kind: expected telemetry, attributes, presence, "
-			"command-response, event, cursors, quarantined or a number, got "
-			"\"%s\"",
+			"command-response, event, cursors, quarantined, settled, command, "
+			"command-state or a number, got \"%s\"",
 			optarg);
 	case 'j':
 		d->is_json = true;

@@ -10,7 +10,7 @@
 #include "journal/segment.h"
 #include "util/cleanup.h"
 
-static const char *const lane_names[FG_LOCATED_MAX] = {"main", "quarantine"};
+static const char *const lane_names[FG_LOCATED_MAX] = {"main", "alarm", "quarantine"};
 
 static int open_dir(int at, const char *path)
 {
@@ -82,6 +82,14 @@ static char *base_name(const char *path)
 	return strdup(slash && slash[1] ? slash + 1 : real);
 }
 
+static bool is_lane_name(const char *name)
+{
+	for (unsigned i = 0; i < FG_LOCATED_MAX; i++)
+		if (strcmp(name, lane_names[i]) == 0)
+			return true;
+	return false;
+}
+
 /* Returns 1 when @fd is a journal of some kind, 0 when not, or a negative errno. */
 static int look(const char *path, int fd, struct fg_located *l)
 {
@@ -108,7 +116,7 @@ static int look(const char *path, int fd, struct fg_located *l)
 	/* Nothing in it yet, but it can be nothing else. */
 	if (r == 0 && strcmp(name, "journal") == 0)
 		return 1;
-	if (r == 0 && strcmp(name, lane_names[0]) != 0 && strcmp(name, lane_names[1]) != 0)
+	if (r == 0 && !is_lane_name(name))
 		return 0;
 	fd = open_dir(fd, ".");
 	if (fd < 0)
@@ -136,8 +144,8 @@ int fg_locate(const char *path, struct fg_located *ret, struct fg_error *err)
 		return fg_error_set(err, r, "%s: %s", path, strerror(-r));
 	return fg_error_set(err, -ENOENT,
 			    "%s: no journal: expected a state directory (with journal/main in it), "
-			    "a journal directory (with main or quarantine in it) or a lane's "
-			    "directory (with *.seg files in it)",
+			    "a journal directory (with main, alarm or quarantine in it) or a "
+			    "lane's directory (with *.seg files in it)",
 			    path);
 }
 

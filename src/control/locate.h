@@ -6,10 +6,10 @@
  */
 #include "util/error.h"
 
-#define FG_LOCATED_MAX 2
+#define FG_LOCATED_MAX 3
 
 struct fg_located_lane {
-	char *name; /* "main", "quarantine"; of a copy that is called otherwise: its name */
+	char *name; /* "main", "alarm", "quarantine"; of a copy that is called otherwise: its name */
 	int fd;     /* the directory */
 };
 

@@ -342,7 +342,10 @@ static const struct {
 	     {FG_COMMAND_RESPONSE, "command-response"},
 	     {FG_EVENT, "event"},
 	     {FG_RECORD_KIND_CURSORS, "cursors"},
-	     {FG_RECORD_KIND_QUARANTINE, "quarantined"}};
+	     {FG_RECORD_KIND_QUARANTINE, "quarantined"},
+	     {FG_RECORD_KIND_SETTLED, "settled"},
+	     {FG_RECORD_KIND_COMMAND, "command"},
+	     {FG_RECORD_KIND_COMMAND_STATE, "command-state"}};
 
 const char *fg_kind_text(uint8_t kind, char *out)
 {

@@ -6,6 +6,7 @@
 
 #include "control/commands.h"
 #include "journal/record.h"
+#include "journal/settled.h"
 #include "util/span.h"
 
 struct quarantine {
@@ -25,6 +26,7 @@ void fg_ctl_add_quarantined(struct fg_object *o, const struct fg_quarantined *q)
 	fg_object_add_text(o, "reason", q->reason);
 	fg_object_add_text(o, "topic", q->topic);
 	fg_object_add_uint(o, "attempts", q->attempts);
+	fg_object_add_string(o, "message_lane", q->lane == FG_LANE_ALARM ? "alarm" : "main");
 	fg_object_add_string(o, "message_kind", fg_kind_text(q->kind, kind));
 	fg_object_add_string(o, "message_time_quality", fg_time_quality_text(q->time_quality));
 	fg_object_add_uint(o, "size", q->whole_size);
@@ -42,6 +44,10 @@ static void print_object(uint64_t number, const struct fg_quarantined *m)
 	fg_object_add_int(&o, "time_us", m->time_us);
 	fg_object_add_text(&o, "device", m->device);
 	fg_object_add_text(&o, "stream", m->stream);
+	if (m->content_type.size > 0)
+		fg_object_add_text(&o, "content_type", m->content_type);
+	if (m->ref.size > 0)
+		fg_object_add_text(&o, "ref", m->ref);
 	fg_ctl_add_quarantined(&o, m);
 	fg_object_end(&o);
 }
@@ -100,6 +106,9 @@ static void show_one(struct quarantine *q, uint64_t number, const struct fg_quar
 	show_field("topic", m->topic);
 	show_field("device", m->device);
 	show_field("stream", m->stream);
+	show_field("type", m->content_type);
+	show_field("ref", m->ref);
+	printf("lane      %s\n", m->lane == FG_LANE_ALARM ? "alarm" : "main");
 	printf("kind      %s\n",
 	       m->kind != 0 ? fg_kind_text(m->kind, kind) : "none: it never became a message");
 	printf("size      %" PRIu64 " bytes", m->whole_size);
@@ -113,7 +122,8 @@ static void show_one(struct quarantine *q, uint64_t number, const struct fg_quar
 
 /* ---- walking */
 
-static void take_record(struct quarantine *q, const char *lane, const struct fg_scan_event *e)
+static void take_record(struct quarantine *q, const char *lane, const struct fg_settled *settled,
+			const struct fg_scan_event *e)
 {
 	struct fg_quarantined message;
 	struct fg_record record;
@@ -125,7 +135,7 @@ static void take_record(struct quarantine *q, const char *lane, const struct fg_
 		q->is_incomplete = true;
 		return;
 	}
-	if (record.kind != FG_RECORD_KIND_QUARANTINE)
+	if (record.kind != FG_RECORD_KIND_QUARANTINE || !fg_settled_is_open(settled, e->first_seq))
 		return;
 	q->n_seen++;
 	if (q->number != 0 && e->first_seq != q->number)
@@ -134,12 +144,10 @@ static void take_record(struct quarantine *q, const char *lane, const struct fg_
 	q->each(q, e->first_seq, &message);
 }
 
-static int walk(struct quarantine *q, const char *lane, struct fg_scan *s)
+static void tell_files(struct quarantine *q, const char *lane, struct fg_scan *s)
 {
 	const struct fg_scan_file *files;
-	struct fg_scan_event e;
 	size_t n;
-	int r;
 
 	files = fg_scan_files(s, &n);
 	for (size_t i = 0; i < n; i++) {
@@ -151,48 +159,91 @@ static int walk(struct quarantine *q, const char *lane, struct fg_scan *s)
 		q->is_incomplete = true;
 		fg_ctl_fail("%s: %s: %s", lane, files[i].name, fault);
 	}
-	if (q->number != 0)
-		fg_scan_skip_to(s, q->number);
-	while (!q->is_found || q->number == 0) {
-		r = fg_scan_next(s, &e);
-		if (r <= 0)
-			return r;
-		if (e.type == FG_SCAN_RECORD) {
-			take_record(q, lane, &e);
-		} else if ((e.type == FG_SCAN_DAMAGED || e.type == FG_SCAN_MISSING) &&
-			   (q->number == 0 ||
-			    (e.first_seq <= q->number && q->number <= e.last_seq))) {
-			q->is_incomplete = true;
-			fg_ctl_fail("%s: records %" PRIu64 "..%" PRIu64 " are %s", lane,
-				    e.first_seq, e.last_seq,
-				    e.type == FG_SCAN_DAMAGED ? "damaged" : "missing");
-		} else if (e.type == FG_SCAN_SEGMENT && q->number != 0 && e.first_seq > q->number) {
+}
+
+static void tell_lost(struct quarantine *q, const char *lane, const struct fg_scan_event *e)
+{
+	if (q->number != 0 && (q->number < e->first_seq || e->last_seq < q->number))
+		return;
+	q->is_incomplete = true;
+	fg_ctl_fail("%s: records %" PRIu64 "..%" PRIu64 " are %s", lane, e->first_seq, e->last_seq,
+		    e->type == FG_SCAN_DAMAGED ? "damaged" : "missing");
+}
+
+/* What is settled of the window: told by records anywhere behind. */
+static int find_settled(struct fg_scan *s, struct fg_settled *settled)
+{
+	struct fg_scan_event e;
+	int r;
+
+	fg_scan_skip_to(s, settled->first);
+	while ((r = fg_scan_next(s, &e)) > 0)
+		if (e.type == FG_SCAN_RECORD)
+			fg_settled_take(settled, e.first_seq, e.data, (size_t)e.size_bytes);
+	return r;
+}
+
+static int walk_window(struct quarantine *q, const char *lane, struct fg_scan *s,
+		       const struct fg_settled *settled)
+{
+	struct fg_scan_event e;
+	int r;
+
+	fg_scan_skip_to(s, settled->first);
+	while ((r = fg_scan_next(s, &e)) > 0) {
+		if (q->number != 0 && (q->is_found || e.first_seq > q->number))
 			return 0;
-		}
+		if (e.first_seq >= settled->next)
+			return 0;
+		if (e.type == FG_SCAN_RECORD && e.first_seq >= settled->first)
+			take_record(q, lane, settled, &e);
+		else if (e.type == FG_SCAN_DAMAGED || e.type == FG_SCAN_MISSING)
+			tell_lost(q, lane, &e);
 	}
-	return 0;
+	return r;
+}
+
+/* Goes over the lane twice for each window. Returns FG_EXIT_*. */
+static int walk_lane(struct quarantine *q, const struct fg_located_lane *lane)
+{
+	struct fg_error err = {0};
+	struct fg_settled settled;
+	struct fg_scan *s;
+	bool is_first = true;
+	int r;
+
+	r = fg_settled_new(&settled, q->number);
+	if (r < 0)
+		return fg_ctl_fail("%s: %s", lane->name, strerror(-r));
+	do {
+		for (int turn = 0; turn < 2 && r == 0; turn++) {
+			r = fg_scan_open(lane->fd, &s, &err);
+			if (r < 0)
+				break;
+			if (is_first)
+				tell_files(q, lane->name, s);
+			is_first = false;
+			r = turn == 0 ? find_settled(s, &settled)
+				      : walk_window(q, lane->name, s, &settled);
+			if (r < 0)
+				fg_error_set(&err, r, "%s", strerror(-r));
+			fg_scan_free(s);
+		}
+	} while (r == 0 && q->number == 0 && fg_settled_go_on(&settled));
+	fg_settled_free(&settled);
+	return r < 0 ? fg_ctl_fail("%s: %s", lane->name, err.text) : FG_EXIT_OK;
 }
 
 /* Walks the quarantine of the journal that was named. Returns FG_EXIT_*. */
 static int walk_located(struct quarantine *q, const struct fg_located *located)
 {
 	const struct fg_located_lane *lane = fg_located_lane(located, "quarantine");
-	struct fg_error err = {0};
-	struct fg_scan *s;
-	int r;
 
 	/* Of a copy under another name: the lane that was named itself. */
-	if (!lane && located->n == 1 && strcmp(located->lanes[0].name, "main") != 0)
+	if (!lane && located->n == 1 && strcmp(located->lanes[0].name, "main") != 0 &&
+	    strcmp(located->lanes[0].name, "alarm") != 0)
 		lane = &located->lanes[0];
-	if (!lane)
-		return FG_EXIT_OK;
-	if (fg_scan_open(lane->fd, &s, &err) < 0)
-		return fg_ctl_fail("%s: %s", lane->name, err.text);
-	r = walk(q, lane->name, s);
-	fg_scan_free(s);
-	if (r < 0)
-		return fg_ctl_fail("%s: %s", lane->name, strerror(-r));
-	return FG_EXIT_OK;
+	return lane ? walk_lane(q, lane) : FG_EXIT_OK;
 }
 
 /* Options and the directory; operands remain from *@at on. */

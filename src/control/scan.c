@@ -43,13 +43,15 @@ struct fg_scan {
 	/* What was found in the newest segment. */
 	uint64_t end_seq; /* one above its last record */
 	struct fg_cursor_table cursors;
-	bool has_cursors;
-	uint64_t cursors_seq;
+	uint8_t *table; /* the bytes that were taken from, or NULL */
+	size_t table_capacity;
 
 	struct place at;
 	size_t next; /* file to enter next */
 	bool is_torn_told;
 	uint64_t done_bytes;
+
+	uint8_t header[FG_SEGMENT_HEADER_MAX]; /* of the file that is looked at */
 };
 
 /* ---- reading */
@@ -185,7 +187,7 @@ static int place_open(struct place *p, int dir_fd, const struct fg_scan_file *fi
 	place_close(p);
 	p->file = file;
 	p->fd = fd;
-	p->offset = FG_SEGMENT_HEADER_BYTES;
+	p->offset = file->header_bytes;
 	p->seq = file->first_seq;
 	p->end_seq = end_seq;
 	p->read_error = 0;
@@ -378,8 +380,11 @@ static void unreadable(struct fg_scan_file *f, const char *why)
 	snprintf(f->why, sizeof(f->why), "%s", why);
 }
 
-/* Reads the header of file @f into @bytes. Returns -ENOENT when it is gone. */
-static int read_header(const struct fg_scan *s, struct fg_scan_file *f, uint8_t *bytes)
+/*
+ * Reads the header of file @f into s->header, as much of it as there is; header_bytes is its size as
+ * it claims, 0 when it cannot be one. Returns -ENOENT when the file is gone.
+ */
+static int read_header(struct fg_scan *s, struct fg_scan_file *f)
 {
 	struct place p = {0};
 	struct stat st;
@@ -394,8 +399,13 @@ static int read_header(const struct fg_scan *s, struct fg_scan_file *f, uint8_t 
 		r = -EINVAL;
 	else
 		f->size_bytes = (uint64_t)st.st_size;
-	if (r == 0 && f->size_bytes >= FG_SEGMENT_HEADER_BYTES)
-		read_bytes(&p, bytes, FG_SEGMENT_HEADER_BYTES, 0);
+	if (r == 0)
+		read_bytes(&p, s->header, FG_SEGMENT_HEADER_BYTES, 0);
+	f->header_bytes = r == 0 ? fg_segment_header_claimed_size(s->header) : 0;
+	if (f->header_bytes > f->size_bytes)
+		f->header_bytes = 0;
+	if (f->header_bytes > 0)
+		read_bytes(&p, s->header, (size_t)f->header_bytes, 0);
 	if (r == 0)
 		r = p.read_error;
 	place_close(&p);
@@ -403,13 +413,12 @@ static int read_header(const struct fg_scan *s, struct fg_scan_file *f, uint8_t 
 }
 
 /* Returns -ENOENT when the file has gone since it was listed. */
-static int look_at_file(const struct fg_scan *s, struct fg_scan_file *f)
+static int look_at_file(struct fg_scan *s, struct fg_scan_file *f)
 {
-	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
 	struct fg_segment_header header;
 	int r;
 
-	r = read_header(s, f, bytes);
+	r = read_header(s, f);
 	if (r == -ENOENT || f->state == FG_SCAN_FILE_SET_ASIDE)
 		return r == -ENOENT ? r : 0;
 	if (r == -EINVAL) {
@@ -424,7 +433,7 @@ static int look_at_file(const struct fg_scan *s, struct fg_scan_file *f)
 		unreadable(f, "it is shorter than a header");
 		return 0;
 	}
-	r = fg_segment_header_decode(bytes, &header);
+	r = fg_segment_header_decode(s->header, (size_t)f->header_bytes, &header);
 	f->version = header.version;
 	f->incompatible = header.incompatible;
 	f->made_us = header.made_us;
@@ -432,7 +441,7 @@ static int look_at_file(const struct fg_scan *s, struct fg_scan_file *f)
 	if (r == -EPROTONOSUPPORT)
 		f->state = FG_SCAN_FILE_LATER;
 	else if (r < 0)
-		unreadable(f, memcmp(bytes, FG_SEGMENT_MAGIC, 8) == 0
+		unreadable(f, memcmp(s->header, FG_SEGMENT_MAGIC, 8) == 0
 				      ? "its header is damaged"
 				      : "it does not start as a segment does");
 	else if (header.first_seq != f->first_seq)
@@ -496,28 +505,52 @@ static void choose_journal(struct fg_scan *s)
 
 /* ---- the newest segment */
 
-static void header_cursors(struct fg_scan *s)
-{
-	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
-	struct fg_segment_header header;
-	struct fg_scan_file file = *s->newest;
-
-	s->has_cursors = read_header(s, &file, bytes) == 0 && file.size_bytes >= sizeof(bytes) &&
-			 fg_segment_header_decode(bytes, &header) == 0 &&
-			 fg_cursor_table_decode(header.table, header.table_size, &s->cursors) == 0;
-}
-
-static void take_cursors(struct fg_scan *s, const struct fg_record *record)
+/* A table that reads is the newest so far. Returns 0 or -ENOMEM. */
+static int take_cursors(struct fg_scan *s, const uint8_t *data, size_t size)
 {
 	struct fg_cursor_table table;
 
-	if (record->kind != FG_RECORD_KIND_CURSORS ||
-	    fg_cursor_table_decode((const uint8_t *)record->body.data, record->body.size, &table) <
-		    0)
-		return;
+	if (fg_cursor_table_decode(data, size, &table) < 0)
+		return 0;
+	if (size > s->table_capacity) {
+		uint8_t *bigger = realloc(s->table, size);
+
+		if (!bigger)
+			return -ENOMEM;
+		s->table = bigger;
+		s->table_capacity = size;
+	}
+	memcpy(s->table, data, size);
 	s->cursors = table;
-	s->cursors_seq = record->seq;
-	s->has_cursors = true;
+	return 0;
+}
+
+static int header_cursors(struct fg_scan *s)
+{
+	struct fg_scan_file file = *s->newest;
+	struct fg_segment_header header;
+
+	if (read_header(s, &file) < 0 ||
+	    fg_segment_header_decode(s->header, (size_t)file.header_bytes, &header) < 0)
+		return 0;
+	return take_cursors(s, header.table, header.table_size);
+}
+
+/* What the record at @event means for the whole. Returns 0 or -ENOMEM. */
+static int take_record(struct fg_scan *s, const struct fg_scan_event *event, bool is_final,
+		       uint64_t *proven)
+{
+	struct fg_record record;
+	int r;
+
+	/* Sequence, time, batch index and kind stand also when the parts do not add up. */
+	r = fg_record_decode(event->data, (size_t)event->size_bytes, &record);
+	if (is_final && r == 0 && record.kind == FG_RECORD_KIND_CURSORS)
+		return take_cursors(s, (const uint8_t *)record.body.data, record.body.size);
+	if (!is_final && record.batch_index < record.seq &&
+	    record.seq - record.batch_index - 1 > *proven)
+		*proven = record.seq - record.batch_index - 1;
+	return 0;
 }
 
 /*
@@ -529,7 +562,6 @@ static void take_cursors(struct fg_scan *s, const struct fg_record *record)
 static int walk_newest(struct fg_scan *s, bool is_final, uint64_t *proven)
 {
 	struct fg_scan_event event;
-	struct fg_record record;
 	int r;
 
 	r = place_open(&s->at, s->dir_fd, s->newest, UINT64_MAX);
@@ -543,13 +575,9 @@ static int walk_newest(struct fg_scan *s, bool is_final, uint64_t *proven)
 			continue;
 		}
 		s->end_seq = event.last_seq + 1;
-		/* Sequence, time, batch index and kind stand also when the parts do not add up. */
-		if (fg_record_decode(event.data, (size_t)event.size_bytes, &record) == 0 &&
-		    is_final)
-			take_cursors(s, &record);
-		if (!is_final && record.batch_index < record.seq &&
-		    record.seq - record.batch_index - 1 > *proven)
-			*proven = record.seq - record.batch_index - 1;
+		r = take_record(s, &event, is_final, proven);
+		if (r < 0)
+			break;
 	}
 	place_close(&s->at);
 	return r < 0 ? r : 0;
@@ -562,8 +590,9 @@ static int look_at_newest(struct fg_scan *s)
 
 	if (!s->newest)
 		return 0;
-	header_cursors(s);
-	r = walk_newest(s, false, &proven);
+	r = header_cursors(s);
+	if (r == 0)
+		r = walk_newest(s, false, &proven);
 	if (r == 0)
 		r = walk_newest(s, true, &proven);
 	return r;
@@ -577,6 +606,7 @@ struct fg_scan *fg_scan_free(struct fg_scan *s)
 		return NULL;
 	place_close(&s->at);
 	free(s->at.data);
+	free(s->table);
 	free(s->files);
 	free(s);
 	return NULL;
@@ -621,12 +651,12 @@ const struct fg_scan_file *fg_scan_newest(const struct fg_scan *s)
 	return s->newest;
 }
 
-bool fg_scan_cursors(const struct fg_scan *s, struct fg_cursor_table *ret, uint64_t *ret_seq)
+bool fg_scan_cursors(const struct fg_scan *s, struct fg_cursor_table *ret, const uint8_t **ret_data)
 {
-	if (!s->has_cursors)
+	if (!s->table)
 		return false;
 	*ret = s->cursors;
-	*ret_seq = s->cursors_seq;
+	*ret_data = s->table;
 	return true;
 }
 

@@ -29,6 +29,7 @@ struct fg_scan_file {
 	char name[FG_SEGMENT_PATH_MAX];
 	uint64_t first_seq; /* by its name */
 	uint64_t size_bytes;
+	uint64_t header_bytes; /* records start behind it */
 	int64_t made_us;
 	uint8_t id[16];
 	uint32_t incompatible;
@@ -72,8 +73,10 @@ const struct fg_scan_file *fg_scan_files(const struct fg_scan *s, size_t *ret_n)
 /** The newest readable segment, or NULL. A daemon may append to it. */
 const struct fg_scan_file *fg_scan_newest(const struct fg_scan *s);
 
-/** The cursors as the daemon would find them, and where: in which record (0: a header), or none. */
-bool fg_scan_cursors(const struct fg_scan *s, struct fg_cursor_table *ret, uint64_t *ret_seq);
+/** The cursors as the daemon would find them, or false. *@ret_data are the table's bytes, valid as long
+ * as @s. */
+bool fg_scan_cursors(const struct fg_scan *s, struct fg_cursor_table *ret,
+		     const uint8_t **ret_data);
 
 /** Skip what is in segments that end before @seq. To be called before the first step. */
 void fg_scan_skip_to(struct fg_scan *s, uint64_t seq);

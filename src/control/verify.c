@@ -16,9 +16,10 @@ struct verify {
 	/* of the lane at hand */
 	const char *lane;
 	struct fg_cursor_table cursors;
+	const uint8_t *table; /* their bytes */
 	uint64_t backlog[FG_CURSORS_MAX];
 	uint64_t segments, files_not_read, set_aside, gone;
-	uint64_t records, messages, unknown, misfits, bytes;
+	uint64_t records, messages, settled, notes, unknown, misfits, bytes;
 	uint64_t first_seq, last_seq; /* of the records that read; 0: none */
 	uint64_t damaged, damaged_ranges, missing, missing_ranges, torn_bytes;
 
@@ -210,6 +211,22 @@ static bool is_sound(const struct fg_record *record)
 	if (record->kind == FG_RECORD_KIND_CURSORS)
 		return fg_cursor_table_decode((const uint8_t *)record->body.data, record->body.size,
 					      &table) == 0;
+	return record->kind != FG_RECORD_KIND_SETTLED || fg_settled_decode(record) > 0;
+}
+
+/* Does this cursor still have to send the record, for all that is known without its link? */
+static bool is_open(const struct verify *v, const struct fg_cursor_entry *c,
+		    const struct fg_record *record)
+{
+	struct fg_range range;
+
+	if (record->seq <= c->watermark || !is_message(record->kind) ||
+	    (record->link.size > 0 && !fg_span_is(record->link, c->name)))
+		return false;
+	for (unsigned i = 0; i < c->n_ranges; i++)
+		if (fg_cursor_entry_range(v->table, c, i, &range) && range.first <= record->seq &&
+		    record->seq <= range.last)
+			return false;
 	return true;
 }
 
@@ -249,13 +266,17 @@ static void take_record(struct verify *v, const struct fg_scan_event *e)
 	}
 	if (record.kind == FG_RECORD_KIND_CURSORS)
 		return;
-	if (!is_message(record.kind) && record.kind != FG_RECORD_KIND_QUARANTINE) {
+	if (record.kind == FG_RECORD_KIND_SETTLED)
+		v->settled++;
+	else if (record.kind == FG_RECORD_KIND_COMMAND ||
+		 record.kind == FG_RECORD_KIND_COMMAND_STATE)
+		v->notes++;
+	else if (is_message(record.kind) || record.kind == FG_RECORD_KIND_QUARANTINE)
+		v->messages++;
+	else
 		v->unknown++;
-		return;
-	}
-	v->messages++;
 	for (unsigned i = 0; i < v->cursors.n; i++)
-		v->backlog[i] += record.seq > v->cursors.entries[i].watermark;
+		v->backlog[i] += is_open(v, &v->cursors.entries[i], &record);
 }
 
 /* ---- a lane */
@@ -264,7 +285,11 @@ static void tell_cursors(struct verify *v)
 {
 	for (unsigned i = 0; i < v->cursors.n; i++) {
 		const struct fg_cursor_entry *c = &v->cursors.entries[i];
+		struct fg_range range;
+		unsigned n_ranges = 0;
 
+		for (unsigned k = 0; k < c->n_ranges; k++)
+			n_ranges += fg_cursor_entry_range(v->table, c, k, &range);
 		if (v->is_json) {
 			struct fg_object o;
 
@@ -272,6 +297,8 @@ static void tell_cursors(struct verify *v)
 			fg_object_add_string(&o, "link", c->name);
 			fg_object_add_uint(&o, "watermark", c->watermark);
 			fg_object_add_uint(&o, "backlog", v->backlog[i]);
+			fg_object_add_uint(&o, "ranges", n_ranges);
+			fg_object_add_uint(&o, "left_behind", c->n_left_behind);
 			fg_object_end(&o);
 		} else {
 			struct fg_line line;
@@ -281,6 +308,10 @@ static void tell_cursors(struct verify *v)
 			fg_line_add_text(&line, fg_span_str(c->name));
 			fg_line_add(&line, ": watermark=%" PRIu64 " backlog=%" PRIu64, c->watermark,
 				    v->backlog[i]);
+			if (n_ranges > 0)
+				fg_line_add(&line, " ranges=%u", n_ranges);
+			if (c->n_left_behind > 0)
+				fg_line_add(&line, " left_behind=%u", c->n_left_behind);
 			fg_line_end(&line);
 		}
 	}
@@ -294,6 +325,8 @@ static void tell_lane_json(struct verify *v, const struct fg_scan_file *newest)
 	fg_object_add_uint(&o, "segments", v->segments);
 	fg_object_add_uint(&o, "records", v->records);
 	fg_object_add_uint(&o, "messages", v->messages);
+	fg_object_add_uint(&o, "settled", v->settled);
+	fg_object_add_uint(&o, "notes", v->notes);
 	if (v->records > 0) {
 		fg_object_add_uint(&o, "first_seq", v->first_seq);
 		fg_object_add_uint(&o, "last_seq", v->last_seq);
@@ -333,6 +366,8 @@ static void tell_lane(struct verify *v, const struct fg_scan_file *newest)
 		printf("no records");
 	printf(", segments=%" PRIu64 " records=%" PRIu64 " messages=%" PRIu64 " bytes=%" PRIu64,
 	       v->segments, v->records, v->messages, v->bytes);
+	tell_count("settled", v->settled);
+	tell_count("notes", v->notes);
 	tell_count("torn_bytes", v->torn_bytes);
 	tell_count("damaged", v->damaged);
 	tell_count("damaged_ranges", v->damaged_ranges);
@@ -393,7 +428,6 @@ static int verify_lane(struct verify *v, const struct fg_located_lane *lane)
 	struct fg_error err = {0};
 	const struct fg_scan_file *files;
 	struct fg_scan *s;
-	uint64_t seq;
 	size_t n;
 	int r;
 
@@ -406,8 +440,7 @@ static int verify_lane(struct verify *v, const struct fg_located_lane *lane)
 	};
 	if (fg_scan_open(lane->fd, &s, &err) < 0)
 		return fg_ctl_fail("%s: %s", lane->name, err.text);
-	/* The quarantine's segments carry the same table, but no link reads there. */
-	if (strcmp(lane->name, "quarantine") == 0 || !fg_scan_cursors(s, &v->cursors, &seq))
+	if (!fg_scan_cursors(s, &v->cursors, &v->table))
 		v->cursors.n = 0;
 	files = fg_scan_files(s, &n);
 	for (size_t i = 0; i < n; i++)

@@ -12,12 +12,26 @@
 struct fg_reader {
 	struct fg_segments *lane; /* borrowed */
 
-	/* Where the next record should be. A segment of NULL: look for `seq` first. */
+	/* The next record that is asked for. */
+	uint64_t target;
+
+	/*
+	 * Where record `seq` should be, at or in front of the target. A segment of NULL: nowhere
+	 * yet. scan_offset is not 0 when there is none, and the next one is looked for: from there
+	 * on. is_blank: so far there were only zeros. failed_bytes: of what claimed to be a record
+	 * and was none.
+	 */
 	struct fg_segment *segment;
 	size_t index;        /* of the segment in the lane */
 	unsigned generation; /* of the lane, when segment and index were set */
 	uint64_t seq;
 	uint64_t offset;
+	uint64_t scan_offset;
+	bool is_blank;
+	uint64_t failed_bytes;
+
+	/* Bytes that may be looked at before FG_READ_MORE: goes down, and is set by the owner. */
+	uint64_t work_left;
 
 	/* Bytes of the segment `data_segment`, from data_offset on; verified up to checked_offset.
 	 */
@@ -38,6 +52,7 @@ enum fg_read {
 	FG_READ_END = 0,    /* nothing synced beyond */
 	FG_READ_RECORD = 1, /* one record */
 	FG_READ_LOST = 2,   /* records that should be there are not */
+	FG_READ_MORE = 3,   /* work_left is used up: call again */
 };
 
 struct fg_read_result {
@@ -49,10 +64,13 @@ struct fg_read_result {
 	bool is_missing;  /* no file holds them */
 };
 
+/** With work_left unlimited: FG_READ_MORE does not come. The buffer is allocated when it is needed. */
 void fg_reader_init(struct fg_reader *r, struct fg_segments *lane);
+
+/** Give the buffer back. The reader may be used on. */
 void fg_reader_free(struct fg_reader *r);
 
-/** The next fg_reader_next() is for record @seq. Cheap when that is in the buffer. */
+/** The next fg_reader_next() is for record @seq. Cheap when that is in the buffer, or near. */
 void fg_reader_seek(struct fg_reader *r, uint64_t seq);
 
 /**

@@ -8,6 +8,7 @@
 
 #define RECORD_MAX ((size_t)1 << 30)
 #define TIME_QUALITY_MASK 0x03
+#define N_EXTENSIONS 4
 #define QUARANTINE_FIXED_BYTES (1 + 2 + 2 + 1 + 1 + 4 + 8)
 
 uint32_t fg_record_seed(const uint8_t id[16])
@@ -15,15 +16,28 @@ uint32_t fg_record_seed(const uint8_t id[16])
 	return fg_crc32c(0, id, 16);
 }
 
+struct extension {
+	uint8_t type;
+	struct fg_span value; /* empty: it is not there */
+};
+
+static void list_extensions(const struct fg_record *r, struct extension ret[N_EXTENSIONS])
+{
+	ret[0] = (struct extension){FG_EXTENSION_REF, r->ref};
+	ret[1] = (struct extension){FG_EXTENSION_UNSYNCHRONISED, r->unsynchronised};
+	ret[2] = (struct extension){FG_EXTENSION_LINK, r->link};
+	ret[3] = (struct extension){FG_EXTENSION_LANE, r->lane};
+}
+
 /* Bytes of the extensions, their count included; 0 when there are none. */
 static size_t extensions_size(const struct fg_record *r)
 {
+	struct extension list[N_EXTENSIONS];
 	size_t size = 0;
 
-	if (r->ref.size > 0)
-		size += 2 + r->ref.size;
-	if (r->unsynchronised.size > 0)
-		size += 2 + r->unsynchronised.size;
+	list_extensions(r, list);
+	for (int i = 0; i < N_EXTENSIONS; i++)
+		size += list[i].value.size > 0 ? 2 + list[i].value.size : 0;
 	return size > 0 ? size + 1 : 0;
 }
 
@@ -37,25 +51,38 @@ int64_t fg_record_size(const struct fg_record *r)
 {
 	if (r->device.size > UINT8_MAX || r->stream.size > UINT8_MAX ||
 	    r->content_type.size > UINT8_MAX || r->ref.size > UINT8_MAX ||
-	    r->unsynchronised.size > UINT8_MAX || r->body.size > RECORD_MAX - 4096)
+	    r->link.size > UINT8_MAX || r->body.size > RECORD_MAX - 4096)
 		return -EMSGSIZE;
 	return (int64_t)fg_record_align(size_before_body(r) + r->body.size);
 }
 
+/* A cursor table is made where it will stand: that is why memmove(). */
 static uint8_t *put_span(uint8_t *at, struct fg_span s)
 {
 	if (s.size > 0)
-		memcpy(at, s.data, s.size);
+		memmove(at, s.data, s.size);
 	return at + s.size;
 }
 
-static uint8_t *put_extension(uint8_t *at, uint8_t type, struct fg_span s)
+/* Returns where they end: @at when there are none. */
+static uint8_t *put_extensions(uint8_t *at, const struct fg_record *r)
 {
-	if (s.size == 0)
-		return at;
-	*at++ = type;
-	*at++ = (uint8_t)s.size;
-	return put_span(at, s);
+	struct extension list[N_EXTENSIONS];
+	uint8_t *count = at;
+	uint8_t n = 0;
+
+	list_extensions(r, list);
+	for (int i = 0; i < N_EXTENSIONS; i++) {
+		if (list[i].value.size == 0)
+			continue;
+		at += n++ == 0 ? 1 : 0;
+		*at++ = list[i].type;
+		*at++ = (uint8_t)list[i].value.size;
+		at = put_span(at, list[i].value);
+	}
+	if (n > 0)
+		*count = n;
+	return at;
 }
 
 /* All that stands before the body. Returns where the body starts. */
@@ -63,6 +90,7 @@ static uint8_t *put_head(const struct fg_record *r, uint8_t *out)
 {
 	uint8_t flags = r->time_quality & TIME_QUALITY_MASK;
 	uint8_t *at = out + FG_RECORD_HEADER_BYTES;
+	uint8_t *extensions;
 
 	at = put_span(at, r->device);
 	at = put_span(at, r->stream);
@@ -71,12 +99,10 @@ static uint8_t *put_head(const struct fg_record *r, uint8_t *out)
 		*at++ = (uint8_t)r->content_type.size;
 		at = put_span(at, r->content_type);
 	}
-	if (r->ref.size > 0 || r->unsynchronised.size > 0) {
+	extensions = at;
+	at = put_extensions(at, r);
+	if (at > extensions)
 		flags |= FG_RECORD_FLAG_EXTENSIONS;
-		*at++ = (uint8_t)((r->ref.size > 0) + (r->unsynchronised.size > 0));
-		at = put_extension(at, FG_EXTENSION_REF, r->ref);
-		at = put_extension(at, FG_EXTENSION_UNSYNCHRONISED, r->unsynchronised);
-	}
 	fg_put_le64(out + 8, r->seq);
 	fg_put_le64(out + 16, (uint64_t)r->time_us);
 	fg_put_le32(out + 24, r->batch_index);
@@ -174,6 +200,10 @@ static int take_extensions(struct taker *t, struct fg_record *r)
 		else if (type.data[0] == FG_EXTENSION_UNSYNCHRONISED &&
 			 value.size == FG_UNSYNCHRONISED_BYTES)
 			r->unsynchronised = value;
+		else if (type.data[0] == FG_EXTENSION_LINK)
+			r->link = value;
+		else if (type.data[0] == FG_EXTENSION_LANE && value.size == 1)
+			r->lane = value;
 	}
 	return 0;
 }
@@ -211,6 +241,7 @@ void fg_record_to_message(const struct fg_record *r, struct fg_message *ret)
 		.stream = r->stream,
 		.content_type = r->content_type,
 		.ref = r->ref,
+		.link = r->link,
 		.body = r->body,
 	};
 }
@@ -235,39 +266,54 @@ static struct fg_quarantined cut_texts(const struct fg_quarantined *q)
 	c.topic = cut(c.topic, UINT16_MAX);
 	c.device = cut(c.device, UINT8_MAX);
 	c.stream = cut(c.stream, UINT8_MAX);
+	c.content_type = cut(c.content_type, UINT8_MAX);
+	c.ref = cut(c.ref, UINT8_MAX);
 	return c;
 }
 
-static size_t quarantine_size_before_body(const struct fg_quarantined *c)
+/* What of it stands where it does in any record; the rest is in the body. */
+static struct fg_record quarantine_record(const struct fg_quarantined *c)
 {
-	return FG_RECORD_HEADER_BYTES + c->device.size + c->stream.size + QUARANTINE_FIXED_BYTES +
-	       c->link.size + c->reason.size + c->topic.size;
+	static const uint8_t alarm = FG_LANE_ALARM;
+
+	return (struct fg_record){
+		.time_us = c->time_us,
+		.kind = FG_RECORD_KIND_QUARANTINE,
+		.time_quality = c->time_quality,
+		.device = c->device,
+		.stream = c->stream,
+		.content_type = c->content_type,
+		.ref = c->ref,
+		.lane = c->lane == FG_LANE_ALARM ? fg_span_of(&alarm, 1) : (struct fg_span){0},
+		.unsynchronised = c->moment,
+	};
+}
+
+static size_t quarantine_size_before_body(const struct fg_quarantined *c, const struct fg_record *r)
+{
+	return size_before_body(r) + QUARANTINE_FIXED_BYTES + c->link.size + c->reason.size +
+	       c->topic.size;
 }
 
 size_t fg_quarantine_size(const struct fg_quarantined *q)
 {
 	struct fg_quarantined c = cut_texts(q);
+	struct fg_record r = quarantine_record(&c);
 
-	return fg_record_align(quarantine_size_before_body(&c) + c.body.size);
+	return fg_record_align(quarantine_size_before_body(&c, &r) + c.body.size);
 }
 
 size_t fg_quarantine_encode(const struct fg_quarantined *q, uint64_t seq, uint32_t batch_index,
 			    uint32_t seed, uint8_t *out, size_t room)
 {
 	struct fg_quarantined c = cut_texts(q);
-	struct fg_record r = {
-		.seq = seq,
-		.time_us = c.time_us,
-		.batch_index = batch_index,
-		.kind = FG_RECORD_KIND_QUARANTINE,
-		.time_quality = c.time_quality,
-		.device = c.device,
-		.stream = c.stream,
-	};
+	struct fg_record r = quarantine_record(&c);
 	uint64_t whole = c.whole_size > c.body.size ? c.whole_size : c.body.size;
-	size_t before = quarantine_size_before_body(&c);
+	size_t before = quarantine_size_before_body(&c, &r);
 	uint8_t *at;
 
+	r.seq = seq;
+	r.batch_index = batch_index;
 	room &= ~(size_t)(FG_RECORD_ALIGN - 1);
 	if (before > room)
 		return 0;
@@ -297,6 +343,11 @@ int fg_quarantine_decode(const struct fg_record *r, struct fg_quarantined *ret)
 		.time_us = r->time_us,
 		.device = r->device,
 		.stream = r->stream,
+		.content_type = r->content_type,
+		.ref = r->ref,
+		.moment = r->unsynchronised,
+		.lane = r->lane.size > 0 && r->lane.data[0] == FG_LANE_ALARM ? FG_LANE_ALARM
+									     : FG_LANE_MAIN,
 	};
 	if (r->kind != FG_RECORD_KIND_QUARANTINE || take_short(&t, &ret->link) < 0 ||
 	    take_long(&t, &ret->reason) < 0 || take_long(&t, &ret->topic) < 0 ||
@@ -307,4 +358,28 @@ int fg_quarantine_decode(const struct fg_record *r, struct fg_quarantined *ret)
 	ret->attempts = fg_get_le32(fixed.data + 2);
 	ret->whole_size = fg_get_le64(fixed.data + 6);
 	return take(&t, t.left, &ret->body);
+}
+
+void fg_settled_encode(uint64_t number, uint64_t seq, int64_t time_us, uint32_t batch_index,
+		       uint32_t seed, uint8_t *out)
+{
+	uint8_t body[8];
+	struct fg_record r = {
+		.seq = seq,
+		.time_us = time_us,
+		.batch_index = batch_index,
+		.kind = FG_RECORD_KIND_SETTLED,
+		.time_quality = FG_TIME_GATEWAY,
+		.body = fg_span_of(body, sizeof(body)),
+	};
+
+	fg_put_le64(body, number);
+	fg_record_encode(&r, seed, out);
+}
+
+uint64_t fg_settled_decode(const struct fg_record *r)
+{
+	if (r->kind != FG_RECORD_KIND_SETTLED || r->body.size != 8)
+		return 0;
+	return fg_get_le64(r->body.data);
 }

@@ -9,7 +9,7 @@
 #include "journal/journal.h"
 
 /* The most a record needs beyond its parts: header, size bytes, extensions, padding. */
-#define FG_RECORD_OVERHEAD_MAX 80
+#define FG_RECORD_OVERHEAD_MAX 88
 #define FG_UNSYNCHRONISED_BYTES 24
 #define FG_QUARANTINE_REASON_MAX 1024
 
@@ -24,6 +24,8 @@ struct fg_record {
 	struct fg_span stream;
 	struct fg_span content_type; /* not empty: the body is opaque */
 	struct fg_span ref;
+	struct fg_span link; /* the only one it is for, or empty */
+	struct fg_span lane; /* of a quarantined message: one byte, or empty */
 	struct fg_span
 		unsynchronised; /* boot id, monotonic time: FG_UNSYNCHRONISED_BYTES, or empty */
 	struct fg_span body;
@@ -65,7 +67,7 @@ bool fg_record_check(const uint8_t *data, size_t available, uint64_t seq, uint32
  */
 int fg_record_decode(const uint8_t *data, size_t size, struct fg_record *ret);
 
-/** A record of kind 1..5 as a message. */
+/** A record of a message or a note as a message. */
 void fg_record_to_message(const struct fg_record *r, struct fg_message *ret);
 
 /**
@@ -81,3 +83,13 @@ size_t fg_quarantine_size(const struct fg_quarantined *q);
 
 /** A record of kind 129 taken apart. Returns 0 or -EBADMSG. */
 int fg_quarantine_decode(const struct fg_record *r, struct fg_quarantined *ret);
+
+/** Bytes of a record of kind 130, padding included. */
+#define FG_SETTLED_BYTES (FG_RECORD_HEADER_BYTES + 8)
+
+/** Encode that quarantined message @number is settled, FG_SETTLED_BYTES at @out. */
+void fg_settled_encode(uint64_t number, uint64_t seq, int64_t time_us, uint32_t batch_index,
+		       uint32_t seed, uint8_t *out);
+
+/** The number in a record of kind 130, or 0: it is none. */
+uint64_t fg_settled_decode(const struct fg_record *r);

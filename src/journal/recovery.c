@@ -23,6 +23,7 @@ enum file_state {
 struct file {
 	uint64_t first_seq;
 	uint64_t size;
+	uint64_t header_bytes;
 	uint8_t id[16];
 	int64_t clock_ms, utc_us, newest_ms; /* in its header's table */
 	enum file_state state;
@@ -35,6 +36,7 @@ struct fg_recovery {
 	bool is_cut; /* the newest segment shall be cut at cut_offset */
 	uint64_t cut_seq;
 	uint64_t cut_offset;
+	uint8_t header[FG_SEGMENT_HEADER_MAX]; /* of the file that is looked at */
 };
 
 struct fg_recovery *fg_recovery_free(struct fg_recovery *r)
@@ -49,6 +51,29 @@ struct fg_recovery *fg_recovery_free(struct fg_recovery *r)
 static void recovery_freep(struct fg_recovery **r)
 {
 	fg_recovery_free(*r);
+}
+
+void fg_recovered_free(struct fg_recovered *r)
+{
+	free(r->table.data);
+	free(r->synced_table.data);
+	r->table = r->synced_table = (struct fg_table_bytes){0};
+}
+
+static int copy_table(struct fg_table_bytes *to, const uint8_t *data, size_t size)
+{
+	if (size > to->capacity) {
+		uint8_t *bigger = realloc(to->data, size);
+
+		if (!bigger)
+			return -ENOMEM;
+		to->data = bigger;
+		to->capacity = size;
+	}
+	if (size > 0)
+		memcpy(to->data, data, size);
+	to->size = size;
+	return 0;
 }
 
 static int add_file(void *arg, const char *name)
@@ -83,11 +108,31 @@ static int compare_files(const void *a, const void *b)
 	return x->first_seq < y->first_seq ? -1 : x->first_seq > y->first_seq;
 }
 
-static void read_header(struct file *f, const struct fg_segment_header *header)
+/* Into r->header. Returns 0, -EBADMSG, or -EPROTONOSUPPORT (version and features are told). */
+static int read_header(struct fg_recovery *r, int file, struct fg_segment_header *ret)
+{
+	struct fg_fs *fs = r->lane->fs;
+	const size_t least = FG_SEGMENT_HEADER_BYTES;
+	ssize_t rest;
+	size_t size;
+
+	if (fs->read(fs->ctx, file, r->header, least, 0) != (ssize_t)least)
+		return -EBADMSG;
+	size = fg_segment_header_claimed_size(r->header);
+	if (size < least)
+		return -EBADMSG;
+	rest = (ssize_t)(size - least);
+	if (rest > 0 && fs->read(fs->ctx, file, r->header + least, size - least, least) != rest)
+		return -EBADMSG;
+	return fg_segment_header_decode(r->header, size, ret);
+}
+
+static void note_header(struct file *f, const struct fg_segment_header *header)
 {
 	struct fg_cursor_table table;
 
 	memcpy(f->id, header->id, sizeof(f->id));
+	f->header_bytes = header->size;
 	if (fg_cursor_table_decode(header->table, header->table_size, &table) < 0)
 		return;
 	f->clock_ms = table.clock_ms;
@@ -99,7 +144,6 @@ static void read_header(struct file *f, const struct fg_segment_header *header)
 static int look_at_file(struct fg_recovery *r, struct file *f, struct fg_error *err)
 {
 	struct fg_fs *fs = r->lane->fs;
-	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
 	char path[FG_SEGMENT_PATH_MAX];
 	struct fg_segment_header header;
 	int64_t size;
@@ -122,9 +166,7 @@ static int look_at_file(struct fg_recovery *r, struct file *f, struct fg_error *
 		fs->close(fs->ctx, file);
 		return 0;
 	}
-	e = fs->read(fs->ctx, file, bytes, sizeof(bytes), 0) == sizeof(bytes)
-		    ? fg_segment_header_decode(bytes, &header)
-		    : -EBADMSG;
+	e = read_header(r, file, &header);
 	fs->close(fs->ctx, file);
 	if (e == -EPROTONOSUPPORT)
 		return fg_error_set(err, e,
@@ -135,7 +177,7 @@ static int look_at_file(struct fg_recovery *r, struct file *f, struct fg_error *
 	if (e < 0 || size < 0 || header.first_seq != f->first_seq)
 		f->state = FILE_UNREADABLE;
 	else
-		read_header(f, &header);
+		note_header(f, &header);
 	return 0;
 }
 
@@ -180,17 +222,21 @@ static void choose_id(struct fg_recovery *r)
 
 /* ---- the newest segment */
 
-static int header_table(struct fg_segments *l, struct fg_segment *s, struct fg_cursor_table *ret)
+/* The table in its header, as the newest and as a synced one. Returns 0 or -ENOMEM. */
+static int header_table(struct fg_recovery *r, struct fg_segment *s, struct fg_recovered *ret)
 {
-	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
 	struct fg_segment_header header;
-	int file = fg_segments_file(l, s);
+	struct fg_cursor_table table;
+	int file = fg_segments_file(r->lane, s);
+	int e;
 
-	ret->n = 0;
-	if (file < 0 || l->fs->read(l->fs->ctx, file, bytes, sizeof(bytes), 0) != sizeof(bytes) ||
-	    fg_segment_header_decode(bytes, &header) < 0)
-		return -EBADMSG;
-	return fg_cursor_table_decode(header.table, header.table_size, ret);
+	if (file < 0 || read_header(r, file, &header) < 0 ||
+	    fg_cursor_table_decode(header.table, header.table_size, &table) < 0)
+		return 0;
+	e = copy_table(&ret->table, header.table, header.table_size);
+	if (e == 0)
+		e = copy_table(&ret->synced_table, header.table, header.table_size);
+	return e;
 }
 
 struct walk {
@@ -200,15 +246,29 @@ struct walk {
 	uint64_t end_seq, end_offset; /* behind the last good record */
 	uint64_t damaged;
 	uint64_t told;      /* tables up to this sequence number have been passed on */
-	uint64_t table_seq; /* of *table, 0: it stood in the header */
-	struct fg_cursor_table *table, *synced_table;
+	uint64_t table_seq; /* of found->table, 0: it stood in the header */
+	struct fg_recovered *found;
 	void (*each_table)(void *arg, uint64_t seq);
 	void *arg;
 };
 
-static void walk_record(struct walk *w, const struct fg_read_result *found, bool is_final)
+/* There is one in a commit at most, and this commit came after that of the one before. */
+static int take_table(struct walk *w, const struct fg_record *record)
 {
+	struct fg_table_bytes older = w->found->synced_table;
+	const uint8_t *data = (const uint8_t *)record->body.data;
 	struct fg_cursor_table table;
+
+	if (fg_cursor_table_decode(data, record->body.size, &table) < 0)
+		return 0;
+	w->found->synced_table = w->found->table;
+	w->found->table = older;
+	w->table_seq = record->seq;
+	return copy_table(&w->found->table, data, record->body.size);
+}
+
+static int walk_record(struct walk *w, const struct fg_read_result *found, bool is_final)
+{
 	struct fg_record record;
 	bool is_whole = fg_record_decode(found->data, found->size, &record) == 0;
 
@@ -217,15 +277,10 @@ static void walk_record(struct walk *w, const struct fg_read_result *found, bool
 	/* What is in front of the first hole stays, whatever comes behind it. */
 	if ((!is_final && w->has_hole) || !is_whole || record.kind != FG_RECORD_KIND_CURSORS ||
 	    record.seq <= w->told)
-		return;
+		return 0;
 	w->told = record.seq;
 	w->each_table(w->arg, record.seq);
-	if (fg_cursor_table_decode((const uint8_t *)record.body.data, record.body.size, &table) < 0)
-		return;
-	/* There is one in a commit at most, and this commit came after that of the one before. */
-	*w->synced_table = *w->table;
-	*w->table = table;
-	w->table_seq = record.seq;
+	return take_table(w, &record);
 }
 
 /*
@@ -241,11 +296,11 @@ static int walk_newest(struct walk *w, bool is_final)
 	int e;
 
 	/* As if the file were full of records: the walk ends where no more come. */
-	l->end_seq = s->first_seq + (s->used - FG_SEGMENT_HEADER_BYTES) / FG_RECORD_MIN_BYTES + 2;
+	l->end_seq = s->first_seq + (s->used - s->header_bytes) / FG_RECORD_MIN_BYTES + 2;
 	fg_reader_init(&reader, l);
 	fg_reader_seek(&reader, s->first_seq);
 	w->end_seq = s->first_seq;
-	w->end_offset = FG_SEGMENT_HEADER_BYTES;
+	w->end_offset = s->header_bytes;
 	w->damaged = 0;
 	for (;;) {
 		e = fg_reader_next(&reader, true, &found);
@@ -260,7 +315,9 @@ static int walk_newest(struct walk *w, bool is_final)
 			w->damaged += found.lost_last - found.lost_first + 1;
 			continue;
 		}
-		walk_record(w, &found, is_final);
+		e = walk_record(w, &found, is_final);
+		if (e < 0)
+			break;
 		w->end_seq = found.seq + 1;
 		w->end_offset = reader.offset;
 	}
@@ -275,15 +332,18 @@ static int look_at_newest(struct fg_recovery *r, struct walk *w)
 	uint64_t size = s->used;
 	int e;
 
-	header_table(l, s, w->table);
-	*w->synced_table = *w->table;
-	e = walk_newest(w, false);
+	e = header_table(r, s, w->found);
+	if (e == 0)
+		e = walk_newest(w, false);
 	if (e == 0 && w->has_hole)
 		e = walk_newest(w, true);
 	if (e < 0)
 		return e;
-	if (w->proven >= w->table_seq)
-		*w->synced_table = *w->table;
+	if (w->proven >= w->table_seq) {
+		e = copy_table(&w->found->synced_table, w->found->table.data, w->found->table.size);
+		if (e < 0)
+			return e;
+	}
 	/* What the walks have noted behind the new end does not hold. */
 	s->damaged_to = w->damaged > 0 ? w->end_seq - 1 : 0;
 	s->is_damaged = w->damaged > 0;
@@ -315,7 +375,7 @@ static int fill_lane(struct fg_recovery *r)
 			return -ENOMEM;
 		if (l->n > 0)
 			l->items[l->n - 1]->newest_ms = f->newest_ms;
-		fg_segments_add(l, f->first_seq, used, f->size);
+		fg_segments_add(l, f->first_seq, f->header_bytes, used, f->size);
 	}
 	return 0;
 }
@@ -324,12 +384,13 @@ static int fill_lane(struct fg_recovery *r)
  * The journal's clock as far as it is known to have got. Each header's counts, in case the newest
  * table is not readable: a clock that went back would keep what is old for longer than asked.
  */
-static void find_clock(const struct fg_recovery *r, uint64_t table_seq, struct fg_recovered *found)
+static void find_clock(const struct fg_recovery *r, uint64_t table_seq,
+		       const struct fg_cursor_table *table, struct fg_recovered *found)
 {
 	struct fg_segments *l = r->lane;
 
-	found->clock_ms = found->table.clock_ms;
-	found->utc_us = found->table.utc_us;
+	found->clock_ms = table->clock_ms;
+	found->utc_us = table->utc_us;
 	for (size_t i = 0; i < r->n; i++) {
 		const struct file *f = &r->files[i];
 
@@ -340,15 +401,32 @@ static void find_clock(const struct fg_recovery *r, uint64_t table_seq, struct f
 	}
 	if (l->n > 0)
 		l->items[l->n - 1]->newest_ms = table_seq > 0 && table_seq + 1 == l->end_seq
-							? found->table.newest_ms
+							? table->newest_ms
 							: found->clock_ms + FG_CLOCK_SAVE_MS;
+}
+
+static uint64_t highest_settled(const uint8_t *data, const struct fg_cursor_table *table)
+{
+	uint64_t highest = 0;
+	struct fg_range range;
+
+	for (unsigned i = 0; i < table->n; i++) {
+		const struct fg_cursor_entry *e = &table->entries[i];
+
+		if (e->watermark > highest)
+			highest = e->watermark;
+		for (unsigned k = 0; k < e->n_ranges; k++)
+			if (fg_cursor_entry_range(data, e, k, &range) && range.last > highest)
+				highest = range.last;
+	}
+	return highest;
 }
 
 /*
  * A sequence number must never be used twice: a file that cannot be read may have held records
  * behind all that can, and a cursor that counts them as settled would skip what comes next.
  */
-static uint64_t next_seq(const struct fg_recovery *r, const struct fg_recovered *found)
+static uint64_t next_seq(const struct fg_recovery *r, uint64_t settled)
 {
 	const struct fg_segments *l = r->lane;
 	uint64_t newest = l->n > 0 ? l->items[l->n - 1]->first_seq : 0;
@@ -363,10 +441,8 @@ static uint64_t next_seq(const struct fg_recovery *r, const struct fg_recovered 
 		    f->first_seq > newest && end > next && end - next < SEQ_LEAP_MAX)
 			next = end;
 	}
-	for (unsigned i = 0; i < found->table.n; i++)
-		if (found->table.entries[i].watermark >= next &&
-		    found->table.entries[i].watermark - next < SEQ_LEAP_MAX)
-			next = found->table.entries[i].watermark + 1;
+	if (settled >= next && settled - next < SEQ_LEAP_MAX)
+		next = settled + 1;
 	return next;
 }
 
@@ -374,12 +450,9 @@ int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t se
 		     struct fg_recovery **ret, struct fg_recovered *ret_found, struct fg_error *err)
 {
 	FG_CLEANUP(recovery_freep) struct fg_recovery *r = NULL;
-	struct fg_recovered found = {0};
-	struct walk walk = {.lane = l,
-			    .table = &found.table,
-			    .synced_table = &found.synced_table,
-			    .each_table = table,
-			    .arg = arg};
+	FG_CLEANUP(fg_recovered_free) struct fg_recovered found = {0};
+	struct walk walk = {.lane = l, .found = &found, .each_table = table, .arg = arg};
+	struct fg_cursor_table newest = {0};
 	int e;
 
 	r = calloc(1, sizeof(*r));
@@ -405,9 +478,11 @@ int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t se
 		return fg_error_set(err, e, "journal: cannot read the newest segment of %s: %s",
 				    l->dir, strerror(-e));
 
-	find_clock(r, walk.told, &found);
+	if (found.table.size > 0)
+		fg_cursor_table_decode(found.table.data, found.table.size, &newest);
+	find_clock(r, walk.told, &newest, &found);
 	found.damaged_records = walk.damaged;
-	found.next_seq = next_seq(r, &found);
+	found.next_seq = next_seq(r, highest_settled(found.table.data, &newest));
 	l->end_seq = found.next_seq;
 	for (size_t i = 0; i < r->n; i++) {
 		struct file *f = &r->files[i];
@@ -417,6 +492,7 @@ int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t se
 		found.n_damaged_files += f->state == FILE_UNREADABLE || f->state == FILE_SET_ASIDE;
 	}
 	*ret_found = found;
+	found = (struct fg_recovered){0};
 	*ret = r;
 	r = NULL;
 	return 0;

@@ -11,27 +11,35 @@
 
 struct fg_recovery;
 
+/** A cursor table as it stands on disk, checked; size 0: none. */
+struct fg_table_bytes {
+	uint8_t *data;
+	size_t size, capacity;
+};
+
 /* A record is in front of the next table, or at most this much of the journal's clock behind it. */
 #define FG_CLOCK_SAVE_MS 60000
 
 /** What has been found. */
 struct fg_recovered {
 	uint64_t next_seq; /* for the next append: above all that may ever have been used */
-	struct fg_cursor_table table;
+	struct fg_table_bytes table;
 	/* The newest one that is known to have been synced: a daemon that was killed while the disk
 	 * failed leaves a table that can be read and is not on the disk. */
-	struct fg_cursor_table synced_table;
+	struct fg_table_bytes synced_table;
 	int64_t clock_ms, utc_us; /* the journal's clock and UTC as last saved; both 0: never */
 	uint64_t damaged_records; /* in the newest segment */
 	unsigned n_damaged_files; /* that have been set aside, earlier or now */
 };
+
+void fg_recovered_free(struct fg_recovered *r);
 
 /**
  * Look at lane @l, changing nothing on disk: lists the segments, reads their headers and the newest
  * segment, and fills @l (segments, id, end_seq). @table: called for each cursor table record of the
  * newest segment, in order. Returns 0; -EPROTONOSUPPORT with a sentence when a later version wrote
  * a file; another negative errno when the directory cannot be read. On success the caller owns
- * *@ret.
+ * *@ret, and *@ret_found (fg_recovered_free()).
  */
 int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t seq), void *arg,
 		     struct fg_recovery **ret, struct fg_recovered *ret_found,

@@ -9,28 +9,48 @@
 #include "util/bytes.h"
 #include "util/crc32c.h"
 
-#define HEADER_TABLE_AT 64
-
-void fg_segment_header_encode(const struct fg_segment_header *h, uint8_t *out)
+size_t fg_segment_header_size(size_t table_size)
 {
-	memset(out, 0, FG_SEGMENT_HEADER_BYTES);
+	size_t size = FG_SEGMENT_TABLE_AT + table_size + FG_SEGMENT_HEADER_BYTES - 1;
+
+	return size - size % FG_SEGMENT_HEADER_BYTES;
+}
+
+size_t fg_segment_header_encode(const struct fg_segment_header *h, uint8_t *out)
+{
+	size_t size = fg_segment_header_size(h->table_size);
+	size_t end = FG_SEGMENT_TABLE_AT + h->table_size;
+
+	if (h->table_size > 0)
+		memmove(out + FG_SEGMENT_TABLE_AT, h->table, h->table_size);
+	memset(out, 0, FG_SEGMENT_TABLE_AT);
+	memset(out + end, 0, size - end);
 	memcpy(out, FG_SEGMENT_MAGIC, 8);
 	fg_put_le16(out + 12, FG_SEGMENT_VERSION);
-	fg_put_le16(out + 14, FG_SEGMENT_HEADER_BYTES);
+	fg_put_le16(out + 14, (uint16_t)size);
 	fg_put_le64(out + 24, h->first_seq);
 	fg_put_le64(out + 32, (uint64_t)h->made_us);
 	memcpy(out + 40, h->id, 16);
 	fg_put_le32(out + 56, (uint32_t)h->table_size);
-	if (h->table_size > 0)
-		memcpy(out + HEADER_TABLE_AT, h->table, h->table_size);
-	fg_put_le32(out + 8, fg_crc32c(0, out + 12, FG_SEGMENT_HEADER_BYTES - 12));
+	fg_put_le32(out + 8, fg_crc32c(0, out + 12, size - 12));
+	return size;
 }
 
-int fg_segment_header_decode(const uint8_t *data, struct fg_segment_header *ret)
+size_t fg_segment_header_claimed_size(const uint8_t *data)
 {
-	*ret = (struct fg_segment_header){0};
-	if (memcmp(data, FG_SEGMENT_MAGIC, 8) != 0 ||
-	    fg_crc32c(0, data + 12, FG_SEGMENT_HEADER_BYTES - 12) != fg_get_le32(data + 8))
+	size_t size = fg_get_le16(data + 14);
+
+	if (memcmp(data, FG_SEGMENT_MAGIC, 8) != 0 || size == 0 ||
+	    size % FG_SEGMENT_HEADER_BYTES != 0)
+		return 0;
+	return size;
+}
+
+int fg_segment_header_decode(const uint8_t *data, size_t size, struct fg_segment_header *ret)
+{
+	*ret = (struct fg_segment_header){.size = size};
+	if (size < FG_SEGMENT_HEADER_BYTES || fg_segment_header_claimed_size(data) != size ||
+	    fg_crc32c(0, data + 12, size - 12) != fg_get_le32(data + 8))
 		return -EBADMSG;
 	ret->version = fg_get_le16(data + 12);
 	ret->incompatible = fg_get_le32(data + 20);
@@ -40,9 +60,8 @@ int fg_segment_header_decode(const uint8_t *data, struct fg_segment_header *ret)
 	ret->made_us = (int64_t)fg_get_le64(data + 32);
 	memcpy(ret->id, data + 40, 16);
 	ret->table_size = fg_get_le32(data + 56);
-	ret->table = data + HEADER_TABLE_AT;
-	if (fg_get_le16(data + 14) != FG_SEGMENT_HEADER_BYTES ||
-	    ret->table_size > FG_SEGMENT_HEADER_BYTES - HEADER_TABLE_AT || ret->first_seq == 0)
+	ret->table = data + FG_SEGMENT_TABLE_AT;
+	if (ret->table_size > size - FG_SEGMENT_TABLE_AT || ret->first_seq == 0)
 		return -EBADMSG;
 	return 0;
 }
@@ -120,8 +139,8 @@ int fg_segments_reserve(struct fg_segments *l)
 	return l->spare ? 0 : -ENOMEM;
 }
 
-struct fg_segment *fg_segments_add(struct fg_segments *l, uint64_t first_seq, uint64_t used,
-				   uint64_t on_disk)
+struct fg_segment *fg_segments_add(struct fg_segments *l, uint64_t first_seq, uint64_t header_bytes,
+				   uint64_t used, uint64_t on_disk)
 {
 	struct fg_segment *s = l->spare;
 
@@ -134,7 +153,12 @@ struct fg_segment *fg_segments_add(struct fg_segments *l, uint64_t first_seq, ui
 		l->items[l->n++] = s;
 	}
 	*s = (struct fg_segment){
-		.first_seq = first_seq, .used = used, .on_disk = on_disk, .file = -1};
+		.first_seq = first_seq,
+		.header_bytes = header_bytes,
+		.used = used,
+		.on_disk = on_disk,
+		.file = -1,
+	};
 	return s;
 }
 
@@ -227,7 +251,7 @@ void fg_segment_mark_set(const struct fg_segments *l, struct fg_segment *s, uint
 void fg_segment_mark_find(const struct fg_segment *s, uint64_t seq, uint64_t *ret_offset,
 			  uint64_t *ret_seq)
 {
-	*ret_offset = FG_SEGMENT_HEADER_BYTES;
+	*ret_offset = s->header_bytes;
 	*ret_seq = s->first_seq;
 	for (unsigned i = FG_SEGMENT_MARKS; i-- > 0;)
 		if (s->marks[i].offset != 0 && s->first_seq + s->marks[i].seq <= seq) {

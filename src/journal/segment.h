@@ -26,18 +26,31 @@ struct fg_segment_header {
 	uint8_t id[16];
 	const uint8_t *table; /* decoded: points into the header's bytes; size 0: none */
 	size_t table_size;
+	size_t size;           /* of the header; set by decoding */
 	uint32_t incompatible; /* feature bits; always 0 when made here */
 	uint16_t version;      /* likewise 1 */
 };
 
-/** Write @h to @out, FG_SEGMENT_HEADER_BYTES. */
-void fg_segment_header_encode(const struct fg_segment_header *h, uint8_t *out);
+/** The size of a header with a table of @table_size bytes, at most FG_SEGMENT_TABLE_MAX. */
+size_t fg_segment_header_size(size_t table_size);
 
 /**
- * Read FG_SEGMENT_HEADER_BYTES at @data. Returns 0, -EBADMSG (not a header), or -EPROTONOSUPPORT (a
- * later version wrote it; version and feature bits are set).
+ * Write @h to @out, fg_segment_header_size() bytes. The table may stand where it belongs already, at
+ * FG_SEGMENT_TABLE_AT of @out. Returns the size.
  */
-int fg_segment_header_decode(const uint8_t *data, struct fg_segment_header *ret);
+size_t fg_segment_header_encode(const struct fg_segment_header *h, uint8_t *out);
+
+/**
+ * The size of the header that starts with these FG_SEGMENT_HEADER_BYTES at @data, as it claims: so
+ * much fg_segment_header_decode() wants to see. 0: it is none.
+ */
+size_t fg_segment_header_claimed_size(const uint8_t *data);
+
+/**
+ * Read a header of @size bytes at @data. Returns 0, -EBADMSG (not a header of that size), or
+ * -EPROTONOSUPPORT (a later version wrote it; version and feature bits are set).
+ */
+int fg_segment_header_decode(const uint8_t *data, size_t size, struct fg_segment_header *ret);
 
 /** "<dir>/<sixteen digits>.seg<suffix>" to @out of FG_SEGMENT_PATH_MAX. */
 void fg_segment_path(const char *dir, uint64_t first_seq, const char *suffix, char *out);
@@ -61,8 +74,9 @@ struct fg_segment_mark {
 
 struct fg_segment {
 	uint64_t first_seq;
-	uint64_t used;    /* records may be read up to this offset */
-	uint64_t on_disk; /* bytes the file takes */
+	uint64_t header_bytes; /* the first record is behind them */
+	uint64_t used;         /* records may be read up to this offset */
+	uint64_t on_disk;      /* bytes the file takes */
 	uint64_t last_use;
 	int64_t newest_ms;   /* the journal's clock when its newest record was appended; or later */
 	uint64_t damaged_to; /* damage up to this sequence number has been counted */
@@ -99,8 +113,8 @@ int fg_segments_reserve(struct fg_segments *l);
  * Add a segment behind all others; one that has the same first_seq is replaced. Needs a
  * fg_segments_reserve() before.
  */
-struct fg_segment *fg_segments_add(struct fg_segments *l, uint64_t first_seq, uint64_t used,
-				   uint64_t on_disk);
+struct fg_segment *fg_segments_add(struct fg_segments *l, uint64_t first_seq, uint64_t header_bytes,
+				   uint64_t used, uint64_t on_disk);
 
 /** Forget the oldest segment. */
 void fg_segments_drop_oldest(struct fg_segments *l);

@@ -110,23 +110,22 @@ static int open_tmp(struct fg_writer *w, const char *path)
 }
 
 static int fill_segment(struct fg_writer *w, struct active *a, struct fg_commit *c, int file,
-			const struct fg_commit_part *part)
+			struct fg_commit_part *part)
 {
-	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
 	struct fg_segment_header header = {
 		.first_seq = part->first_seq,
 		.made_us = fg_clock_utc_us(),
-		.table = c->table,
-		.table_size = c->table_size,
+		.table = part->header + FG_SEGMENT_TABLE_AT,
+		.table_size = part->table_size,
 	};
 	int r;
 
 	memcpy(header.id, a->id, sizeof(header.id));
-	fg_segment_header_encode(&header, bytes);
-	r = write_all(w, file, bytes, sizeof(bytes), 0);
+	part->header_bytes = fg_segment_header_encode(&header, part->header);
+	r = write_all(w, file, part->header, part->header_bytes, 0);
 	if (r < 0)
 		return r;
-	c->bytes_written += sizeof(bytes);
+	c->bytes_written += part->header_bytes;
 
 	/*
 	 * Preallocation makes commits cheap and a full disk show early; without it all works too.
@@ -134,15 +133,15 @@ static int fill_segment(struct fg_writer *w, struct active *a, struct fg_commit 
 	 */
 	a->on_disk = a->segment_bytes;
 	if (part->is_tight || w->fs->allocate(w->fs->ctx, file, a->segment_bytes) < 0) {
-		a->on_disk = FG_SEGMENT_HEADER_BYTES;
-		w->fs->truncate(w->fs->ctx, file, FG_SEGMENT_HEADER_BYTES);
+		a->on_disk = part->header_bytes;
+		w->fs->truncate(w->fs->ctx, file, part->header_bytes);
 	}
 	return w->fs->sync(w->fs->ctx, file);
 }
 
 /* Make the lane's next segment: a name *.seg appears only once its header is durable. */
 static int make_segment(struct fg_writer *w, struct active *a, struct fg_commit *c,
-			const struct fg_commit_part *part)
+			struct fg_commit_part *part)
 {
 	char tmp[FG_SEGMENT_PATH_MAX], path[FG_SEGMENT_PATH_MAX];
 	int file, r;
@@ -165,7 +164,7 @@ static int make_segment(struct fg_writer *w, struct active *a, struct fg_commit 
 		return fail(c, r, "making a journal segment");
 	}
 	a->file = file;
-	a->used = FG_SEGMENT_HEADER_BYTES;
+	a->used = part->header_bytes;
 	return 0;
 }
 
@@ -250,8 +249,8 @@ static void run(struct fg_writer *w, struct fg_commit *c)
 	for (int i = 0; i < FG_N_LANES; i++)
 		retire(w, &w->lanes[i], &c->parts[i], false);
 	/*
-	 * The main lane last: its cursor table may say that a message is settled because it went
-	 * into quarantine, and a segment that goes late may hold it: so it has to be there first.
+	 * Quarantine first: a cursor table may say that a message is settled because it went there,
+	 * and a segment that goes late may have held it.
 	 */
 	for (int i = FG_N_LANES - 1; i >= 0 && c->error == 0; i--) {
 		retire(w, &w->lanes[i], &c->parts[i], true);
@@ -264,6 +263,7 @@ static void *thread_main(void *arg)
 {
 	struct fg_writer *w = arg;
 	struct fg_commit *c;
+	bool is_stopping;
 
 	pthread_mutex_lock(&w->mutex);
 	for (;;) {
@@ -277,12 +277,13 @@ static void *thread_main(void *arg)
 		pthread_mutex_lock(&w->mutex);
 		w->todo = NULL;
 		w->done = c;
-		pthread_cond_broadcast(&w->changed);
-		if (w->notify && !w->is_stopping) {
-			pthread_mutex_unlock(&w->mutex);
+		is_stopping = w->is_stopping;
+		pthread_mutex_unlock(&w->mutex);
+		/* Not while it is locked: who wakes up would only have to wait for it. */
+		pthread_cond_signal(&w->changed);
+		if (w->notify && !is_stopping)
 			w->notify(w->arg);
-			pthread_mutex_lock(&w->mutex);
-		}
+		pthread_mutex_lock(&w->mutex);
 	}
 	pthread_mutex_unlock(&w->mutex);
 	return NULL;
@@ -344,8 +345,8 @@ struct fg_writer *fg_writer_free(struct fg_writer *w)
 	if (w->is_threaded) {
 		pthread_mutex_lock(&w->mutex);
 		w->is_stopping = true;
-		pthread_cond_broadcast(&w->changed);
 		pthread_mutex_unlock(&w->mutex);
+		pthread_cond_signal(&w->changed);
 		pthread_join(w->thread, NULL);
 		pthread_cond_destroy(&w->changed);
 		pthread_mutex_destroy(&w->mutex);
@@ -365,8 +366,8 @@ void fg_writer_submit(struct fg_writer *w, struct fg_commit *c)
 	}
 	pthread_mutex_lock(&w->mutex);
 	w->todo = c;
-	pthread_cond_broadcast(&w->changed);
 	pthread_mutex_unlock(&w->mutex);
+	pthread_cond_signal(&w->changed);
 }
 
 struct fg_commit *fg_writer_take(struct fg_writer *w)

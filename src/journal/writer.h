@@ -1,13 +1,13 @@
 #pragma once
 
 /*
- * The writer: takes one commit (the batch of each lane that has gathered), puts it into the active
- * segments, syncs, and reports. The only place that changes anything on disk once the journal is
- * open. Runs in a thread of its own, or inline.
+ * The writer: takes one commit (what has gathered in each lane), puts it into the active segments,
+ * syncs those it has written to, and reports. The lanes' order is quarantine, alarm, main (format.h).
+ * The only place that changes anything on disk once the journal is open. Runs in a thread of its own,
+ * or inline.
  */
 #include <stdbool.h>
 
-#include "journal/cursor_table.h"
 #include "journal/fs.h"
 #include "journal/journal.h"
 
@@ -17,13 +17,16 @@
 struct fg_retired {
 	uint64_t first_seq;
 	bool is_damaged; /* set aside instead of deleted */
-	bool is_late;    /* only once the other lane's share is on disk: see the cap in journal.c */
+	bool is_late; /* only once the lanes written before are on disk: see the cap in retention.c */
 };
 
 /** One lane's share of a commit. */
 struct fg_commit_part {
 	uint8_t *data; /* whole records, as they will stand in the segment */
 	size_t size;
+	/* Should a segment be made: room for its header, with a cursor table where it belongs. */
+	uint8_t *header;
+	size_t table_size;
 	uint64_t first_seq;
 	uint32_t n_records;
 	struct fg_retired retired[FG_RETIRED_MAX];
@@ -32,8 +35,9 @@ struct fg_commit_part {
 	bool is_tight; /* no room to preallocate a segment, should one be made */
 
 	/* set by the writer */
-	bool is_written;        /* and synced; kept over a retry of the other lane */
+	bool is_written;        /* and synced; kept over a retry of another lane */
 	bool made_segment;      /* called first_seq */
+	uint64_t header_bytes;  /* of that */
 	uint64_t offset;        /* of the first record in its segment */
 	uint64_t segment_bytes; /* the segment takes on disk */
 };
@@ -41,8 +45,6 @@ struct fg_commit_part {
 struct fg_commit {
 	uint64_t ticket;
 	struct fg_commit_part parts[FG_N_LANES];
-	uint8_t table[FG_CURSOR_TABLE_MAX]; /* for the header of a segment, should one be made */
-	size_t table_size;
 
 	/* set by the writer */
 	int error;        /* 0, or why not all is on disk */

@@ -19,7 +19,6 @@
 /* Maximum Packet Size announced to an MQTT 5 broker: far above any message we keep whole, and a
  * bound for what a broker gone mad can make libmosquitto allocate. */
 #define MAX_PACKET_BYTES (16 * 1024 * 1024)
-#define MAX_TOPIC_BYTES 65535
 
 enum state {
 	STOPPED,
@@ -32,6 +31,12 @@ enum state {
 static const char *const state_names[] = {"stopped", "connecting", "online", "stopping",
 					  "backing off"};
 
+/* Published, and whoever asked for it wants to know of the PUBACK. */
+struct outgoing {
+	int packet_id;
+	uint64_t tag;
+};
+
 struct fg_broker_client {
 	struct fg_broker_client_options with;
 	enum state state;
@@ -41,15 +46,20 @@ struct fg_broker_client {
 	unsigned mqtt_version;
 	bool is_version_proven;
 	ev_timer wait;
-	char **filters; /* as subscribed: with the share's prefix */
+	char **filters; /* of the mapping, as subscribed: with the share's prefix */
 	size_t n_filters;
-	uint64_t pending_ticket;              /* PUBACKs wait for this commit; 0: none wait */
-	size_t gathered_bytes;                /* in the batch of pending_ticket */
-	enum fg_time_quality arrival_quality; /* of the message that is being taken in */
+	char **own_filters; /* of answers to commands: never shared */
+	size_t n_own_filters;
+	uint64_t pending_ticket;   /* PUBACKs wait for this commit; 0: none wait */
+	size_t gathered_bytes;     /* in the batch of pending_ticket */
+	bool is_taking;            /* a message: what its PUBACK waits for is not known yet */
+	struct outgoing *outgoing; /* FG_BROKER_PUBLISHES_MAX */
+	size_t n_outgoing;
+	uint64_t n_published;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
-	struct fg_broker_client_stats stats;
-	struct fg_complaint attempt_complaint, quarantine_complaint, unmapped_complaint;
+	struct fg_source source;
+	struct fg_complaint attempt_complaint;
 };
 
 static void broker_connect(struct fg_broker_client *b);
@@ -78,48 +88,6 @@ static void broker_stopped(struct fg_broker_client *b)
 
 /* ---- messages */
 
-static int emit(void *arg, const struct fg_message *msg)
-{
-	struct fg_broker_client *b = arg;
-	struct fg_message stamped = *msg;
-	uint64_t seq;
-	int r;
-
-	if (msg->time_quality == FG_TIME_GATEWAY)
-		stamped.time_quality = b->arrival_quality;
-	r = fg_journal_append(b->with.journal, &stamped, &seq);
-	if (r == 0)
-		b->stats.messages++;
-	return r;
-}
-
-/* Returns 0, or -EAGAIN when it has no room now; what it can never take is dropped, with a
- * complaint. */
-static int put_into_quarantine(struct fg_broker_client *b, const struct fg_arrival *arrival,
-			       const char *reason)
-{
-	size_t kept = arrival->payload.size < b->with.max_message_bytes ? arrival->payload.size
-									: b->with.max_message_bytes;
-	struct fg_quarantined q = {
-		.reason = fg_span_str(reason),
-		.topic = arrival->topic,
-		.time_quality = (uint8_t)b->arrival_quality,
-		.time_us = arrival->now_us,
-		.whole_size = arrival->payload.size,
-		.body = fg_span_of(arrival->payload.data, kept),
-	};
-	int r = fg_journal_quarantine(b->with.journal, &q);
-
-	if (r == -EAGAIN)
-		return r;
-	b->stats.quarantined++;
-	fg_complain(&b->quarantine_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
-		    "broker %s: message on \"%.200s\" refused: %s; %s", b->with.config->name,
-		    arrival->topic.data, reason,
-		    r < 0 ? "quarantine cannot take it, dropped" : "put into quarantine");
-	return 0;
-}
-
 /*
  * A message came that the journal cannot take now, although there was room for one: inside TLS
  * libmosquitto reads all packets that were encrypted together. Its PUBACK waits in the library, and
@@ -136,26 +104,14 @@ static void broker_give_back(struct fg_broker_client *b)
 static void session_message(void *owner, const struct fg_mqtt_message *message)
 {
 	struct fg_broker_client *b = owner;
-	struct fg_arrival arrival = {
-		.topic = fg_span_str(message->topic),
-		.payload = message->payload,
-	};
-	struct fg_error reason = {0};
 	uint64_t ticket;
+
 	int r;
 
-	b->stats.received++;
-	b->arrival_quality = fg_timekeeper_now(b->with.timekeeper, &arrival.now_us);
-	r = fg_mapping_apply(b->with.mapping, &arrival, emit, b, &reason);
-	if (r == -ENOENT) {
-		b->stats.unmapped++;
-		fg_complain(&b->unmapped_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
-			    "broker %s: no mapping rule matches \"%.200s\", message dropped",
-			    b->with.config->name, message->topic);
-	} else if (r < 0 && r != -EAGAIN && r != -ENOSPC) {
-		r = put_into_quarantine(b, &arrival, reason.text[0] ? reason.text : strerror(-r));
-	}
-	if (r == -EAGAIN || r == -ENOSPC) {
+	b->is_taking = true;
+	r = fg_intake_take(b->with.intake, &b->source, message);
+	b->is_taking = false;
+	if (r < 0) {
 		broker_give_back(b);
 		return;
 	}
@@ -166,7 +122,7 @@ static void session_message(void *owner, const struct fg_mqtt_message *message)
 		b->pending_ticket = ticket;
 		b->gathered_bytes = 0;
 	}
-	b->gathered_bytes += arrival.topic.size + arrival.payload.size;
+	b->gathered_bytes += strlen(message->topic) + message->payload.size;
 }
 
 /*
@@ -182,9 +138,7 @@ static bool session_may_read(void *owner)
 	if (b->pending_ticket && (!fg_journal_gathers(b->with.journal, b->pending_ticket) ||
 				  b->gathered_bytes >= MAX_GATHERED_BYTES))
 		return false;
-	return fg_journal_has_room(
-		b->with.journal,
-		fg_mapping_room(b->with.mapping, MAX_TOPIC_BYTES, b->with.max_message_bytes));
+	return fg_intake_has_room(b->with.intake);
 }
 
 static void broker_settle(struct fg_broker_client *b)
@@ -217,18 +171,79 @@ void fg_broker_client_committed(struct fg_broker_client *b, uint64_t ticket)
 		fg_mqtt_client_resume(b->client);
 }
 
+/* ---- the other way */
+
+int fg_broker_client_publish(struct fg_broker_client *b, const struct fg_mqtt_publish *publish,
+			     uint64_t tag)
+{
+	int packet_id, r;
+
+	if (b->state != ONLINE)
+		return -ENOTCONN;
+	if (tag && b->n_outgoing == FG_BROKER_PUBLISHES_MAX)
+		return -EAGAIN;
+	r = fg_mqtt_client_publish(b->client, publish, &packet_id);
+	if (r < 0)
+		return r;
+	if (tag && publish->qos > 0)
+		b->outgoing[b->n_outgoing++] =
+			(struct outgoing){.packet_id = packet_id, .tag = tag};
+	b->n_published++;
+	/* A command that leaves because of the message that is being taken: its PUBACK must not go
+	 * along, so both wait for the end of the read. */
+	if (!b->is_taking)
+		broker_settle(b);
+	return 0;
+}
+
+/* They mostly come in the order of the packets. */
+static void session_published(void *owner, int packet_id, unsigned reason_code)
+{
+	struct fg_broker_client *b = owner;
+	uint64_t tag;
+	size_t i = 0;
+
+	while (i < b->n_outgoing && b->outgoing[i].packet_id != packet_id)
+		i++;
+	if (i == b->n_outgoing)
+		return;
+	tag = b->outgoing[i].tag;
+	b->n_outgoing--;
+	memmove(&b->outgoing[i], &b->outgoing[i + 1], (b->n_outgoing - i) * sizeof(b->outgoing[0]));
+	if (b->with.published)
+		b->with.published(b->with.arg, tag, reason_code);
+}
+
+bool fg_broker_client_is_online(const struct fg_broker_client *b)
+{
+	return b->state == ONLINE;
+}
+
 /* ---- the session */
+
+static int broker_subscribe(struct fg_broker_client *b)
+{
+	int packet_id, r = 0;
+
+	if (b->n_filters > 0)
+		r = fg_mqtt_client_subscribe(b->client, (const char *const *)b->filters,
+					     b->n_filters, b->with.config->qos, &packet_id);
+	/* Answers to commands: QoS 1 whatever the telemetry has. */
+	if (r == 0 && b->n_own_filters > 0)
+		r = fg_mqtt_client_subscribe(b->client, (const char *const *)b->own_filters,
+					     b->n_own_filters, 1, &packet_id);
+	return r;
+}
 
 static void session_connected(void *owner, const struct fg_mqtt_connack *connack)
 {
 	struct fg_broker_client *b = owner;
-	int packet_id;
 	int r;
 
 	if (b->state != CONNECTING)
 		return;
 	broker_enter(b, ONLINE);
-	b->stats.is_online = true;
+	b->source.connected_ms = fg_clock_monotonic_ms();
 	b->is_version_proven = true;
 	fg_backoff_connected(&b->backoff, fg_clock_monotonic_ms());
 	b->attempt_complaint.step = 0; /* a new outage is a new fact */
@@ -236,14 +251,15 @@ static void session_connected(void *owner, const struct fg_mqtt_connack *connack
 		  b->with.config->url.host, b->with.config->url.port,
 		  b->mqtt_version == 5 ? "5" : "3.1.1",
 		  connack->session_present ? "session present" : "new session");
-	r = fg_mqtt_client_subscribe(b->client, (const char *const *)b->filters, b->n_filters,
-				     b->with.config->qos, &packet_id);
+	r = broker_subscribe(b);
 	if (r < 0) {
 		fg_error_log("broker %s: cannot subscribe: %s", b->with.config->name, strerror(-r));
 		fg_mqtt_client_disconnect(b->client); /* or it would stay and deliver nothing */
 		return;
 	}
 	broker_settle(b);
+	if (b->with.changed)
+		b->with.changed(b->with.arg, b, true);
 }
 
 static void session_subscribed(void *owner, int packet_id, unsigned reason_code)
@@ -274,16 +290,20 @@ static void session_ended(void *owner, const struct fg_mqtt_end *end)
 	bool is_refused_version = end->kind == FG_MQTT_END_REFUSED &&
 				  (end->reason_code == 0x84 || end->reason_code == 1);
 	bool is_fault = is_credential_fault(b->mqtt_version, end);
+	bool was_online = b->state == ONLINE;
 	int64_t delay_ms;
 
 	b->client = fg_mqtt_client_free(b->client);
-	b->stats.is_online = false;
+	b->n_outgoing = 0;
 	/* Its PUBACKs went with the session; the broker sends those messages again. */
 	b->pending_ticket = 0;
 	if (b->state == STOPPING) {
 		broker_stopped(b);
 		return;
 	}
+	broker_enter(b, BACKOFF);
+	if (was_online && b->with.changed)
+		b->with.changed(b->with.arg, b, false);
 	if (b->with.config->mqtt_version == FG_MQTT_AUTO) {
 		if (is_refused_version && b->mqtt_version == 5) {
 			fg_notice("broker %s: it does not speak MQTT 5, using 3.1.1",
@@ -304,7 +324,6 @@ static void session_ended(void *owner, const struct fg_mqtt_end *end)
 			? "broker %s: %s; check its user name and password, trying again in %lld ms"
 			: "broker %s: %s, reconnecting in %lld ms",
 		b->with.config->name, end->text, (long long)delay_ms);
-	broker_enter(b, BACKOFF);
 	ev_timer_set(&b->wait, (double)delay_ms / 1000., 0.);
 	ev_timer_start(b->with.loop, &b->wait);
 }
@@ -312,6 +331,7 @@ static void session_ended(void *owner, const struct fg_mqtt_end *end)
 static const struct fg_mqtt_ops session_ops = {
 	.connected = session_connected,
 	.message = session_message,
+	.published = session_published,
 	.subscribed = session_subscribed,
 	.may_read = session_may_read,
 	.after_read = session_after_read,
@@ -376,25 +396,44 @@ static int load_tls(const struct fg_broker_config *config, struct fg_tls **ret,
 	return fg_tls_new(&params, ret, err);
 }
 
+/* Shared subscriptions (MQTT 5, 4.8.2): several gateways divide the messages. */
+static int add_filter(char ***filters, size_t *n, const char *share, const char *filter)
+{
+	char **more = realloc(*filters, (*n + 1) * sizeof(char *));
+	int r;
+
+	if (!more)
+		return -ENOMEM;
+	*filters = more;
+	r = share ? asprintf(&more[*n], "$share/%s/%s", share, filter)
+		  : asprintf(&more[*n], "%s", filter);
+	if (r < 0)
+		return -ENOMEM;
+	++*n;
+	return 0;
+}
+
 static int make_filters(struct fg_broker_client *b)
 {
+	const struct fg_command_filter *answers;
 	const char *const *filters;
 	size_t n = fg_mapping_filters(b->with.mapping, &filters);
+	int r = 0;
 
-	b->filters = calloc(n, sizeof(*b->filters));
-	if (!b->filters)
-		return -ENOMEM;
-	for (b->n_filters = 0; b->n_filters < n; b->n_filters++) {
-		const char *share = b->with.config->share;
-		/* Shared subscriptions (MQTT 5, 4.8.2): several gateways divide the messages. */
-		int r = share ? asprintf(&b->filters[b->n_filters], "$share/%s/%s", share,
-					 filters[b->n_filters])
-			      : asprintf(&b->filters[b->n_filters], "%s", filters[b->n_filters]);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = add_filter(&b->filters, &b->n_filters, b->with.config->share, filters[i]);
+	n = b->with.command_map ? fg_command_map_filters(b->with.command_map, &answers) : 0;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (!answers[i].broker || strcmp(answers[i].broker, b->with.config->name) == 0)
+			r = add_filter(&b->own_filters, &b->n_own_filters, NULL, answers[i].filter);
+	return r;
+}
 
-		if (r < 0)
-			return -ENOMEM;
-	}
-	return 0;
+static void free_filters(char **filters, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(filters[i]);
+	free(filters);
 }
 
 int fg_broker_client_check(const struct fg_broker_config *config, struct fg_error *err)
@@ -420,6 +459,7 @@ int fg_broker_client_new(const struct fg_broker_client_options *options,
 	if (!b)
 		return -ENOMEM;
 	b->with = *options;
+	b->source.name = options->config->name;
 	b->mqtt_version = options->config->mqtt_version == FG_MQTT_311 ? 4 : 5;
 	fg_backoff_init(&b->backoff, options->seed);
 	ev_timer_init(&b->wait, broker_waited, 0., 0.);
@@ -430,6 +470,9 @@ int fg_broker_client_new(const struct fg_broker_client_options *options,
 	r = make_filters(b);
 	if (r < 0)
 		return r;
+	b->outgoing = calloc(FG_BROKER_PUBLISHES_MAX, sizeof(b->outgoing[0]));
+	if (!b->outgoing)
+		return -ENOMEM;
 	if (b->tls && fg_tls_has_expired(b->tls))
 		fg_warning("broker %s: %s has expired, by the clock of this machine",
 			   options->config->name, options->config->tls.certificate);
@@ -448,9 +491,9 @@ struct fg_broker_client *fg_broker_client_free(struct fg_broker_client *b)
 		return NULL;
 	ev_timer_stop(b->with.loop, &b->wait);
 	fg_mqtt_client_free(b->client);
-	for (size_t i = 0; i < b->n_filters; i++)
-		free(b->filters[i]);
-	free(b->filters);
+	free_filters(b->filters, b->n_filters);
+	free_filters(b->own_filters, b->n_own_filters);
+	free(b->outgoing);
 	fg_tls_free(b->tls);
 	free(b);
 	return NULL;
@@ -484,5 +527,13 @@ const char *fg_broker_client_name(const struct fg_broker_client *b)
 void fg_broker_client_get_stats(const struct fg_broker_client *b,
 				struct fg_broker_client_stats *ret)
 {
-	*ret = b->stats;
+	*ret = (struct fg_broker_client_stats){
+		.is_online = b->state == ONLINE,
+		.received = b->source.received,
+		.messages = b->source.messages,
+		.answers = b->source.answers,
+		.quarantined = b->source.quarantined,
+		.unmapped = b->source.unmapped,
+		.published = b->n_published,
+	};
 }

@@ -20,9 +20,11 @@
 #include <ev.h>
 
 #include "config/config.h"
-#include "journal/journal.h"
-#include "local/mapping.h"
+#include "local/intake.h"
 #include "net/connector.h"
+
+/* With a tag, at one time. */
+#define FG_BROKER_PUBLISHES_MAX 1024
 
 struct fg_broker_client;
 
@@ -30,19 +32,26 @@ struct fg_broker_client_options {
 	struct ev_loop *loop;
 	struct fg_connector *connector;
 	struct fg_journal *journal;
-	struct fg_timekeeper *timekeeper; /* or NULL: the wall clock is believed */
-	struct fg_mapping *mapping;
-	const struct fg_broker_config *config; /* outlives the client */
-	size_t max_message_bytes;
-	uint64_t seed; /* for the back-off's jitter */
+	struct fg_intake *intake;
+	const struct fg_mapping *mapping;         /* what to subscribe */
+	const struct fg_command_map *command_map; /* the same, or NULL */
+	const struct fg_broker_config *config;    /* outlives the client */
+	uint64_t seed;                            /* for the back-off's jitter */
+	/* The session is up, or over. May be NULL. */
+	void (*changed)(void *arg, struct fg_broker_client *b, bool is_online);
+	/* The broker has acknowledged the PUBLISH with @tag. May be NULL. */
+	void (*published)(void *arg, uint64_t tag, unsigned reason_code);
+	void *arg;
 };
 
 struct fg_broker_client_stats {
 	bool is_online;
 	uint64_t received;    /* PUBLISH packets */
 	uint64_t messages;    /* records appended */
+	uint64_t answers;     /* to commands */
 	uint64_t quarantined; /* payloads that did not fit their rule */
 	uint64_t unmapped;    /* no rule matched: acknowledged and dropped */
+	uint64_t published;   /* PUBLISH packets the other way */
 };
 
 /**
@@ -62,6 +71,17 @@ void fg_broker_client_start(struct fg_broker_client *b);
 
 /** Read no more, acknowledge what gets committed, disconnect; @stopped is called then (maybe at once). */
 void fg_broker_client_stop(struct fg_broker_client *b, void (*stopped)(void *arg), void *arg);
+
+/**
+ * PUBLISH to the broker, behind the PUBACKs that wait for a commit. @tag: not 0 when `published` shall
+ * tell of its PUBACK; it does not when the session ends before. Returns 0; -ENOTCONN; -EAGAIN (more
+ * than FG_BROKER_PUBLISHES_MAX with a tag wait for their PUBACK); -EINVAL (no topic name); -EMSGSIZE;
+ * -ENOMEM.
+ */
+int fg_broker_client_publish(struct fg_broker_client *b, const struct fg_mqtt_publish *publish,
+			     uint64_t tag);
+
+bool fg_broker_client_is_online(const struct fg_broker_client *b);
 
 /** The journal has committed up to @ticket. */
 void fg_broker_client_committed(struct fg_broker_client *b, uint64_t ticket);

@@ -33,6 +33,7 @@ struct fg_mqtt_client {
 	bool is_connecting; /* the job is at work and owns `mosq` */
 	bool is_connected;
 	bool is_paused; /* may_read() said no */
+	bool is_held;   /* nothing is written: fg_mqtt_client_hold() */
 	bool is_disconnecting;
 	bool has_ended;         /* `end` says how; ended() is due */
 	bool has_told_end;      /* ended() was called */
@@ -163,6 +164,20 @@ static void on_disconnect(struct mosquitto *mosq, void *arg, int code,
 	}
 }
 
+static void read_reply_properties(const mosquitto_property *properties,
+				  struct fg_mqtt_message *message, char **response_topic,
+				  void **correlation)
+{
+	uint16_t size;
+
+	if (mosquitto_property_read_string(properties, MQTT_PROP_RESPONSE_TOPIC, response_topic,
+					   false))
+		message->response_topic = *response_topic;
+	if (mosquitto_property_read_binary(properties, MQTT_PROP_CORRELATION_DATA, correlation,
+					   &size, false))
+		message->correlation = fg_span_of(*correlation, size);
+}
+
 static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto_message *m,
 		       const mosquitto_property *properties)
 {
@@ -173,15 +188,21 @@ static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto
 		.qos = (unsigned)m->qos,
 		.is_retained = m->retain,
 	};
+	char *response_topic = NULL;
+	void *correlation = NULL;
 
 	(void)mosq;
-	(void)properties;
 	c->n_messages++;
 	if (!c->is_connected || c->is_freed || !c->ops->message)
 		return;
+	/* Copies: libmosquitto gives nothing else. Most messages have neither. */
+	if (properties)
+		read_reply_properties(properties, &message, &response_topic, &correlation);
 	c->is_called_back = true;
 	c->ops->message(c->owner, &message);
 	c->is_called_back = false;
+	free(response_topic);
+	free(correlation);
 }
 
 static void on_publish(struct mosquitto *mosq, void *arg, int packet_id, int code,
@@ -278,7 +299,9 @@ static void client_leave(struct fg_mqtt_client *c)
  * back. */
 static bool client_writes_by_itself(const struct fg_mqtt_client *c)
 {
-	return !c->params.holds_writes || !c->is_connected || c->is_disconnecting;
+	if (!c->is_connected || c->is_disconnecting)
+		return true;
+	return !c->params.holds_writes && !c->is_held;
 }
 
 /*
@@ -363,15 +386,11 @@ static bool client_has_decrypted(struct fg_mqtt_client *c)
 	return ssl && SSL_pending(ssl) > 0;
 }
 
-static void client_read(struct fg_mqtt_client *c)
+static void client_read_packets(struct fg_mqtt_client *c)
 {
 	uint64_t before;
 	unsigned n = 0;
 
-	if (client_is_cut_off(c)) {
-		client_end(c, FG_MQTT_END_TLS, 0, "closed by the peer during the TLS handshake");
-		return;
-	}
 	/* mosquitto_loop_read() takes about one packet a call: on until no message comes any more.
 	 */
 	do {
@@ -393,6 +412,21 @@ static void client_read(struct fg_mqtt_client *c)
 		 !c->is_freed);
 	if (!c->is_paused && !c->has_ended && !c->is_freed && client_has_decrypted(c))
 		ev_feed_event(c->loop, &c->io, EV_READ);
+}
+
+/*
+ * Whether a message wants its PUBACK held is known only when it is called back with, and by then
+ * the library would have written it: so while packets are read nothing is written.
+ */
+static void client_read(struct fg_mqtt_client *c)
+{
+	if (client_is_cut_off(c)) {
+		client_end(c, FG_MQTT_END_TLS, 0, "closed by the peer during the TLS handshake");
+		return;
+	}
+	mosquitto_threaded_set(c->mosq, true);
+	client_read_packets(c);
+	mosquitto_threaded_set(c->mosq, c->params.holds_writes || c->is_held);
 }
 
 static void client_io(struct ev_loop *loop, ev_io *w, int events)
@@ -609,21 +643,45 @@ static int client_call_result(struct fg_mqtt_client *c, int rc)
 	}
 }
 
-int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic, struct fg_span payload,
-			   unsigned qos, const char *content_type, int *ret_packet_id)
+/* Returns 0 or -ENOMEM; *@properties is the caller's either way. */
+static int make_properties(const struct fg_mqtt_publish *p, mosquitto_property **properties)
+{
+	int rc = MOSQ_ERR_SUCCESS;
+
+	if (p->content_type)
+		rc = mosquitto_property_add_string(properties, MQTT_PROP_CONTENT_TYPE,
+						   p->content_type);
+	if (rc == MOSQ_ERR_SUCCESS && p->response_topic)
+		rc = mosquitto_property_add_string(properties, MQTT_PROP_RESPONSE_TOPIC,
+						   p->response_topic);
+	if (rc == MOSQ_ERR_SUCCESS && p->correlation.size > 0)
+		rc = mosquitto_property_add_binary(properties, MQTT_PROP_CORRELATION_DATA,
+						   p->correlation.data,
+						   (uint16_t)p->correlation.size);
+	if (rc == MOSQ_ERR_SUCCESS && p->expiry_s > 0)
+		rc = mosquitto_property_add_int32(properties, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL,
+						  p->expiry_s);
+	return rc == MOSQ_ERR_SUCCESS ? 0 : rc == MOSQ_ERR_NOMEM ? -ENOMEM : -EINVAL;
+}
+
+int fg_mqtt_client_publish(struct fg_mqtt_client *c, const struct fg_mqtt_publish *p,
+			   int *ret_packet_id)
 {
 	mosquitto_property *properties = NULL;
-	int r;
+	int r = 0;
 
 	if (!c->is_connected)
 		return -ENOTCONN;
-	if (content_type && c->params.mqtt_version == 5 &&
-	    mosquitto_property_add_string(&properties, MQTT_PROP_CONTENT_TYPE, content_type) != 0)
-		return -ENOMEM;
+	if (p->correlation.size > UINT16_MAX)
+		return -EINVAL;
 	client_enter(c);
-	r = client_call_result(c, mosquitto_publish_v5(c->mosq, ret_packet_id, topic,
-						       (int)payload.size, payload.data, (int)qos,
-						       false, properties));
+	if (c->params.mqtt_version == 5)
+		r = make_properties(p, &properties);
+	if (r == 0)
+		r = client_call_result(c, mosquitto_publish_v5(c->mosq, ret_packet_id, p->topic,
+							       (int)p->payload.size,
+							       p->payload.data, (int)p->qos,
+							       p->is_retained, properties));
 	mosquitto_property_free_all(&properties);
 	return client_leave_call(c) ? r : -ENOTCONN;
 }
@@ -671,6 +729,24 @@ void fg_mqtt_client_flush(struct fg_mqtt_client *c)
 	if (is_corked && mosquitto_socket(c->mosq) == fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
 	client_leave_call(c);
+}
+
+void fg_mqtt_client_hold(struct fg_mqtt_client *c)
+{
+	c->is_held = true;
+}
+
+void fg_mqtt_client_let_go(struct fg_mqtt_client *c)
+{
+	if (!c->is_held)
+		return;
+	c->is_held = false;
+	/* Inside of client_read() nothing is written yet, and behind it all is. */
+	if (c->is_called_back)
+		return;
+	if (!c->params.holds_writes && !c->is_connecting)
+		mosquitto_threaded_set(c->mosq, false);
+	fg_mqtt_client_flush(c);
 }
 
 void fg_mqtt_client_resume(struct fg_mqtt_client *c)

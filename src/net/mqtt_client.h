@@ -13,6 +13,10 @@
  * back with the message, and writes it at once unless mosquitto_threaded_set() says that another
  * thread will (eclipse-mosquitto/mosquitto #118, #2884). tests/e2e guards this with a broker that
  * watches.
+ *
+ * Any other client writes on its own, except that its owner may call fg_mqtt_client_hold() from
+ * message(): the PUBACK of that message, and what is published after it, then waits for
+ * fg_mqtt_client_let_go().
  */
 #include <ev.h>
 #include <mosquitto.h>
@@ -56,6 +60,21 @@ struct fg_mqtt_message {
 	struct fg_span payload;
 	unsigned qos;
 	bool is_retained;
+	const char *response_topic; /* MQTT 5, 3.3.2.3.5; NULL: none */
+	struct fg_span correlation; /* Correlation Data (MQTT 5, 3.3.2.3.6), or empty */
+};
+
+/** What to send. */
+struct fg_mqtt_publish {
+	const char *topic;
+	struct fg_span payload;
+	unsigned qos; /* 0 or 1 */
+	bool is_retained;
+	/* MQTT 5 only, else ignored; NULL or empty: none */
+	const char *content_type;
+	const char *response_topic;
+	struct fg_span correlation;
+	uint32_t expiry_s; /* Message Expiry Interval (MQTT 5, 3.3.2.3.3); 0: none */
 };
 
 struct fg_mqtt_ops {
@@ -100,12 +119,11 @@ int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
 struct fg_mqtt_client *fg_mqtt_client_free(struct fg_mqtt_client *c);
 
 /**
- * PUBLISH. libmosquitto copies topic and payload. @content_type is MQTT 5 only, or NULL.
- * Returns 0 and the packet id, -ENOTCONN, -EMSGSIZE (above the peer's Maximum Packet Size), -EINVAL
- * (not a topic name), -ENOMEM.
+ * PUBLISH. libmosquitto copies topic and payload. Returns 0 and the packet id, -ENOTCONN, -EMSGSIZE
+ * (above the peer's Maximum Packet Size), -EINVAL (not a topic name), -ENOMEM.
  */
-int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic, struct fg_span payload,
-			   unsigned qos, const char *content_type, int *ret_packet_id);
+int fg_mqtt_client_publish(struct fg_mqtt_client *c, const struct fg_mqtt_publish *publish,
+			   int *ret_packet_id);
 
 /** SUBSCRIBE to @n filters in one packet. Returns 0 and the packet id, or as above. */
 int fg_mqtt_client_subscribe(struct fg_mqtt_client *c, const char *const *filters, size_t n,
@@ -113,6 +131,14 @@ int fg_mqtt_client_subscribe(struct fg_mqtt_client *c, const char *const *filter
 
 /** Write what has queued up (holds_writes). */
 void fg_mqtt_client_flush(struct fg_mqtt_client *c);
+
+/**
+ * From within message(): the PUBACK of this message stays here until fg_mqtt_client_let_go(), and
+ * so does all that is written after it. Not for a client with `holds_writes`, where that is the
+ * rule.
+ */
+void fg_mqtt_client_hold(struct fg_mqtt_client *c);
+void fg_mqtt_client_let_go(struct fg_mqtt_client *c);
 
 /** Read again after may_read() said no. */
 void fg_mqtt_client_resume(struct fg_mqtt_client *c);

@@ -44,6 +44,7 @@ static struct {
 	struct fg_fs *fs;
 	struct fg_journal *journal;
 	struct fg_cursor *cursors[CURSORS_MAX];
+	struct fg_pass *passes[CURSORS_MAX];
 	int event_fd;
 	int64_t last_tick_ms;
 	uint64_t n_read;
@@ -113,7 +114,9 @@ static void open_cursors(uint64_t n)
 		int r;
 
 		snprintf(name, sizeof(name), "cloud-%" PRIu64, i);
-		r = fg_cursor_open(with.journal, name, MAX_UNSAVED, &with.cursors[i]);
+		r = fg_cursor_open(with.journal, FG_LANE_MAIN, name, MAX_UNSAVED, &with.cursors[i]);
+		if (r == 0)
+			r = fg_pass_open(with.cursors[i], &with.passes[i]);
 		if (r < 0)
 			measure_fail("fg_cursor_open", r);
 	}
@@ -125,7 +128,7 @@ static void append(uint64_t first, uint64_t n)
 
 	for (uint64_t i = first; i < first + n; i++) {
 		struct fg_message msg = measure_message(i);
-		int r = fg_journal_append(with.journal, &msg, &seq);
+		int r = fg_journal_append(with.journal, FG_LANE_MAIN, &msg, &seq);
 
 		if (r < 0)
 			measure_fail("fg_journal_append", r);
@@ -159,26 +162,29 @@ static void commit(void)
 	wait_committed(fg_journal_ticket(with.journal));
 }
 
-/* Read up to @max records, as a link does, each a look at its body. Returns how many there were. */
-static uint64_t read_on(struct fg_cursor *c, uint64_t max, bool is_acked)
+/* Read up to @max records with cursor @i_cursor, as a link does, each a look at its body. Returns how many
+ * there were. */
+static uint64_t read_on(uint64_t i_cursor, uint64_t max, bool is_acked)
 {
 	uint64_t n_all = 0;
 
 	while (n_all < max) {
 		size_t want = max - n_all < READ_RECORDS ? max - n_all : READ_RECORDS;
-		int n = fg_cursor_read(c, messages, want);
+		int n = fg_pass_read(with.passes[i_cursor], messages, want, NULL, NULL);
 
+		if (n == -EAGAIN)
+			continue;
 		if (n < 0)
-			measure_fail("fg_cursor_read", n);
+			measure_fail("fg_pass_read", n);
 		if (n == 0)
 			break;
 		for (int i = 0; i < n; i++)
 			if (messages[i].body.size != MEASURE_BODY_BYTES ||
 			    messages[i].body.data[0] != '{')
 				measure_fail("a record is not what was written", 0);
-		fg_cursor_seek(c, messages[n - 1].seq + 1);
 		if (is_acked)
-			fg_cursor_ack(c, messages[n - 1].seq);
+			fg_cursor_settle(with.cursors[i_cursor], messages[0].seq,
+					 messages[n - 1].seq);
 		n_all += (uint64_t)n;
 	}
 	return n_all;
@@ -186,6 +192,8 @@ static uint64_t read_on(struct fg_cursor *c, uint64_t max, bool is_acked)
 
 static void close_journal(void)
 {
+	for (uint64_t i = 0; i < CURSORS_MAX; i++)
+		with.passes[i] = fg_pass_close(with.passes[i]);
 	with.journal = fg_journal_free(with.journal);
 }
 
@@ -219,7 +227,7 @@ static void run_waiting(void)
 		run.records += options.batch;
 		run.commits++;
 		for (uint64_t i = 0; i < options.n_cursors; i++)
-			with.n_read += read_on(with.cursors[i], UINT64_MAX, true);
+			with.n_read += read_on(i, UINT64_MAX, true);
 	}
 	measure_stop(&run, options.directory);
 	if (with.n_read != run.records * options.n_cursors)
@@ -437,7 +445,7 @@ static void run_read(void)
 	open_cursors(1);
 	cpu = cpu_s();
 	start_ns = measure_now_ns();
-	n = read_on(with.cursors[0], options.n_records, false);
+	n = read_on(0, options.n_records, false);
 	seconds = (double)(measure_now_ns() - start_ns) / 1e9;
 	cpu = cpu_s() - cpu;
 	printf("{\"records\": %" PRIu64 ", \"seconds\": %.3f, \"records_per_s\": %.0f, "
@@ -496,7 +504,7 @@ static void run_work(void)
 		append(n_appended, options.batch);
 		n_appended += options.batch;
 		commit();
-		n = read_on(with.cursors[0], 16 * (uint64_t)READ_RECORDS, true);
+		n = read_on(0, 16 * (uint64_t)READ_RECORDS, true);
 		n_read += n;
 		if (tenth == 0 && n_read > stats.synced_seq / 10)
 			tenth = measure_memory_kib("VmRSS:");

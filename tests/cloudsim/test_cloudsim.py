@@ -1,81 +1,19 @@
 #!/usr/bin/python3
 """The stand-in clouds keep the rules they were written from. An independent client plays the gateway."""
-import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import unittest
 
 import paho.mqtt.client as paho
 
-from cloudsim import ThingsBoard, wait_for
+from cloudsim import wait_for
+from paho_client import Client, StandInTest
 from scripted_broker import Publish, Script, ScriptedBroker
 
-BUILD = os.environ.get("FIELDGATE_BUILD", "build")
 
-
-class Client:
-    """A gateway made of paho. Remembers what came back."""
-
-    def __init__(self, port, username=ThingsBoard.TOKEN, password=None, version=paho.MQTTv311, client_id="gw"):
-        self.connack = self.gone = None
-        self.acks, self.granted, self.received = {}, {}, []
-        arguments = {} if version == paho.MQTTv5 else {"clean_session": True}
-        self.mqtt = paho.Client(client_id, protocol=version, reconnect_on_failure=False, **arguments)
-        if username is not None:
-            self.mqtt.username_pw_set(username, password)
-        self.mqtt.on_connect = lambda c, u, f, code, *p: setattr(self, "connack", getattr(code, "value", code))
-        self.mqtt.on_disconnect = self._closed
-        self.mqtt.on_publish = lambda c, u, mid: self.acks.__setitem__(mid, True)
-        self.mqtt.on_subscribe = lambda c, u, mid, codes, *p: self.granted.__setitem__(
-            mid, [getattr(code, "value", code) for code in codes])
-        self.mqtt.on_message = lambda c, u, m: self.received.append((m.topic, json.loads(m.payload)))
-        self.mqtt.connect("127.0.0.1", port)
-        self.mqtt.loop_start()
-        wait_for(lambda: self.connack is not None or self.gone is not None, 5, "an answer to CONNECT")
-
-    def _closed(self, _client, _user, code, *_properties):
-        if self.gone is None:
-            self.gone = getattr(code, "value", code)
-
-    def publish(self, topic, payload, qos=1, retain=False):
-        if not isinstance(payload, (str, bytes)):
-            payload = json.dumps(payload)
-        return self.mqtt.publish(topic, payload, qos, retain).mid
-
-    def subscribe(self, topic):
-        _, mid = self.mqtt.subscribe(topic, 1)
-        return wait_for(lambda: self.granted.get(mid), 5, "SUBACK")[0]
-
-    def is_acked(self, mid, timeout_s=5):
-        """True: acknowledged; False: the connection closed instead."""
-        wait_for(lambda: mid in self.acks or self.gone is not None, timeout_s, "an answer to PUBLISH")
-        return mid in self.acks
-
-    def close(self):
-        self.mqtt.disconnect()
-        self.mqtt.loop_stop()
-
-
-class ThingsBoardTest(unittest.TestCase):
-    def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
-        self.cloud = self.begin()
-
-    def begin(self, **how):
-        cloud = ThingsBoard(self.directory, BUILD, **how)
-        self.addCleanup(cloud.stop)
-        return cloud.start()
-
-    def client(self, **how):
-        client = Client(how.pop("port", self.cloud.port), **how)
-        self.addCleanup(client.close)
-        return client
-
+class ThingsBoardTest(StandInTest):
     def test_a_token_logs_in_and_another_does_not(self):
         self.assertEqual(self.client().connack, 0)
         self.assertEqual(self.client(username="WRONG").connack, 5)

@@ -34,6 +34,7 @@ struct inode {
 	struct change *changes;
 	size_t n_changes, capacity;
 	bool is_reachable;
+	bool is_alarm; /* made in the directory of that name */
 	struct inode *next;
 };
 
@@ -436,6 +437,7 @@ static int sim_open(void *ctx, const char *path, bool create)
 
 		if (is_half_done(d, f)) {
 			file = new_inode(d);
+			file->is_alarm = strcmp(dir->name, "alarm") == 0;
 			dir_change(dir, "", name, file);
 		}
 		if (error < 0)
@@ -534,7 +536,8 @@ static int sim_sync(void *ctx, int file)
 
 	switch (fate(d, &error)) {
 	case FATE_WORKS:
-		if (d->sabotage != SIM_SKIP_SYNC)
+		if (d->sabotage != SIM_SKIP_SYNC &&
+		    (d->sabotage != SIM_SKIP_ALARM_SYNC || !f->is_alarm))
 			make_durable(f);
 		return 0;
 	case FATE_FAILS:

@@ -13,8 +13,9 @@ struct sim_disk;
 
 enum sim_sabotage {
 	SIM_HONEST,
-	SIM_SKIP_SYNC,     /* sync() says yes and does nothing */
-	SIM_SKIP_DIR_SYNC, /* sync_dir() likewise */
+	SIM_SKIP_SYNC,       /* sync() says yes and does nothing */
+	SIM_SKIP_DIR_SYNC,   /* sync_dir() likewise */
+	SIM_SKIP_ALARM_SYNC, /* sync() likewise, of files in directory "alarm" */
 };
 
 struct sim_disk *sim_disk_new(uint64_t seed, enum sim_sabotage sabotage);

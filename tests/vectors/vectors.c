@@ -12,58 +12,21 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/json.h"
+#include "play.h"
 #include "util/cleanup.h"
+#include "util/span.h"
 
-#define MAX_MESSAGES 8192
-#define MAX_PUBLISHES 256
-#define MAX_OPTIONS 64
-#define BUFFER_SIZE (1024 * 1024)
-
-struct sent {
-	uint64_t tag;
-	bool is_settled;
-	size_t n_taken;
-	uint32_t *taken; /* places in the pool */
-};
-
-/* One case being played. */
-struct play {
-	const struct fg_plugin *plugin;
-	void *ctx;
-	unsigned mqtt_version;
-
-	struct fg_message messages[MAX_MESSAGES];
-	uint8_t states[MAX_MESSAGES];
-	char reasons[MAX_MESSAGES][160];
-	size_t n_messages;
-	size_t n_hidden; /* of announcements made for the case; not numbered */
-
-	struct sent sent[MAX_PUBLISHES];
-	size_t n_sent;
-	uint64_t n_dropped;
-
-	char warnings[4096];
-	unsigned n_warnings;
-
-	void *garbage[MAX_MESSAGES * 4]; /* freed when the case ends */
-	size_t n_garbage;
-
-	char failure[4096];
-};
-
-static struct play play;
+struct play play;
 
 /* ------------------------------------------------------------------ small things */
 
-static bool fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static bool fail(const char *format, ...)
+bool fail(const char *format, ...)
 {
 	size_t used = strlen(play.failure);
 	va_list args;
@@ -74,7 +37,7 @@ static bool fail(const char *format, ...)
 	return false;
 }
 
-static void *keep(void *memory)
+void *keep(void *memory)
 {
 	if (!memory || play.n_garbage == sizeof(play.garbage) / sizeof(play.garbage[0])) {
 		fputs("out of memory\n", stderr);
@@ -84,13 +47,12 @@ static void *keep(void *memory)
 	return memory;
 }
 
-static bool get(struct fg_json_value object, const char *name, struct fg_json_value *ret)
+bool get(struct fg_json_value object, const char *name, struct fg_json_value *ret)
 {
 	return fg_json_member(object, fg_span_str(name), ret);
 }
 
-/* The text of a JSON string, NUL-terminated; NULL for null and what is no string. */
-static char *text_of(struct fg_json_value value)
+char *text_of(struct fg_json_value value)
 {
 	char *text;
 	size_t n;
@@ -103,19 +65,19 @@ static char *text_of(struct fg_json_value value)
 	return text;
 }
 
-static char *get_text(struct fg_json_value object, const char *name)
+char *get_text(struct fg_json_value object, const char *name)
 {
 	struct fg_json_value value;
 
 	return get(object, name, &value) ? text_of(value) : NULL;
 }
 
-static long long number_of(struct fg_json_value value)
+long long number_of(struct fg_json_value value)
 {
 	return strtoll(value.text.data, NULL, 10);
 }
 
-static long long get_number(struct fg_json_value object, const char *name, long long fallback)
+long long get_number(struct fg_json_value object, const char *name, long long fallback)
 {
 	struct fg_json_value value;
 
@@ -123,8 +85,7 @@ static long long get_number(struct fg_json_value object, const char *name, long 
 									  : fallback;
 }
 
-/* Written apart from fg_json_compact(): the plugin may use that. */
-static struct fg_span compact(struct fg_span text)
+struct fg_span compact(struct fg_span text)
 {
 	char *out = keep(malloc(text.size + 1));
 	size_t n = 0;
@@ -144,37 +105,62 @@ static struct fg_span compact(struct fg_span text)
 	return fg_span_of(out, n);
 }
 
-static void note_warning(void *host_ctx, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+/* What $1 to $9 stand for in this case. */
+static struct fg_span unknowns[10];
 
-static void note_warning(void *host_ctx, const char *format, ...)
+static bool same_text_from(const char *is, const char *is_end, const char *should,
+			   const char *should_end)
 {
-	size_t used = strlen(play.warnings);
-	va_list args;
+	struct fg_span *unknown;
+	const char *stop;
 
-	(void)host_ctx;
-	va_start(args, format);
-	vsnprintf(play.warnings + used, sizeof(play.warnings) - used, format, args);
-	va_end(args);
-	play.n_warnings++;
+	while (should < should_end) {
+		if (*should == '$' && should + 1 < should_end && should[1] >= '1' &&
+		    should[1] <= '9') {
+			unknown = &unknowns[should[1] - '0'];
+			if (!unknown->data) {
+				for (stop = is; stop < is_end && *stop != '"' && *stop != '\\';)
+					stop++;
+				*unknown = fg_span_of(is, (size_t)(stop - is));
+				unknown->data = keep(strndup(is, unknown->size));
+			}
+			if (unknown->size == 0 || unknown->size > (size_t)(is_end - is) ||
+			    memcmp(is, unknown->data, unknown->size) != 0)
+				return false;
+			is += unknown->size;
+			should += 2;
+		} else if (is == is_end || *is++ != *should++) {
+			return false;
+		}
+	}
+	return is == is_end;
 }
 
-static int note_subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
+bool same_json(const char *what, struct fg_span is, struct fg_span should)
 {
-	(void)host_ctx;
-	(void)session;
-	(void)qos;
-	fail("unexpected SUBSCRIBE %s; ", filter);
-	return 0;
+	return same_text_from(is.data, is.data + is.size, should.data, should.data + should.size) ||
+	       fail("%s is\n\t%.*s\n\tand should be\n\t%.*s\n\t", what, FG_SPAN_ARGS(is),
+		    FG_SPAN_ARGS(should));
 }
-
-static const struct fg_host host = {
-	.size = sizeof(struct fg_host),
-	.warn = note_warning,
-	.subscribe = note_subscribe,
-};
 
 /* ------------------------------------------------------------------ options and sessions */
+
+/* Milliseconds of the unit at *@at, which moves behind it. */
+static long long unit_of(char **at)
+{
+	static const struct {
+		const char *name;
+		long long ms;
+	} units[] = {{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}};
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strcmp(*at, units[i].name) == 0) {
+			*at += strlen(*at);
+			return units[i].ms;
+		}
+	}
+	return 1;
+}
 
 static bool option_value(const struct fg_option *option, const char *text, struct fg_value *ret)
 {
@@ -197,12 +183,17 @@ static bool option_value(const struct fg_option *option, const char *text, struc
 	case FG_OPTION_INTEGER:
 	case FG_OPTION_DURATION:
 		ret->number = strtoll(text, &end, 10);
+		if (option->type == FG_OPTION_DURATION)
+			ret->number *= unit_of(&end);
 		if (*end || ret->number < option->min || ret->number > option->max)
 			return fail("%s cannot be %s; ", option->name, text);
 		return true;
 	}
 	return false;
 }
+
+/* Options of the cases that follow in their file, unless they say otherwise. */
+static struct fg_json_value defaults;
 
 static bool read_options(struct fg_json_value of_case, struct fg_value *values)
 {
@@ -219,10 +210,12 @@ static bool read_options(struct fg_json_value of_case, struct fg_value *values)
 	while (fg_json_walk_next(&walk, &member))
 		n_given++;
 	for (size_t i = 0; option[i].name; i++) {
+		bool is_given = get(given, option[i].name, &value);
+
 		text = option[i].fallback;
-		if (get(given, option[i].name, &value)) {
+		n_used += is_given;
+		if (is_given || get(defaults, option[i].name, &value)) {
 			text = text_of(value);
-			n_used++;
 			if (!text)
 				text = keep(strndup(value.text.data, value.text.size));
 		}
@@ -240,9 +233,10 @@ static bool open_plugin(struct fg_json_value of_case)
 	char error[512] = "";
 	struct fg_open with = {
 		.values = values,
-		.host = &host,
+		.host = &scripted_host,
 		.link_name = "customer",
 		.gateway_name = "plant7",
+		.host_name = "tb.example.com",
 		.has_client_certificate = get(of_case, "certificate", &certificate) &&
 					  certificate.type == FG_JSON_TRUE,
 	};
@@ -265,31 +259,39 @@ static bool same_text(const char *what, const char *is, struct fg_json_value wan
 {
 	const char *text = get_text(wanted, name);
 
-	if ((!is && !text) || (is && text && strcmp(is, text) == 0))
+	if (!is && !text)
 		return true;
+	if (is && text)
+		return same_json(what, fg_span_str(is), fg_span_str(text));
 	return fail("%s %s is %s, not %s; ", what, name, is ? is : "absent",
 		    text ? text : "absent");
 }
 
-static bool connect_plugin(struct fg_json_value *wanted)
+static bool connect_plugin(struct fg_json_value *wanted, bool is_to_fail)
 {
 	struct fg_connect_request request = {
-		.session = "", .now_us = 1718000000000000, .mqtt_version = play.mqtt_version};
-	struct fg_connect out = {0};
+		.session = "", .now_us = play.now_us, .mqtt_version = play.mqtt_version};
+	struct fg_connect connect = {0};
 	struct fg_json_value value;
-	int r = play.plugin->connect(play.ctx, &request, &out);
+	int r = play.plugin->connect(play.ctx, &request, &connect);
 
+	if (is_to_fail)
+		return r == -EINVAL || fail("connect: %d; ", r);
 	if (r < 0)
 		return fail("connect: %d; ", r);
 	if (!wanted)
 		return true;
-	if (get(*wanted, "clean_start", &value) && out.clean_start != (value.type == FG_JSON_TRUE))
-		return fail("clean start is %d; ", out.clean_start);
-	if (out.keep_alive_s != (unsigned)get_number(*wanted, "keep_alive", out.keep_alive_s))
-		return fail("keep alive is %u; ", out.keep_alive_s);
-	return same_text("CONNECT", out.client_id, *wanted, "client_id") &&
-	       same_text("CONNECT", out.username, *wanted, "username") &&
-	       same_text("CONNECT", out.password, *wanted, "password");
+	if (get(*wanted, "clean_start", &value) &&
+	    connect.clean_start != (value.type == FG_JSON_TRUE))
+		return fail("clean start is %d; ", connect.clean_start);
+	if (get(*wanted, "setup", &value) && connect.is_setup != (value.type == FG_JSON_TRUE))
+		return fail("is_setup is %d; ", connect.is_setup);
+	if (connect.keep_alive_s !=
+	    (unsigned)get_number(*wanted, "keep_alive", connect.keep_alive_s))
+		return fail("keep alive is %u; ", connect.keep_alive_s);
+	return same_text("CONNECT", connect.client_id, *wanted, "client_id") &&
+	       same_text("CONNECT", connect.username, *wanted, "username") &&
+	       same_text("CONNECT", connect.password, *wanted, "password");
 }
 
 static void connected(struct fg_json_value how)
@@ -302,6 +304,7 @@ static void connected(struct fg_json_value how)
 		.max_packet_bytes = (size_t)get_number(how, "max_packet", 0),
 	};
 
+	play.wake_ms = -1;
 	if (play.plugin->connected)
 		play.plugin->connected(play.ctx, "", &connack);
 }
@@ -325,10 +328,10 @@ static void disconnected(void)
 static const char *const kinds[] = {
 	[FG_TELEMETRY] = "telemetry", [FG_ATTRIBUTES] = "attributes",
 	[FG_PRESENCE] = "presence",   [FG_COMMAND_RESPONSE] = "command_response",
-	[FG_EVENT] = "event",
+	[FG_EVENT] = "event",         [FG_REQUEST] = "request",
 };
 
-static bool is_text(const char *a, const char *b)
+bool is_text(const char *a, const char *b)
 {
 	return a && strcmp(a, b) == 0;
 }
@@ -352,13 +355,13 @@ static bool offer_message(struct fg_json_value from)
 	struct fg_json_value body;
 	struct fg_message m = {
 		.time_us = get_number(from, "time_us", ms * 1000),
-		.device = fg_span_str(get_text(from, "device")),
+		.device = fg_span_str(host_name_of(get_text(from, "device"))),
 		.stream = fg_span_str(get_text(from, "stream")),
 		.content_type = fg_span_str(get_text(from, "content_type")),
 		.ref = fg_span_str(get_text(from, "ref")),
 	};
 
-	for (unsigned k = FG_TELEMETRY; k <= FG_EVENT; k++)
+	for (unsigned k = FG_TELEMETRY; k <= FG_REQUEST; k++)
 		if (is_text(kind, kinds[k]))
 			m.kind = k;
 	if (is_text(quality, "gateway"))
@@ -369,8 +372,10 @@ static bool offer_message(struct fg_json_value from)
 		m.body = padded_body((size_t)pad);
 	else if (get(from, "body", &body))
 		m.body = body.text;
-	if (!m.kind || m.device.size == 0)
+	if (!m.kind || !get_text(from, "device"))
 		return fail("a message without kind or device; ");
+	if (m.device.size == 0)
+		return true; /* muted: the host offers nothing of it */
 	for (long long i = 0; i < copies; i++) {
 		if (play.n_messages == MAX_MESSAGES)
 			return fail("too many messages; ");
@@ -399,7 +404,7 @@ static bool offer(struct fg_json_value list)
 static struct fg_publish out;
 
 /* Ask the plugin once. Returns what encode() returned; the publish is in `out`. */
-static int encode(size_t max_take)
+static int encode(size_t max_take, size_t max_points)
 {
 	static char topic[512];
 	static char payload[BUFFER_SIZE];
@@ -409,6 +414,8 @@ static int encode(size_t max_take)
 		.states = play.states,
 		.count = play.n_messages,
 		.max_take = max_take,
+		.max_points = max_points,
+		.now_us = play.now_us,
 	};
 	struct sent *sent;
 	int r;
@@ -437,8 +444,6 @@ static int encode(size_t max_take)
 			     play.states[i]);
 		if (play.states[i] == FG_TAKEN)
 			sent->taken[sent->n_taken++] = i;
-		if (play.states[i] == FG_REFUSED)
-			memcpy(play.reasons[i], batch.reason, sizeof(batch.reason));
 	}
 	if (r == 1)
 		play.n_sent++;
@@ -481,6 +486,8 @@ static bool well_formed(void)
 
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	object = json_tokener_parse_ex(tokener, out.payload, (int)out.payload_len);
+	if (json_tokener_get_error(tokener) == json_tokener_continue)
+		object = json_tokener_parse_ex(tokener, "", 1); /* a bare number ends here */
 	is_ok = object && json_tokener_get_error(tokener) == json_tokener_success;
 	json_object_put(object);
 	json_tokener_free(tokener);
@@ -489,9 +496,9 @@ static bool well_formed(void)
 
 static bool publish(struct fg_json_value step, struct fg_json_value wanted)
 {
-	int r = encode((size_t)get_number(step, "max_take", MAX_MESSAGES));
+	int r = encode((size_t)get_number(step, "max_take", MAX_MESSAGES),
+		       (size_t)get_number(step, "max_points", LLONG_MAX));
 	struct fg_json_value payload;
-	struct fg_span is, should;
 
 	if (r != 1)
 		return fail("nothing is published (%d); ", r);
@@ -502,13 +509,13 @@ static bool publish(struct fg_json_value step, struct fg_json_value wanted)
 	if (remaining_length() > (size_t)get_number(wanted, "remaining_length_at_most", 65536) ||
 	    remaining_length() < (size_t)get_number(wanted, "remaining_length_at_least", 0))
 		return fail("Remaining Length %zu; ", remaining_length());
-	if (get(wanted, "payload", &payload)) {
-		is = compact(fg_span_of(out.payload, out.payload_len));
-		should = compact(payload.text);
-		if (!fg_span_equal(is, should))
-			return fail("payload is\n\t%.*s\n\tand should be\n\t%.*s\n\t",
-				    FG_SPAN_ARGS(is), FG_SPAN_ARGS(should));
-	}
+	if (out.scope != (unsigned)get_number(wanted, "scope", out.scope) ||
+	    out.n_points != (size_t)get_number(wanted, "points", (long long)out.n_points))
+		return fail("scope %u, %zu points; ", out.scope, out.n_points);
+	if (get(wanted, "payload", &payload) &&
+	    !same_json("payload", compact(fg_span_of(out.payload, out.payload_len)),
+		       compact(payload.text)))
+		return false;
 	return right_messages(wanted, &play.sent[play.n_sent - 1]);
 }
 
@@ -521,8 +528,10 @@ static const char *const verdicts[] = {
 
 static enum fg_verdict settle_one(struct sent *sent, unsigned code)
 {
-	struct fg_settlement how = {
-		.tag = sent->tag, .reason_code = code, .n_messages = sent->n_taken};
+	struct fg_settlement how = {.tag = sent->tag,
+				    .reason_code = code,
+				    .n_messages = sent->n_taken,
+				    .now_us = play.now_us};
 	enum fg_verdict verdict = play.plugin->settled(play.ctx, "", &how);
 
 	sent->is_settled = true;
@@ -566,12 +575,13 @@ static bool announced(struct fg_json_value list)
 		*m = (struct fg_message){
 			.seq = play.n_messages + 1,
 			.kind = FG_PRESENCE,
+			.time_quality = FG_TIME_GATEWAY,
 			.device = fg_span_str(text_of(member.value)),
 			.body = fg_span_str("{\"state\":\"up\"}"),
 		};
 		play.states[play.n_messages++] = FG_OFFERED;
 		play.n_hidden++;
-		if (encode(1) != 1)
+		if (encode(1, SIZE_MAX) != 1)
 			return fail("no announcement; ");
 		if (settle_one(&play.sent[play.n_sent - 1], 0) != FG_ACCEPTED)
 			return fail("announcement not accepted; ");
@@ -611,7 +621,8 @@ static bool deliver(struct fg_json_value step, struct fg_json_value what)
 {
 	struct fg_json_value payload = {0};
 	const char *wanted = get_text(step, "result");
-	struct fg_delivery delivery = {.topic = get_text(what, "topic"), .qos = 1};
+	struct fg_delivery delivery = {
+		.topic = get_text(what, "topic"), .qos = 1, .now_us = play.now_us};
 	int r;
 
 	if (get(what, "payload", &payload))
@@ -622,19 +633,59 @@ static bool deliver(struct fg_json_value step, struct fg_json_value what)
 	return r == 0 || fail("receive: %d; ", r);
 }
 
+/* Time passes, and the plugin is woken as it asks to be. */
+static bool wait_for(long long seconds)
+{
+	long long left_ms = seconds * 1000, step;
+
+	while (left_ms > 0) {
+		step = play.wake_ms >= 0 && play.wake_ms < left_ms ? play.wake_ms : left_ms;
+		play.now_us += step * 1000;
+		left_ms -= step;
+		if (play.wake_ms < 0)
+			continue;
+		play.wake_ms -= step;
+		if (play.wake_ms > 0)
+			continue;
+		play.wake_ms = -1;
+		play.plugin->woken(play.ctx, play.now_us);
+		if (play.wake_ms == 0)
+			return fail("it wants to be woken without end; ");
+	}
+	return true;
+}
+
+/* The program has ended, and starts anew: only what is on disk is left. */
+static bool restart(struct fg_json_value of_case)
+{
+	play.plugin->close(play.ctx);
+	play.ctx = NULL;
+	play.wake_ms = -1;
+	return open_plugin(of_case);
+}
+
 static bool silence(void)
 {
-	int r = encode(MAX_MESSAGES);
+	int r = encode(MAX_MESSAGES, SIZE_MAX);
 
 	return r == 0 || fail("%s is published; ", r == 1 ? out.topic : "nothing, but an error");
 }
 
-static bool play_step(struct fg_json_value step)
+static bool play_step(struct fg_json_value of_case, struct fg_json_value step)
 {
 	struct fg_json_value v;
+	bool is_ok;
 
+	if (host_step(step, &is_ok))
+		return is_ok;
+	if (get(step, "wait", &v))
+		return wait_for(number_of(v));
+	if (get(step, "restart", &v))
+		return restart(of_case);
 	if (get(step, "connect", &v))
-		return connect_plugin(&v);
+		return connect_plugin(&v, false);
+	if (get(step, "connect_fails", &v))
+		return connect_plugin(NULL, true);
 	if (get(step, "connected", &v))
 		return connected(v), true;
 	if (get(step, "disconnected", &v))
@@ -673,6 +724,10 @@ static void begin_play(const struct fg_plugin *plugin)
 	play.n_warnings = 0;
 	play.warnings[0] = play.failure[0] = 0;
 	play.plugin = plugin;
+	play.now_us = 1718000000000000;
+	play.wake_ms = -1;
+	memset(unknowns, 0, sizeof(unknowns));
+	host_begin();
 }
 
 static bool play_case(struct fg_json_value of_case)
@@ -688,7 +743,7 @@ static bool play_case(struct fg_json_value of_case)
 	if (!play.ctx)
 		return true;
 	if (!get(of_case, "by_hand", &connecting)) {
-		if (!connect_plugin(NULL))
+		if (!connect_plugin(NULL, false))
 			return false;
 		connected(
 			(struct fg_json_value){.type = FG_JSON_OBJECT, .text = fg_span_str("{}")});
@@ -698,9 +753,11 @@ static bool play_case(struct fg_json_value of_case)
 	fg_json_walk_begin(&walk, steps);
 	while (fg_json_walk_next(&walk, &member)) {
 		n++;
-		if (!play_step(member.value) || play.failure[0])
+		if (!play_step(of_case, member.value) || play.failure[0])
 			return fail("at step %u", n);
 	}
+	if (host_unread_call())
+		return fail("%s was called, and no step says so", host_unread_call());
 	return true;
 }
 
@@ -778,9 +835,11 @@ static bool run_file(const struct fg_plugin *plugin, const char *path, struct ta
 		fprintf(stderr, "%s: byte %zu: %s\n", path, fault.offset, fault.reason);
 		return false;
 	}
+	defaults = (struct fg_json_value){.type = FG_JSON_OBJECT, .text = fg_span_str("{}")};
 	fg_json_walk_begin(&walk, list);
 	while (fg_json_walk_next(&walk, &member))
-		run_case(plugin, member.value, tally);
+		if (!get(member.value, "defaults", &defaults))
+			run_case(plugin, member.value, tally);
 	begin_play(plugin);
 	return true;
 }

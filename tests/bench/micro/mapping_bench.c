@@ -18,8 +18,10 @@ static struct {
 
 static volatile size_t sink;
 
-static int take(void *arg, const struct fg_message *msg)
+static int take(void *arg, const struct fg_mapped *mapped)
 {
+	const struct fg_message *msg = &mapped->msg;
+
 	(void)arg;
 	sink += msg->body.size;
 	return 0;
@@ -35,8 +37,9 @@ static void apply(void *arg)
 
 static int measure(const char *what, const char *topic)
 {
-	bench.arrival =
-		(struct fg_arrival){fg_span_str(topic), fg_span_str(payload), 1700000000000000};
+	bench.arrival = (struct fg_arrival){.topic = fg_span_str(topic),
+					    .payload = fg_span_str(payload),
+					    .now_us = 1700000000000000};
 	stopwatch_measure(what, 200000, apply, NULL);
 	return 0;
 }

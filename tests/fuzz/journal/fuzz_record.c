@@ -39,17 +39,40 @@ static void put_together(const struct fg_record *r)
 	    fg_record_decode(bytes, fg_record_claimed_size(bytes), &again) < 0 ||
 	    !fg_span_equal(again.device, r->device) || !fg_span_equal(again.stream, r->stream) ||
 	    !fg_span_equal(again.content_type, r->content_type) ||
-	    !fg_span_equal(again.ref, r->ref) || !fg_span_equal(again.body, r->body))
+	    !fg_span_equal(again.ref, r->ref) || !fg_span_equal(again.link, r->link) ||
+	    !fg_span_equal(again.lane, r->lane) ||
+	    !fg_span_equal(again.unsynchronised, r->unsynchronised) ||
+	    !fg_span_equal(again.body, r->body))
 		abort();
 	free(bytes);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void take_table(const uint8_t *data, size_t size)
 {
 	struct fg_cursor_table table;
+	struct fg_range range;
+
+	if (fg_cursor_table_decode(data, size, &table) < 0)
+		return;
+	for (unsigned i = 0; i < table.n; i++) {
+		const struct fg_cursor_entry *e = &table.entries[i];
+
+		look(fg_span_str(e->name));
+		for (unsigned k = 0; k < e->n_ranges; k++)
+			if (fg_cursor_entry_range(data, e, k, &range) &&
+			    (range.first > range.last || range.last <= e->watermark))
+				abort();
+		for (unsigned k = 0; k < e->n_left_behind; k++)
+			sum += (unsigned)fg_cursor_entry_left_behind(data, e, k).key;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
 	struct fg_segment_header header;
 	struct fg_quarantined q;
 	struct fg_record r;
+	size_t claimed;
 
 	if (size >= FG_RECORD_HEADER_BYTES)
 		fg_record_check(data, size, fg_record_claimed_seq(data), 0);
@@ -58,8 +81,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		look(r.stream);
 		look(r.content_type);
 		look(r.ref);
+		look(r.link);
+		look(r.lane);
 		look(r.unsynchronised);
 		look(r.body);
+		fg_settled_decode(&r);
 		put_together(&r);
 	}
 	r.kind = FG_RECORD_KIND_QUARANTINE;
@@ -70,10 +96,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		look(q.topic);
 		look(q.body);
 	}
-	if (fg_cursor_table_decode(data, size, &table) == 0)
-		for (unsigned i = 0; i < table.n; i++)
-			look(fg_span_str(table.entries[i].name));
-	if (size >= FG_SEGMENT_HEADER_BYTES && fg_segment_header_decode(data, &header) == 0)
+	take_table(data, size);
+	claimed = size >= FG_SEGMENT_HEADER_BYTES ? fg_segment_header_claimed_size(data) : 0;
+	if (claimed > 0 && claimed <= size && fg_segment_header_decode(data, claimed, &header) == 0)
 		look(fg_span_of(header.table, header.table_size));
 	return 0;
 }

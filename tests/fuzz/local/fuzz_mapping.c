@@ -1,13 +1,15 @@
 /*
  * Input: a device template, a path for the time and a path for a member, a line each, then the
- * topic, a line too, then the payload. What is checked: that every message keeps the promises of
- * plugin.h, that every refusal has a reason, and that the room asked for was enough.
+ * topic, a line too, then the payload. The path for a member also stands as the Response Topic of
+ * requests. What is checked: that every message keeps the promises of plugin.h, that every refusal has
+ * a reason, and that the room asked for was enough.
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "local/mapping.h"
 #include "model/json.h"
+#include "model/topic.h"
 #include "model/utf8.h"
 #include "util/span.h"
 
@@ -40,8 +42,9 @@ static char *text_of(struct fg_span span)
 	return text;
 }
 
-static int take(void *arg, const struct fg_message *msg)
+static int take(void *arg, const struct fg_mapped *mapped)
 {
+	const struct fg_message *msg = &mapped->msg;
 	size_t *used = arg;
 	struct fg_json_value body;
 	struct fg_json_fault fault;
@@ -50,14 +53,21 @@ static int take(void *arg, const struct fg_message *msg)
 	REQUIRE(msg->stream.size <= 255 && fg_utf8_ok(msg->stream));
 	for (size_t i = 0; i < msg->device.size; i++)
 		REQUIRE((unsigned char)msg->device.data[i] >= 0x20);
-	REQUIRE(msg->kind == FG_TELEMETRY || msg->kind == FG_ATTRIBUTES);
+	REQUIRE(msg->kind == FG_TELEMETRY || msg->kind == FG_ATTRIBUTES ||
+		msg->kind == FG_PRESENCE || msg->kind == FG_REQUEST);
+	REQUIRE((msg->kind == FG_REQUEST) == fg_topic_name_ok(mapped->response_topic));
+	REQUIRE((msg->kind == FG_REQUEST) == (mapped->lane == FG_LANE_ALARM));
 	REQUIRE(msg->time_quality == FG_TIME_DEVICE || msg->time_quality == FG_TIME_GATEWAY);
 	REQUIRE(fg_json_check(msg->body, &body, &fault) == 0);
 	REQUIRE(body.type == FG_JSON_OBJECT && body.text.size == msg->body.size &&
-		body.text.size > 2);
-	*used += 32 + msg->device.size + msg->stream.size + msg->body.size + 7;
+		body.text.size > (msg->kind == FG_REQUEST ? 1 : 2));
+	*used += 32 + msg->device.size + msg->stream.size + msg->link.size + msg->body.size + 7;
 	return 0;
 }
+
+static char *up[] = {"online", "1"}, *down[] = {"offline", "0"};
+#define WORDS .is_set = true, .up = up, .n_up = 2, .down = down, .n_down = 2
+#define REQUEST(which) .is_alarm = true, .request = {.is_set = true, .kind = which, .link = "cloud"}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -78,10 +88,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		 .attributes = {.select = select, .n_select = 1},
 		 .device = device},
 		{.topic = "c/{device}/{stream}", .telemetry = {.is_all = true}},
+		{.topic = "d/{device}/{key}", .payload = FG_PAYLOAD_TEXT},
+		{.topic = "e/{device}", .presence = {WORDS}},
+		{.topic = "f/{device}", .presence = {WORDS, .from = from}, .time = time},
+		{.topic = "g/{device}", REQUEST(FG_REQUEST_ATTRIBUTES)},
+		{.topic = "h/{device}", REQUEST(FG_REQUEST_RPC)},
+		{.topic = "i/{device}", REQUEST(FG_REQUEST_CLAIM)},
+		{.topic = "j/{device...}",
+		 .is_alarm = true,
+		 .request = {.is_set = true,
+			     .kind = FG_REQUEST_CLAIM,
+			     .link = "cloud",
+			     .response = "answer/{device}"}},
 	};
-	struct fg_config config = {.mappings = rules, .n_mappings = 3, .max_message_bytes = 4096};
+	struct fg_config config = {.mappings = rules,
+				   .n_mappings = sizeof(rules) / sizeof(rules[0]),
+				   .max_message_bytes = 4096};
 	struct fg_report *report = fg_report_new();
-	struct fg_arrival arrival = {topic, rest, 1700000000000000};
+	struct fg_arrival arrival = {.topic = topic,
+				     .payload = rest,
+				     .now_us = 1700000000000000,
+				     .response_topic = fg_span_str(from)};
 	struct fg_mapping *m = NULL;
 	struct fg_error reason;
 	size_t used = 0;

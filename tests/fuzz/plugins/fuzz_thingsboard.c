@@ -1,9 +1,11 @@
 /*
- * Input: one byte of options, then lines. The first byte of a line says what happens: t, a, p, e, r
- * a message (up to a tab its device, then its body), E encode, S a settlement (code in the next
- * byte), X a broken session, anything else a delivery (up to a tab its topic, then its payload).
- * What is checked: nothing is read or written outside its buffer, each publish is JSON within the
- * limit as long as the bodies are JSON, and no message stays behind that waits for nothing.
+ * Input: one byte of options, then lines. The first byte of a line says what happens: t, a, p, r, e,
+ * q a message (up to a tab its device, then its body; r answers the last command, and q is a request
+ * for what its body's first letter stands for), E encode, S a settlement (code in the next byte), X
+ * a broken session, W a second passes, anything else a delivery (up to a tab its topic, then its
+ * payload). What is checked: nothing is read or written outside its buffer, each publish is JSON
+ * within the limit as long as the bodies are JSON, what the host is called with is within the
+ * contract, and no message stays behind that waits for nothing.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -37,6 +39,16 @@ struct ground {
 	bool has_broken_body; /* then a payload need not be JSON */
 	char *payload;
 	uint64_t seq;
+	int64_t now_us;
+	bool is_wake_wanted;
+	bool wants_reconnect;
+	bool is_up;
+	char credential[8192]; /* what is remembered */
+	size_t credential_size;
+	bool is_unsaved;
+	char command_id[FG_COMMAND_ID_MAX]; /* of the last command */
+	size_t command_id_size;
+	char refs[MAX_MESSAGES][FG_COMMAND_ID_MAX];
 };
 
 static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -52,68 +64,267 @@ static void warn(void *host_ctx, const char *format, ...)
 	va_end(args);
 }
 
-static const struct fg_host host = {.size = sizeof(struct fg_host), .warn = warn};
+static int subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
+{
+	(void)host_ctx;
+	(void)session;
+	(void)qos;
+	REQUIRE(strlen(filter) > 0);
+	return 0;
+}
 
-static void *open_plugin(uint8_t flags)
+static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
+{
+	(void)host_ctx;
+	(void)format;
+	REQUIRE(i < batch->count && batch->states[i] == FG_OFFERED);
+	batch->states[i] = FG_REFUSED;
+}
+
+static void wake(void *host_ctx, int64_t in_ms)
+{
+	struct ground *g = host_ctx;
+
+	g->is_wake_wanted = in_ms >= 0;
+}
+
+/* Every byte of it, so that a sanitizer sees what is not there. */
+static void read_all(struct fg_span span)
+{
+	volatile char sum = 0;
+
+	for (size_t i = 0; i < span.size; i++)
+		sum = (char)(sum + span.data[i]);
+}
+
+static bool is_json(struct fg_span span)
+{
+	struct fg_json_value value;
+	struct fg_json_fault fault;
+
+	return fg_json_check(span, &value, &fault) == 0;
+}
+
+/* Its answer is offered later, to the command whose id this is. */
+static void command(void *host_ctx, const struct fg_command *c)
+{
+	struct ground *g = host_ctx;
+
+	REQUIRE(c->id.size > 0 && c->id.size <= sizeof(g->command_id));
+	REQUIRE(c->key.size <= 64 && c->name.size > 0 && c->name.size <= 255);
+	REQUIRE(c->device.size <= 255);
+	REQUIRE(c->params.size == 0 || is_json(c->params));
+	read_all(c->device);
+	read_all(c->name);
+	memcpy(g->command_id, c->id.data, c->id.size);
+	g->command_id_size = c->id.size;
+}
+
+static void config(void *host_ctx, struct fg_span device, struct fg_span set, struct fg_span unset)
+{
+	(void)host_ctx;
+	read_all(device);
+	REQUIRE(device.size <= 255);
+	REQUIRE(set.size == 0 || is_json(set));
+	REQUIRE(unset.size == 0 || is_json(unset));
+}
+
+static void respond(void *host_ctx, struct fg_span ref, struct fg_span body)
+{
+	(void)host_ctx;
+	read_all(ref);
+	REQUIRE(is_json(body));
+}
+
+static int rename_device(void *host_ctx, struct fg_span from, struct fg_span to)
+{
+	(void)host_ctx;
+	read_all(from);
+	read_all(to);
+	return from.size % 2 ? 0 : -EINVAL;
+}
+
+static int mute(void *host_ctx, struct fg_span device)
+{
+	(void)host_ctx;
+	read_all(device);
+	return 0;
+}
+
+static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
+		  size_t n)
+{
+	(void)host_ctx;
+	REQUIRE(scope < FG_SCOPES && what < FG_N_LIMITS);
+	for (size_t i = 0; i < n; i++)
+		REQUIRE(rates[i].capacity > 0 && rates[i].period_ms > 0);
+}
+
+static void reconnect(void *host_ctx, const char *session, const char *why)
+{
+	struct ground *g = host_ctx;
+
+	(void)session;
+	(void)why;
+	g->wants_reconnect = true;
+}
+
+static int remember(void *host_ctx, const char *key, struct fg_span value)
+{
+	struct ground *g = host_ctx;
+
+	REQUIRE(strcmp(key, "credential") == 0);
+	REQUIRE(is_json(value));
+	if (value.size > sizeof(g->credential))
+		return -EMSGSIZE;
+	memcpy(g->credential, value.data, value.size);
+	g->credential_size = value.size;
+	g->is_unsaved = true;
+	return 0;
+}
+
+static int recall(void *host_ctx, const char *key, struct fg_span *ret)
+{
+	struct ground *g = host_ctx;
+
+	(void)key;
+	if (g->credential_size == 0)
+		return -ENOENT;
+	*ret = fg_span_of(g->credential, g->credential_size);
+	return 0;
+}
+
+static const struct fg_host host = {
+	.reconnect = reconnect,
+	.remember = remember,
+	.recall = recall,
+	.size = sizeof(struct fg_host),
+	.warn = warn,
+	.subscribe = subscribe,
+	.refuse = refuse,
+	.wake = wake,
+	.command = command,
+	.config = config,
+	.respond = respond,
+	.rename = rename_device,
+	.mute = mute,
+	.limit = limit,
+};
+
+/* What each bit of the first byte sets. */
+static const char *const flag_names[] = {"mode",      "timestamp", "text_numbers", "topics",
+					 "on_delete", "latency",   "use_limits"};
+
+static const struct {
+	const char *name, *text;
+	int64_t number;
+} fixed[] = {
+	{"shared_attributes", "a,b c", 0},
+	{"inactivity_timeout", NULL, 20000},
+};
+
+/* The last bit: credentials are provisioned. */
+static const char *credential_of(const char *option, uint8_t flags)
+{
+	bool is_provisioned = flags & 0x80;
+
+	if (strcmp(option, "access_token") == 0)
+		return is_provisioned ? NULL : "A1";
+	if (strcmp(option, "provision_key") == 0 || strcmp(option, "provision_secret") == 0)
+		return is_provisioned ? "K" : NULL;
+	return NULL;
+}
+
+static void *open_plugin(struct ground *g, uint8_t flags)
 {
 	struct fg_value values[32] = {0};
-	struct fg_open with = {
-		.values = values, .host = &host, .link_name = "x", .gateway_name = "y"};
+	struct fg_open with = {.values = values,
+			       .host = &host,
+			       .host_ctx = g,
+			       .link_name = "x",
+			       .gateway_name = "y"};
 	const struct fg_option *option = fg_plugin.options;
 	char error[256];
 	void *ctx = NULL;
 
 	for (size_t i = 0; option[i].name; i++) {
 		values[i].is_set = option[i].fallback;
-		if (option[i].type == FG_OPTION_CHOICE) {
-			values[i].number = flags & 1;
-			flags >>= 1;
-		} else if (option[i].type == FG_OPTION_INTEGER) {
-			values[i].number = strcmp(option[i].name, "max_devices") ? PACKET_SIZE : 3;
-		} else if (option[i].type == FG_OPTION_STRING) {
+		if (option[i].type == FG_OPTION_INTEGER)
+			values[i].number = strcmp(option[i].name, "max_devices") == 0 ? 3
+					   : strcmp(option[i].name, "limits_percent") == 0
+						   ? 80
+						   : PACKET_SIZE;
+		else if (option[i].type == FG_OPTION_STRING)
 			values[i].string = option[i].fallback;
-		} else if (strcmp(option[i].name, "access_token") == 0) {
-			values[i].is_set = true;
-			values[i].string = "A1";
-		}
+		if (credential_of(option[i].name, flags))
+			values[i].string = credential_of(option[i].name, flags);
+		values[i].is_set = values[i].is_set || values[i].string;
+		for (unsigned bit = 0; bit < sizeof(flag_names) / sizeof(flag_names[0]); bit++)
+			if (strcmp(option[i].name, flag_names[bit]) == 0)
+				values[i].number = flags >> bit & 1;
+		for (size_t k = 0; k < sizeof(fixed) / sizeof(fixed[0]); k++)
+			if (strcmp(option[i].name, fixed[k].name) == 0)
+				values[i] = (struct fg_value){.is_set = true,
+							      .string = fixed[k].text,
+							      .number = fixed[k].number};
 	}
-	REQUIRE(fg_plugin.open(&with, &ctx, error, sizeof(error)) == 0);
+	if (fg_plugin.open(&with, &ctx, error, sizeof(error)) < 0) {
+		REQUIRE(strlen(error) > 0); /* options that contradict each other */
+		return NULL;
+	}
 	return ctx;
+}
+
+static void end_session(struct ground *g)
+{
+	if (g->is_up)
+		fg_plugin.disconnected(g->ctx, "");
+	g->is_up = false;
+	g->n_flights = 0;
 }
 
 static void begin_session(struct ground *g)
 {
+	struct fg_connect_request request = {.session = "", .now_us = g->now_us, .mqtt_version = 5};
 	struct fg_connack connack = {.mqtt_version = 5};
+	struct fg_connect connect;
 
+	end_session(g);
+	g->wants_reconnect = false;
+	if (fg_plugin.connect(g->ctx, &request, &connect) < 0)
+		return;
+	g->is_up = true;
 	fg_plugin.connected(g->ctx, "", &connack);
 }
 
-static void encode(struct ground *g, size_t max_take)
+/* Returns whether there was something to publish. */
+static bool encode(struct ground *g, size_t max_take)
 {
 	char topic[64];
 	struct fg_batch batch = {.messages = g->messages,
 				 .states = g->states,
 				 .count = g->n_messages,
-				 .max_take = max_take};
+				 .max_take = max_take,
+				 .max_points = SIZE_MAX,
+				 .now_us = g->now_us};
 	struct fg_publish out = {.topic = topic,
 				 .topic_size = sizeof(topic),
 				 .payload = g->payload,
 				 .payload_size = PACKET_SIZE};
-	struct fg_json_value value;
-	struct fg_json_fault fault;
-	int r = fg_plugin.encode(g->ctx, "", &batch, &out);
+	int r = g->is_up ? fg_plugin.encode(g->ctx, "", &batch, &out) : 0;
 
 	REQUIRE(r == 0 || r == 1);
-	if (r == 0) {
-		for (size_t i = 0; g->n_flights == 0 && i < g->n_messages; i++)
-			REQUIRE(g->states[i] != FG_OFFERED || max_take == 0);
-		return;
-	}
+	if (r == 0)
+		return false;
 	REQUIRE(2 + strlen(topic) + 2 + 1 + out.payload_len <= PACKET_SIZE);
-	REQUIRE(g->has_broken_body ||
-		fg_json_check(fg_span_of(g->payload, out.payload_len), &value, &fault) == 0);
+	REQUIRE(g->has_broken_body || is_json(fg_span_of(g->payload, out.payload_len)));
+	REQUIRE(out.scope < FG_SCOPES);
 	if (g->n_flights < MAX_FLIGHTS)
 		g->tags[g->n_flights++] = out.tag;
+	return true;
 }
 
 static void settle(struct ground *g, unsigned code)
@@ -145,14 +356,16 @@ static struct fg_span first_field(struct fg_span *line)
 static void offer(struct ground *g, enum fg_kind kind, struct fg_span line)
 {
 	struct fg_span device = first_field(&line);
-	struct fg_json_value value;
-	struct fg_json_fault fault;
+	char *ref = g->refs[g->n_messages % MAX_MESSAGES];
+	static const char *const streams[] = {"attributes", "rpc", "claim", "else"};
+	size_t ref_size = kind == FG_REQUEST ? 4 : g->command_id_size;
 
 	if (g->n_messages == MAX_MESSAGES || device.size == 0 || device.size > 255 ||
 	    !fg_utf8_ok(device))
 		return;
-	if (fg_json_check(line, &value, &fault) < 0)
+	if (!is_json(line))
 		g->has_broken_body = true;
+	memcpy(ref, kind == FG_REQUEST ? "ask1" : g->command_id, ref_size);
 	g->states[g->n_messages] = FG_OFFERED;
 	g->messages[g->n_messages++] = (struct fg_message){
 		.seq = ++g->seq,
@@ -160,6 +373,8 @@ static void offer(struct ground *g, enum fg_kind kind, struct fg_span line)
 		.kind = kind,
 		.time_quality = g->seq % 2 ? FG_TIME_DEVICE : FG_TIME_GATEWAY,
 		.device = device,
+		.stream = fg_span_str(streams[line.size % 4]),
+		.ref = fg_span_of(ref, ref_size),
 		.body = line,
 	};
 }
@@ -173,13 +388,45 @@ static void deliver(struct ground *g, struct fg_span line)
 
 	snprintf(topic, sizeof(topic), "%.*s", field.size < 63 ? (int)field.size : 63,
 		 field.size > 0 ? field.data : "");
+	if (!g->is_up)
+		return;
 	r = fg_plugin.receive(g->ctx, "", &delivery);
 	REQUIRE(r == 0 || r == -EPROTO);
 }
 
+static void pass_second(struct ground *g)
+{
+	g->now_us += 1000000;
+	if (g->is_unsaved) {
+		g->is_unsaved = false;
+		fg_plugin.remembered(g->ctx, "credential", g->now_us % 7 ? 0 : -EIO);
+	}
+	if (g->is_wake_wanted)
+		fg_plugin.woken(g->ctx, g->now_us);
+	if (g->wants_reconnect)
+		begin_session(g);
+}
+
+/* Whatever is offered must be done with once everything is settled and time has passed; unless it
+ * is kept for credentials, or for a gateway, that there are none of. */
+static void finish(struct ground *g, bool is_provisioned)
+{
+	bool had_to_reconnect = false;
+
+	for (unsigned n = 0; n < 400; n++) {
+		while (g->n_flights > 0)
+			settle(g, 0);
+		had_to_reconnect = had_to_reconnect || g->wants_reconnect;
+		if (!encode(g, MAX_MESSAGES))
+			pass_second(g);
+	}
+	for (size_t i = 0; i < g->n_messages && !had_to_reconnect && !is_provisioned; i++)
+		REQUIRE(g->states[i] != FG_OFFERED);
+}
+
 static void act(struct ground *g, struct fg_span line)
 {
-	static const char letters[] = "tapre";
+	static const char letters[] = "tapreq";
 	const char *letter = *line.data ? strchr(letters, *line.data) : NULL;
 	struct fg_span rest = fg_span_of(line.data + 1, line.size - 1);
 
@@ -189,9 +436,9 @@ static void act(struct ground *g, struct fg_span line)
 		encode(g, rest.size > 0 ? (unsigned char)*rest.data % MAX_MESSAGES : MAX_MESSAGES);
 	} else if (*line.data == 'S') {
 		settle(g, rest.size > 0 ? (unsigned char)*rest.data : 0);
+	} else if (*line.data == 'W') {
+		pass_second(g);
 	} else if (*line.data == 'X') {
-		fg_plugin.disconnected(g->ctx, "");
-		g->n_flights = 0;
 		begin_session(g);
 	} else {
 		deliver(g, line);
@@ -205,7 +452,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
-	g.ctx = open_plugin(*data);
+	g.ctx = open_plugin(&g, *data);
+	if (!g.ctx)
+		return 0;
 	g.payload = malloc(PACKET_SIZE); /* exact, so that a sanitizer sees every byte beyond it */
 	REQUIRE(g.payload);
 	begin_session(&g);
@@ -215,7 +464,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (stop > at)
 			act(&g, fg_span_of(at, (size_t)(stop - at)));
 	}
-	encode(&g, MAX_MESSAGES);
+	finish(&g, *data & 0x80);
 	fg_plugin.close(g.ctx);
 	free(g.payload);
 	return 0;

@@ -8,11 +8,12 @@
 
 #include "util/span.h"
 
-static void take_back(struct fg_cursor *c)
+static void cursor_init(struct fg_cursor *c, struct fg_journal *j, enum fg_lane lane)
 {
-	for (size_t i = 0; i < c->n_lent; i++)
-		free(c->lent_text[i]);
-	c->n_lent = 0;
+	c->journal = j;
+	c->lane = lane;
+	c->max_unsaved = 1000000;
+	c->is_saving_by_itself = true;
 }
 
 void fake_journal_init(struct fg_journal *j)
@@ -20,24 +21,44 @@ void fake_journal_init(struct fg_journal *j)
 	memset(j, 0, sizeof(*j));
 	j->gathering = 1;
 	j->room = SIZE_MAX;
-	j->cursor.journal = j;
-	j->cursor.max_unsaved = 1000000;
-	j->cursor.is_saving_by_itself = true;
+	j->max_left_behind = FAKE_LEFT_BEHIND;
+	cursor_init(&j->cursor, j, FG_LANE_MAIN);
+	cursor_init(&j->alarm_cursor, j, FG_LANE_ALARM);
 }
 
+/* Whoever forgets to close a pass leaks it. */
 void fake_journal_done(struct fg_journal *j)
 {
-	take_back(&j->cursor);
+	(void)j;
+}
+
+static uint64_t add(struct fake_record *records, uint64_t *n, const char *device)
+{
+	struct fake_record *r = &records[(*n)++];
+
+	*r = (struct fake_record){.kind = FG_TELEMETRY};
+	snprintf(r->device, sizeof(r->device), "%s", device);
+	snprintf(r->body, sizeof(r->body), "%" PRIu64, *n);
+	return *n;
 }
 
 uint64_t fake_journal_add(struct fg_journal *j, const char *device)
 {
-	struct fake_record *r = &j->records[j->n_records++];
+	return add(j->records, &j->n_records, device);
+}
 
-	snprintf(r->device, sizeof(r->device), "%s", device);
-	snprintf(r->body, sizeof(r->body), "%" PRIu64, j->n_records);
-	r->kind = FG_TELEMETRY;
-	return j->n_records;
+uint64_t fake_journal_add_alarm(struct fg_journal *j, const char *device)
+{
+	return add(j->alarms, &j->n_alarms, device);
+}
+
+void fake_cursor_save(struct fg_cursor *c)
+{
+	if (!c->must_save && !c->is_saving_by_itself)
+		return;
+	c->saved = c->now;
+	c->n_unsaved = 0;
+	c->must_save = false;
 }
 
 uint64_t fake_journal_commit(struct fg_journal *j)
@@ -46,30 +67,67 @@ uint64_t fake_journal_commit(struct fg_journal *j)
 		fg_journal_flush(j, 0);
 	j->is_busy = false;
 	j->committed = j->gathering - 1;
-	if (j->cursor.must_save || j->cursor.is_saving_by_itself)
-		j->cursor.saved = j->cursor.watermark;
-	j->cursor.must_save = false;
+	fake_cursor_save(&j->cursor);
+	fake_cursor_save(&j->alarm_cursor);
 	return j->committed;
+}
+
+void fake_cursor_move_watermark(struct fg_cursor *c)
+{
+	while (c->now.settled[c->watermark + 1])
+		c->watermark++;
+}
+
+static void crash(struct fg_cursor *c)
+{
+	c->now = c->saved;
+	c->n_unsaved = 0;
+	c->must_save = false;
+	c->is_open = false;
+	c->watermark = 0;
+	fake_cursor_move_watermark(c);
+}
+
+void fake_journal_crash(struct fg_journal *j)
+{
+	size_t n = 0;
+
+	crash(&j->cursor);
+	crash(&j->alarm_cursor);
+	for (size_t i = 0; i < j->n_quarantined; i++)
+		if (j->quarantined[i].ticket <= j->committed)
+			j->quarantined[n++] = j->quarantined[i];
+	j->n_quarantined = n;
+	j->has_data = false;
+	j->is_busy = false;
+	j->gathering = j->committed + 1;
 }
 
 bool fake_journal_has_quarantined(const struct fg_journal *j, uint64_t seq, bool is_on_disk)
 {
 	for (size_t i = 0; i < j->n_quarantined; i++)
-		if (j->quarantined[i].seq == seq &&
+		if (j->quarantined[i].seq == seq && j->quarantined[i].lane == FG_LANE_MAIN &&
 		    (!is_on_disk || j->quarantined[i].ticket <= j->committed))
 			return true;
 	return false;
 }
 
-/* ---- the interface */
+bool fake_cursor_has_settled(const struct fg_cursor *c, uint64_t seq)
+{
+	return c->now.settled[seq];
+}
+
+/* ---- appending */
 
 bool fg_journal_has_room(const struct fg_journal *j, size_t bytes)
 {
 	return bytes <= j->room;
 }
 
-int fg_journal_append(struct fg_journal *j, const struct fg_message *msg, uint64_t *ret_seq)
+int fg_journal_append(struct fg_journal *j, enum fg_lane lane, const struct fg_message *msg,
+		      uint64_t *ret_seq)
 {
+	(void)lane;
 	(void)msg;
 	if (j->append_error)
 		return j->append_error;
@@ -94,6 +152,7 @@ int fg_journal_quarantine(struct fg_journal *j, const struct fg_quarantined *q)
 	j->n_quarantined++;
 	j->has_data = true;
 	kept->seq = q->link.size ? (uint64_t)q->time_us : 0;
+	kept->lane = q->lane;
 	kept->ticket = j->gathering;
 	kept->attempts = q->attempts;
 	kept->whole_size = q->whole_size;
@@ -124,117 +183,9 @@ void fg_journal_flush(struct fg_journal *j, int64_t now_ms)
 {
 	(void)now_ms;
 	j->n_flushes++;
-	if (j->is_busy || (!j->has_data && !j->cursor.must_save))
+	if (j->is_busy || (!j->has_data && !j->cursor.must_save && !j->alarm_cursor.must_save))
 		return;
 	j->is_busy = true;
 	j->has_data = false;
 	j->gathering++;
-}
-
-void fg_cursor_set_caps(struct fg_cursor *c, uint64_t max_bytes, int64_t max_age_ms)
-{
-	(void)c;
-	(void)max_bytes;
-	(void)max_age_ms;
-}
-
-void fg_cursor_get_losses(const struct fg_cursor *c, uint64_t ret[FG_N_LOSSES])
-{
-	(void)c;
-	for (int i = 0; i < FG_N_LOSSES; i++)
-		ret[i] = 0;
-}
-
-int fg_cursor_open(struct fg_journal *j, const char *name, uint64_t max_unsaved,
-		   struct fg_cursor **ret)
-{
-	if (j->cursor.is_open)
-		return -EEXIST;
-	j->cursor.is_open = true;
-	j->cursor.max_unsaved = max_unsaved;
-	snprintf(j->cursor.name, sizeof(j->cursor.name), "%s", name);
-	*ret = &j->cursor;
-	return 0;
-}
-
-void fg_cursor_close(struct fg_cursor *c)
-{
-	take_back(c);
-	c->is_open = false;
-}
-
-int fg_cursor_read(struct fg_cursor *c, struct fg_message *ret_messages, size_t max)
-{
-	struct fg_journal *j = c->journal;
-	size_t n = 0;
-
-	take_back(c);
-	if (c->read_error)
-		return c->read_error;
-	for (uint64_t seq = c->position ? c->position : 1; seq <= j->n_records && n < max; seq++) {
-		const struct fake_record *r = &j->records[seq - 1];
-		char *text;
-
-		if (r->is_gone)
-			continue;
-		/* A buffer of its own for each, so that a look at it afterwards is found. */
-		text = malloc(sizeof(*r));
-		memcpy(text, r, sizeof(*r));
-		c->lent_text[c->n_lent++] = text;
-		ret_messages[n++] = (struct fg_message){
-			.seq = seq,
-			.time_us = (int64_t)seq,
-			.kind = r->kind,
-			.device = fg_span_str(((struct fake_record *)(void *)text)->device),
-			.body = fg_span_str(((struct fake_record *)(void *)text)->body),
-		};
-	}
-	return (int)n;
-}
-
-void fg_cursor_seek(struct fg_cursor *c, uint64_t seq)
-{
-	take_back(c);
-	c->position = seq;
-}
-
-uint64_t fg_cursor_position(const struct fg_cursor *c)
-{
-	return c->position;
-}
-
-void fg_cursor_ack(struct fg_cursor *c, uint64_t watermark)
-{
-	if (watermark > c->watermark)
-		c->watermark = watermark;
-	while (c->watermark < c->journal->n_records && c->journal->records[c->watermark].is_gone)
-		c->watermark++;
-	if (c->is_saving_by_itself)
-		c->saved = c->watermark;
-}
-
-uint64_t fg_cursor_watermark(const struct fg_cursor *c)
-{
-	return c->watermark;
-}
-
-uint64_t fg_cursor_saved(const struct fg_cursor *c)
-{
-	return c->saved;
-}
-
-bool fg_cursor_may_send(struct fg_cursor *c, uint64_t seq)
-{
-	if (c->is_held)
-		return false;
-	if (seq <= c->saved || seq - c->saved <= c->max_unsaved)
-		return true;
-	if (c->watermark > c->saved)
-		c->must_save = true;
-	return false;
-}
-
-uint64_t fg_cursor_backlog(const struct fg_cursor *c)
-{
-	return c->journal->n_records - c->watermark;
 }

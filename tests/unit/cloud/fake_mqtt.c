@@ -159,12 +159,11 @@ struct fg_mqtt_client *fg_mqtt_client_free(struct fg_mqtt_client *c)
 	return NULL;
 }
 
-int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic, struct fg_span payload,
-			   unsigned qos, const char *content_type, int *ret_packet_id)
+int fg_mqtt_client_publish(struct fg_mqtt_client *c, const struct fg_mqtt_publish *publish,
+			   int *ret_packet_id)
 {
 	struct fake_publish *p = &fake_mqtt.publishes[fake_mqtt.n_publishes];
 
-	(void)content_type;
 	if (c->is_freed || c->has_ended || !fake_mqtt.is_connected)
 		return -ENOTCONN;
 	if (fake_mqtt.publish_result < 0)
@@ -175,11 +174,12 @@ int fg_mqtt_client_publish(struct fg_mqtt_client *c, const char *topic, struct f
 	fake_mqtt.last_packet_id = fake_mqtt.last_packet_id % 65535 + 1;
 	*ret_packet_id = fake_mqtt.last_packet_id;
 	p->packet_id = fake_mqtt.last_packet_id;
-	p->qos = qos;
-	p->size = payload.size;
-	snprintf(p->topic, sizeof(p->topic), "%s", topic);
-	snprintf(p->payload, sizeof(p->payload), "%.*s", (int)payload.size, payload.data);
-	if (qos == 0) /* written at once; the owner does not know the id yet */
+	p->qos = publish->qos;
+	p->size = publish->payload.size;
+	snprintf(p->topic, sizeof(p->topic), "%s", publish->topic);
+	snprintf(p->payload, sizeof(p->payload), "%.*s", (int)publish->payload.size,
+		 publish->payload.data);
+	if (publish->qos == 0) /* written at once; the owner does not know the id yet */
 		fake_mqtt.ops->published(fake_mqtt.owner, p->packet_id, 0);
 	return 0;
 }

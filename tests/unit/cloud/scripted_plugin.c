@@ -66,9 +66,14 @@ static void script_disconnected(void *ctx, const char *session)
 {
 	struct script *s = ctx;
 
-	(void)session;
 	s->n_disconnected++;
-	forget_devices(s);
+	if (!session[0])
+		forget_devices(s);
+	for (size_t i = 0; i < SCRIPT_DEVICES; i++)
+		if (strcmp(s->devices[i].name, session) == 0) {
+			s->devices[i].is_connected = false;
+			s->devices[i].control_tag = 0;
+		}
 }
 
 static size_t device_of(struct script *s, struct fg_span name)
@@ -93,6 +98,8 @@ static void fill(struct script *s, struct fg_publish *out, struct fg_span device
 						     "%s%" PRIu64, i ? "," : "", s->seqs[i]);
 	out->qos = s->qos ? s->qos - 1 : 1;
 	out->tag = ++s->tags;
+	out->scope = s->scope;
+	out->n_points = s->n_seqs * s->points;
 	if (s->misdeed == SCRIPT_WANTS_QOS_2)
 		out->qos = 2;
 	if (s->misdeed == SCRIPT_OVERFLOWS_LENGTH)
@@ -116,11 +123,26 @@ static void take_from(struct script *s, struct fg_batch *batch, size_t first)
 		limit = 1;
 	if (s->misdeed == SCRIPT_TAKES_TOO_MANY)
 		limit = batch->max_take + 1;
+	if (s->points && s->points * limit > batch->max_points)
+		limit = batch->max_points / s->points;
+	if (limit == 0)
+		limit = 1;
+	s->is_alarm = m[first].stream.size > 0;
 	for (size_t i = first; i < batch->count && s->n_seqs < limit; i++)
 		if (batch->states[i] == FG_OFFERED && is_same_device(&m[i], &m[first])) {
 			batch->states[i] = FG_TAKEN;
 			s->seqs[s->n_seqs++] = m[i].seq;
 		}
+}
+
+static void refuse(struct script *s, struct fg_batch *batch, size_t i)
+{
+	static const char reason[] = "the plugin does not like it";
+
+	if (s->outbox)
+		fg_outbox_refuse(s->outbox, batch, i, reason);
+	else
+		s->host->refuse(s->host_ctx, batch, i, "%s", reason);
 }
 
 static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
@@ -131,7 +153,9 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 	(void)session;
 	s->n_encodes++;
 	s->n_seqs = 0;
+	s->is_alarm = false;
 	s->max_packet_bytes = out->max_packet_bytes;
+	s->max_points = batch->max_points;
 	if (s->misdeed == SCRIPT_FAILS)
 		return -EINVAL;
 	if (s->has_own) {
@@ -150,9 +174,7 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 			continue;
 		}
 		if (m->device.data[0] == 'r') {
-			snprintf(batch->reason, sizeof(batch->reason),
-				 "the plugin does not like it");
-			batch->states[i] = FG_REFUSED;
+			refuse(s, batch, i);
 			batch->values_dropped++;
 			continue;
 		}
@@ -212,18 +234,18 @@ static int script_receive(void *ctx, const char *session, const struct fg_delive
 	return s->receive_result;
 }
 
-const struct fg_plugin script_plugin = {
-	.abi = FG_PLUGIN_ABI,
-	.size = sizeof(struct fg_plugin),
-	.name = "script",
-	.summary = "does what a test tells it",
-	.options = no_options,
-	.open = script_open,
-	.close = script_close,
-	.connect = script_connect,
-	.connected = script_connected,
-	.disconnected = script_disconnected,
-	.encode = script_encode,
-	.settled = script_settled,
-	.receive = script_receive,
-};
+static void script_session_of(void *ctx, struct fg_span device, char *out)
+{
+	(void)ctx;
+	snprintf(out, 256, "%.*s", (int)device.size, device.data);
+}
+
+#define SCRIPT                                                                                     \
+	.abi = FG_PLUGIN_ABI, .size = sizeof(struct fg_plugin), .name = "script",                  \
+	.summary = "does what a test tells it", .options = no_options, .open = script_open,        \
+	.close = script_close, .connect = script_connect, .connected = script_connected,           \
+	.disconnected = script_disconnected, .encode = script_encode, .settled = script_settled,   \
+	.receive = script_receive
+
+const struct fg_plugin script_plugin = {SCRIPT};
+const struct fg_plugin script_sessions_plugin = {SCRIPT, .session_of = script_session_of};

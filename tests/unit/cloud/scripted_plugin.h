@@ -9,7 +9,7 @@
  *
  * Payloads are "1,2,5": the sequence numbers that travel in them.
  */
-#include "fieldgate/plugin.h"
+#include "cloud/outbox.h"
 
 #define SCRIPT_DEVICES 16
 
@@ -37,7 +37,10 @@ struct script {
 	uint64_t tags;
 	uint64_t seqs[1024]; /* in the publish made last */
 	size_t n_seqs;
-	size_t max_packet_bytes; /* as told with the last encode() */
+	bool is_alarm;                       /* they are of the alarm lane */
+	size_t max_packet_bytes, max_points; /* as told with the last encode() */
+	unsigned scope;                      /* of all publishes */
+	size_t points;                       /* of each message */
 	unsigned n_encodes, n_opened, n_closed, n_connects, n_connected, n_disconnected, n_settled,
 		n_received;
 	struct fg_settlement last_settlement;
@@ -48,6 +51,7 @@ struct script {
 	int64_t renew_after_us; /* 0: never */
 	const char *filter;     /* subscribed to when connected */
 	int subscribe_result;
+	struct fg_outbox *outbox; /* refuses there; NULL: through the host */
 	const struct fg_host *host;
 	void *host_ctx;
 };
@@ -55,6 +59,8 @@ struct script {
 /** The script that the next open() takes; the plugin's ctx is the script itself. */
 extern struct script *script_next;
 extern const struct fg_plugin script_plugin;
+/** The same with a session for each device, of its name. */
+extern const struct fg_plugin script_sessions_plugin;
 
 /** 0: accepted, 0x97: later, 0x80: retry, any other from 0x80 on: poison. */
 enum fg_verdict script_verdict(unsigned reason_code);

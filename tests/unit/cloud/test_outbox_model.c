@@ -1,9 +1,10 @@
 /*
- * The outbox against a cloud made of dice: thousands of runs with acknowledgements in any order,
- * refusals, sessions that break, commits that come late and a quarantine without room. After each
- * step the watermark may only cover records that are acknowledged, in quarantine on disk, or not
- * for this cloud; at the end everything must be settled, and only what deserved it may be in
- * quarantine.
+ * The outbox against a cloud made of dice: thousands of runs with two lanes, one session or one for
+ * each device, acknowledgements in any order, refusals, sessions that break, commits that come late, a
+ * quarantine without room, crashes and restarts. What a cursor says is settled must be acknowledged, in
+ * quarantine on disk, or not for this cloud; what was acknowledged is not sent again, but for what a
+ * crash may repeat; attributes of a device keep their order; at the end everything must be settled, and
+ * only what deserved it may be in quarantine.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -18,13 +19,15 @@
 #include <cmocka.h>
 
 #include "cloud/outbox.h"
+#include "cloud/session_key.h"
 #include "fake_journal.h"
 #include "scripted_plugin.h"
 #include "util/log.h"
 
-#define N_SEEDS 10000
-#define MAX_RECORDS 400
+#define N_SEEDS 6000
+#define MAX_RECORDS 250
 #define MAX_FLIGHT 64
+#define N_LANES FG_N_CURSOR_LANES
 
 enum fate {
 	FATE_NORMAL,
@@ -33,33 +36,61 @@ enum fate {
 	FATE_REFUSED, /* the plugin refuses it */
 	FATE_NOTHING,
 	FATE_FILTERED,
-	FATE_GONE, /* dropped by retention before it is read */
+	FATE_FOREIGN, /* for another link */
+	FATE_GONE,    /* dropped by retention before it is read */
+};
+
+enum mode {
+	MODE_FIFO,
+	MODE_LIVE_FIRST,
+	MODE_SESSIONS,
+	N_MODES,
+};
+
+static const char *const device_names[] = {"a", "b", "d", "s", "c1", "c2", "n", "r", "x"};
+#define N_DEVICES 9
+
+struct record {
+	enum fate fate;
+	unsigned device;
+	bool is_ordered;
+	bool is_acked;
+	bool may_repeat; /* it may be sent again though it was acknowledged */
+	unsigned n_sent, n_retries;
+	unsigned n_broken; /* suspicious ends while it was in flight */
 };
 
 struct flight {
 	int packet_id;
+	unsigned line;
+	enum fg_lane lane;
 	size_t n;
 	uint64_t seqs[MAX_RECORDS];
 };
 
+/* A session: of a device, or the only one. */
+struct line {
+	struct fg_outbox_session *session;
+	bool is_up;
+	unsigned limit;
+	size_t n_flights;
+};
+
 static struct model {
 	uint64_t seed, random;
+	enum mode mode;
 	struct fg_journal journal;
 	struct script script;
+	struct fg_cloud_config config;
 	struct fg_outbox *outbox;
-	unsigned limit; /* of this session */
+	struct line lines[N_DEVICES];
 	int64_t now_ms;
 	int next_id;
-	struct flight flights[MAX_FLIGHT];
+	struct flight flights[MAX_FLIGHT * N_DEVICES];
 	size_t n_flights;
-	enum fate fates[MAX_RECORDS + 1];
-	bool is_acked[MAX_RECORDS + 1];
-	unsigned n_sent[MAX_RECORDS + 1];
-	unsigned n_retries[MAX_RECORDS + 1];
-	unsigned n_broken[MAX_RECORDS + 1]; /* suspicious ends while it was in flight */
-	unsigned n_ends, n_retreats;
-	bool is_calm;            /* no more trouble: now everything must come to its end */
-	uint64_t pending_ticket; /* committed, but not told yet */
+	struct record records[N_LANES][MAX_RECORDS + 1];
+	unsigned n_ends, n_retreats, n_crashes;
+	bool is_calm; /* no more trouble: now everything must come to its end */
 } m;
 
 static uint64_t dice(uint64_t n)
@@ -75,25 +106,37 @@ static bool chance(unsigned percent)
 	return !m.is_calm && dice(100) < percent;
 }
 
-static void wrong(uint64_t seq, const char *what)
+static struct fg_cursor *cursor(enum fg_lane lane)
 {
-	fail_msg("seed %" PRIu64 ": record %" PRIu64
-		 " (fate %d, sent %u, acked %d) %s; watermark %" PRIu64,
-		 m.seed, seq, m.fates[seq], m.n_sent[seq], m.is_acked[seq], what,
-		 m.journal.cursor.watermark);
+	return lane == FG_LANE_ALARM ? &m.journal.alarm_cursor : &m.journal.cursor;
+}
+
+static uint64_t count(enum fg_lane lane)
+{
+	return lane == FG_LANE_ALARM ? m.journal.n_alarms : m.journal.n_records;
+}
+
+static void wrong(enum fg_lane lane, uint64_t seq, const char *what)
+{
+	const struct record *r = &m.records[lane][seq];
+
+	fail_msg("seed %" PRIu64 " mode %d lane %d: record %" PRIu64
+		 " of %s (fate %d, ordered %d, sent %u, acked %d) %s; watermark %" PRIu64,
+		 m.seed, m.mode, lane, seq, device_names[r->device], r->fate, r->is_ordered,
+		 r->n_sent, r->is_acked, what, cursor(lane)->watermark);
 }
 
 /* ---- the world */
 
 static void add_record(void)
 {
-	static const char *const devices[] = {"a", "b", "d", "s", "c1", "c2"};
-	uint64_t roll = dice(100);
+	enum fg_lane lane = dice(4) == 0 ? FG_LANE_ALARM : FG_LANE_MAIN;
+	uint64_t roll = dice(100), seq;
 	enum fate fate = FATE_NORMAL;
-	const char *device = devices[dice(6)];
-	uint64_t seq;
+	unsigned device = (unsigned)dice(6);
+	struct fake_record *in_journal;
 
-	if (m.journal.n_records == MAX_RECORDS)
+	if (count(lane) == MAX_RECORDS)
 		return;
 	if (roll < 4) {
 		fate = FATE_POISON;
@@ -101,127 +144,353 @@ static void add_record(void)
 		fate = FATE_BREAKER;
 	} else if (roll < 9) {
 		fate = FATE_REFUSED;
-		device = "r";
+		device = 7;
 	} else if (roll < 14) {
 		fate = FATE_NOTHING;
-		device = "n";
-	} else if (roll < 20) {
+		device = 6;
+	} else if (roll < 19) {
 		fate = FATE_FILTERED;
-		device = "x";
-	} else if (roll < 22) {
+		device = 8;
+	} else if (roll < 21) {
+		fate = FATE_FOREIGN;
+	} else if (roll < 23) {
 		fate = FATE_GONE;
 	}
-	seq = fake_journal_add(&m.journal, device);
-	m.fates[seq] = fate;
-	m.journal.records[seq - 1].is_gone = fate == FATE_GONE;
+	seq = lane == FG_LANE_ALARM ? fake_journal_add_alarm(&m.journal, device_names[device])
+				    : fake_journal_add(&m.journal, device_names[device]);
+	in_journal =
+		lane == FG_LANE_ALARM ? &m.journal.alarms[seq - 1] : &m.journal.records[seq - 1];
+	in_journal->is_gone = fate == FATE_GONE;
+	if (fate == FATE_FOREIGN)
+		snprintf(in_journal->link, sizeof(in_journal->link), "another");
+	if (dice(4) == 0)
+		in_journal->kind = dice(2) ? FG_ATTRIBUTES : FG_PRESENCE;
+	m.records[lane][seq] = (struct record){
+		.fate = fate,
+		.device = device,
+		.is_ordered = in_journal->kind != FG_TELEMETRY,
+	};
 }
 
-static bool is_settled(uint64_t seq)
+static unsigned count_quarantined(enum fg_lane lane, uint64_t seq, bool is_on_disk)
 {
-	switch (m.fates[seq]) {
-	case FATE_NOTHING:
-	case FATE_FILTERED:
-	case FATE_GONE:
-		return true;
-	default:
-		return m.is_acked[seq] || fake_journal_has_quarantined(&m.journal, seq, true);
-	}
+	unsigned n = 0;
+
+	for (size_t i = 0; i < m.journal.n_quarantined; i++)
+		n += m.journal.quarantined[i].seq == seq && m.journal.quarantined[i].lane == lane &&
+		     (!is_on_disk || m.journal.quarantined[i].ticket <= m.journal.committed);
+	return n;
 }
 
-static void check_watermark(void)
+static bool is_done(enum fg_lane lane, uint64_t seq, bool is_on_disk)
 {
-	static uint64_t checked;
-	uint64_t watermark = m.journal.cursor.watermark;
+	const struct record *r = &m.records[lane][seq];
 
-	if (watermark < checked)
-		checked = 0; /* another run */
-	for (uint64_t seq = checked + 1; seq <= watermark; seq++)
-		if (!is_settled(seq))
-			wrong(seq, "is below the watermark and not settled");
-	checked = watermark;
+	return r->fate >= FATE_NOTHING || r->is_acked ||
+	       count_quarantined(lane, seq, is_on_disk) > 0;
+}
+
+static uint64_t key_of(const struct record *r)
+{
+	const char *name = device_names[r->device];
+
+	if (m.mode == MODE_SESSIONS)
+		return fg_session_key(name, strlen(name));
+	return r->is_ordered ? FG_KEY_ORDERED : UINT64_MAX;
+}
+
+/* What journal.h says: open, that is, still to be sent. */
+static bool is_open(const struct fake_cursor_state *state, enum fg_lane lane, uint64_t seq)
+{
+	uint64_t key = key_of(&m.records[lane][seq]);
+
+	for (size_t i = 0; i < state->n_left_behind; i++)
+		if (state->left_behind[i].key == key && state->left_behind[i].from <= seq)
+			return true;
+	return !state->settled[seq];
+}
+
+static void check_settled(void)
+{
+	for (unsigned lane = 0; lane < N_LANES; lane++)
+		for (uint64_t seq = 1; seq <= count(lane); seq++)
+			if (!is_open(&cursor(lane)->now, lane, seq) && !is_done(lane, seq, true))
+				wrong(lane, seq, "is not open and not done either");
 }
 
 static void check_in_flight(void)
 {
-	assert_int_equal(fg_outbox_in_flight(m.outbox), m.n_flights);
+	for (unsigned i = 0; i < N_DEVICES; i++)
+		if (m.lines[i].session)
+			assert_int_equal(fg_outbox_in_flight(m.lines[i].session),
+					 m.lines[i].n_flights);
 	for (size_t i = 0; i < m.n_flights; i++)
 		for (size_t k = 0; k < m.flights[i].n; k++)
-			if (m.flights[i].seqs[k] <= m.journal.cursor.watermark)
-				wrong(m.flights[i].seqs[k], "is in flight below the watermark");
+			if (!is_open(&cursor(m.flights[i].lane)->now, m.flights[i].lane,
+				     m.flights[i].seqs[k]))
+				wrong(m.flights[i].lane, m.flights[i].seqs[k],
+				      "is in flight and not open");
 }
 
 static bool has_fate(const struct flight *f, enum fate fate)
 {
 	for (size_t k = 0; k < f->n; k++)
-		if (m.fates[f->seqs[k]] == fate)
+		if (m.records[f->lane][f->seqs[k]].fate == fate)
 			return true;
 	return false;
 }
 
-/* ---- what may happen */
+/* ---- sessions */
 
-static void begin_session(void)
+static void begin_line(unsigned i)
 {
-	m.limit = 1 + (unsigned)dice(MAX_FLIGHT);
-	fg_outbox_session_begin(m.outbox, m.limit, 0);
+	struct line *l = &m.lines[i];
+
+	l->is_up = true;
+	l->limit = 1 + (unsigned)dice(MAX_FLIGHT);
+	fg_outbox_session_begin(l->session, l->limit, 0, false);
 }
 
-static void end_session(bool is_suspicious)
+static void end_line(unsigned i, bool is_suspicious)
 {
-	for (size_t i = 0; i < m.n_flights && is_suspicious; i++)
-		for (size_t k = 0; k < m.flights[i].n; k++)
-			m.n_broken[m.flights[i].seqs[k]]++;
-	m.n_flights = 0;
+	struct line *l = &m.lines[i];
+	size_t kept = 0;
+
+	for (size_t f = 0; f < m.n_flights; f++) {
+		struct flight *flight = &m.flights[f];
+
+		if (flight->line != i) {
+			m.flights[kept++] = *flight;
+			continue;
+		}
+		for (size_t k = 0; k < flight->n; k++)
+			m.records[flight->lane][flight->seqs[k]].n_broken += is_suspicious;
+	}
+	m.n_flights = kept;
+	l->n_flights = 0;
+	l->is_up = false;
 	m.n_ends++;
-	fg_outbox_session_end(m.outbox, is_suspicious);
-	script_plugin.disconnected(&m.script, "");
+	fg_outbox_session_end(l->session, is_suspicious);
+	script_plugin.disconnected(&m.script, m.mode == MODE_SESSIONS ? device_names[i] : "");
 	if (chance(30))
 		fg_outbox_committed(m.outbox, m.journal.committed);
-	begin_session();
 }
+
+static void open_line(unsigned i)
+{
+	const char *name = m.mode == MODE_SESSIONS ? device_names[i] : "";
+
+	assert_int_equal(fg_outbox_session_open(m.outbox, name, &m.lines[i].session), 0);
+	fg_outbox_session_set_owner(m.lines[i].session, &m.lines[i]);
+}
+
+/* What was acknowledged out of order may be forgotten with who knew of it. */
+static void forget_line(unsigned i)
+{
+	for (unsigned lane = 0; lane < N_LANES; lane++)
+		for (uint64_t seq = 1; seq <= count(lane); seq++) {
+			struct record *r = &m.records[lane][seq];
+
+			if (r->device == i && is_done(lane, seq, false) &&
+			    is_open(&cursor(lane)->now, lane, seq))
+				r->may_repeat = true;
+		}
+}
+
+static void wanted(void *arg, const char *name)
+{
+	(void)arg;
+	for (unsigned i = 0; i < N_DEVICES; i++)
+		if (strcmp(device_names[i], name) == 0 && !m.lines[i].session && !chance(30))
+			open_line(i);
+}
+
+/* A session comes, goes, is opened or closed. */
+static void move_line(void)
+{
+	unsigned i = m.mode == MODE_SESSIONS ? (unsigned)dice(N_DEVICES) : 0;
+	struct line *l = &m.lines[i];
+
+	if (!l->session) {
+		if (m.mode != MODE_SESSIONS || dice(4) == 0)
+			open_line(i);
+	} else if (!l->is_up) {
+		if (m.mode == MODE_SESSIONS && chance(20)) {
+			forget_line(i);
+			l->session = fg_outbox_session_close(l->session);
+		} else {
+			begin_line(i);
+		}
+	} else if (chance(30)) {
+		end_line(i, chance(20));
+	}
+}
+
+/* ---- the process */
+
+static void start(void)
+{
+	struct fg_outbox_options options = {
+		.config = &m.config,
+		.journal = &m.journal,
+		.cursors = {&m.journal.cursor, &m.journal.alarm_cursor},
+		.plugin = m.mode == MODE_SESSIONS ? &script_sessions_plugin : &script_plugin,
+		.ctx = &m.script,
+		.wanted = wanted,
+	};
+
+	assert_int_equal(fg_outbox_new(&options, &m.outbox), 0);
+	m.script.outbox = m.outbox;
+	if (m.mode != MODE_SESSIONS) {
+		open_line(0);
+		begin_line(0);
+	}
+}
+
+/* What a start will take for open though it was sent: it must not be more than was promised. */
+static void note_repeats(enum fg_lane lane, const struct fake_cursor_state *state)
+{
+	unsigned n = 0;
+
+	for (uint64_t seq = 1; seq <= count(lane); seq++) {
+		struct record *r = &m.records[lane][seq];
+		bool is_out = r->is_acked && !r->may_repeat;
+
+		for (size_t i = 0; i < m.n_flights; i++)
+			for (size_t k = 0; k < m.flights[i].n; k++)
+				is_out |= m.flights[i].lane == lane && m.flights[i].seqs[k] == seq;
+		if (!is_open(state, lane, seq))
+			continue;
+		n += is_out;
+		r->may_repeat |= is_out || is_done(lane, seq, false);
+	}
+	if (n > m.config.max_in_flight_records)
+		fail_msg("seed %" PRIu64 " mode %d: %u records of lane %d may be sent twice, "
+			 "promised were %u",
+			 m.seed, m.mode, n, lane, m.config.max_in_flight_records);
+}
+
+static void stop(void)
+{
+	m.outbox = fg_outbox_free(m.outbox);
+	memset(m.lines, 0, sizeof(m.lines));
+	m.n_flights = 0;
+	memset(m.script.devices, 0, sizeof(m.script.devices));
+	assert_int_equal(m.journal.n_passes, 0);
+}
+
+static void crash(void)
+{
+	m.n_crashes++;
+	for (unsigned lane = 0; lane < N_LANES; lane++)
+		note_repeats(lane, &cursor(lane)->saved);
+	stop();
+	fake_journal_crash(&m.journal);
+	start();
+}
+
+/* With all the time there is: what is settled is on disk. */
+static void restart(void)
+{
+	for (unsigned i = 0; i < N_DEVICES; i++)
+		if (m.lines[i].session && m.lines[i].is_up)
+			end_line(i, false);
+	for (unsigned lane = 0; lane < N_LANES; lane++)
+		cursor(lane)->must_save = true;
+	fg_outbox_committed(m.outbox, fake_journal_commit(&m.journal));
+	for (unsigned lane = 0; lane < N_LANES; lane++)
+		cursor(lane)->must_save = true;
+	fake_journal_commit(&m.journal);
+	for (unsigned lane = 0; lane < N_LANES; lane++)
+		note_repeats(lane, &cursor(lane)->saved);
+	stop();
+	fake_journal_crash(&m.journal);
+	start();
+}
+
+/* ---- what may happen */
 
 static void answer(void);
 static void commit(void);
 
+/* Attributes and presence: all older ones of the device are done, or travel in the same publish. */
+static void check_order(const struct flight *f, uint64_t seq)
+{
+	const struct record *r = &m.records[f->lane][seq];
+
+	for (uint64_t older = 1; older < seq && r->is_ordered; older++) {
+		const struct record *o = &m.records[f->lane][older];
+		bool travels_along = false;
+
+		if (!o->is_ordered || o->device != r->device || is_done(f->lane, older, false))
+			continue;
+		for (size_t k = 0; k < f->n; k++)
+			travels_along |= f->seqs[k] == older;
+		if (!travels_along)
+			wrong(f->lane, seq, "is sent before an older one whose order matters");
+	}
+}
+
+static void check_sent(const struct flight *f)
+{
+	for (size_t k = 0; k < f->n; k++) {
+		uint64_t seq = f->seqs[k];
+		struct record *r = &m.records[f->lane][seq];
+
+		r->n_sent++;
+		if (r->fate > FATE_BREAKER)
+			wrong(f->lane, seq, "must not be sent");
+		if (m.mode == MODE_SESSIONS && r->device != f->line)
+			wrong(f->lane, seq, "is sent on another's session");
+		if (r->is_acked && !r->may_repeat)
+			wrong(f->lane, seq, "is sent though it was acknowledged");
+		if (count_quarantined(f->lane, seq, false) && !r->may_repeat)
+			wrong(f->lane, seq, "is sent though it is in quarantine");
+		for (size_t i = 0; i < m.n_flights; i++)
+			for (size_t x = 0; x < m.flights[i].n && &m.flights[i] != f; x++)
+				if (m.flights[i].lane == f->lane && m.flights[i].seqs[x] == seq)
+					wrong(f->lane, seq, "is sent though it is in flight");
+		check_order(f, seq);
+	}
+}
+
 static void send(void)
 {
+	struct fg_outbox_session *session;
 	const struct fg_publish *publish;
 	struct flight *f;
-	int r = fg_outbox_next(m.outbox, m.now_ms, &publish);
+	struct line *l;
+	int r = fg_outbox_next(m.outbox, m.now_ms, &session, &publish);
 
 	if (r == 0)
 		return;
 	if (r < 0)
 		fail_msg("seed %" PRIu64 ": fg_outbox_next() gives %d", m.seed, r);
-	assert_true(m.n_flights < m.limit);
+	l = fg_outbox_session_owner(session);
+	assert_true(l->is_up);
+	assert_true(l->n_flights < l->limit);
 	if (chance(2)) {
-		unsigned n_ends = m.n_ends;
+		unsigned n_ends = m.n_ends, i = (unsigned)(l - m.lines);
 
 		/* The client could not send it; before it says so, other things still happen. */
-		for (uint64_t i = dice(5); i > 0 && m.n_ends == n_ends; i--) {
+		for (uint64_t n = dice(5); n > 0 && m.n_ends == n_ends; n--) {
 			commit();
-			assert_int_equal(fg_outbox_next(m.outbox, m.now_ms, &publish), 0);
+			assert_int_equal(fg_outbox_next(m.outbox, m.now_ms, &session, &publish), 0);
 			answer();
-			check_watermark();
+			check_settled();
 		}
-		if (m.n_ends == n_ends)
-			end_session(false);
+		if (l->is_up)
+			end_line(i, false);
 		return;
 	}
 	f = &m.flights[m.n_flights++];
+	l->n_flights++;
 	f->packet_id = m.next_id = m.next_id % 65535 + 1;
+	f->line = (unsigned)(l - m.lines);
+	f->lane = m.script.is_alarm ? FG_LANE_ALARM : FG_LANE_MAIN;
 	f->n = m.script.n_seqs;
-	for (size_t k = 0; k < f->n; k++) {
-		uint64_t seq = f->seqs[k] = m.script.seqs[k];
-
-		m.n_sent[seq]++;
-		if (m.fates[seq] > FATE_BREAKER)
-			wrong(seq, "must not be sent");
-		if (seq <= m.journal.cursor.watermark)
-			wrong(seq, "is sent though it is settled");
-		if (fake_journal_has_quarantined(&m.journal, seq, false))
-			wrong(seq, "is sent though it is in quarantine");
-	}
+	memcpy(f->seqs, m.script.seqs, f->n * sizeof(f->seqs[0]));
+	check_sent(f);
 	fg_outbox_sent(m.outbox, f->packet_id, m.now_ms);
 }
 
@@ -234,10 +503,10 @@ static unsigned answer_to(const struct flight *f)
 	if (f->n > 0 && chance(3)) {
 		/* A passing fault: never so often that it would be the record's own. */
 		for (size_t k = 0; k < f->n; k++)
-			if (m.n_retries[f->seqs[k]] >= 3)
+			if (m.records[f->lane][f->seqs[k]].n_retries >= 3)
 				return 0;
 		for (size_t k = 0; k < f->n; k++)
-			m.n_retries[f->seqs[k]]++;
+			m.records[f->lane][f->seqs[k]].n_retries++;
 		return 0x80;
 	}
 	return 0;
@@ -251,32 +520,33 @@ static void answer(void)
 
 	if (m.n_flights == 0)
 		return;
-	i = dice(m.n_flights);
+	i = chance(50) ? dice(m.n_flights) : 0;
 	f = m.flights[i];
 	if (has_fate(&f, FATE_BREAKER)) {
 		/* It closes on what came first, so that this is what the next session will begin
 		 * with. */
-		end_session(true);
+		end_line(f.line, true);
 		return;
 	}
 	code = answer_to(&f);
 	memmove(&m.flights[i], &m.flights[i + 1], (--m.n_flights - i) * sizeof(f));
+	m.lines[f.line].n_flights--;
 	m.n_retreats += code >= 0x80;
-	for (size_t k = 0; k < f.n && code < 0x80; k++)
-		m.is_acked[f.seqs[k]] = true;
-	fg_outbox_settled(m.outbox, f.packet_id, code, m.now_ms);
+	for (size_t k = 0; k < f.n && code < 0x80; k++) {
+		m.records[f.lane][f.seqs[k]].is_acked = true;
+		m.records[f.lane][f.seqs[k]].may_repeat = false;
+	}
+	fg_outbox_settled(m.lines[f.line].session, f.packet_id, code, m.now_ms);
 	if (chance(10)) /* ThingsBoard says it twice */
-		fg_outbox_settled(m.outbox, f.packet_id, code, m.now_ms);
+		fg_outbox_settled(m.lines[f.line].session, f.packet_id, code, m.now_ms);
 }
 
 static void commit(void)
 {
 	uint64_t ticket = fake_journal_commit(&m.journal);
 
-	if (chance(50)) {
-		m.pending_ticket = ticket; /* another commit before it is told */
-		return;
-	}
+	if (chance(50))
+		return; /* another commit before it is told */
 	fg_outbox_committed(m.outbox, ticket);
 }
 
@@ -287,86 +557,106 @@ static void step(void)
 	m.journal.quarantine_error = chance(20) ? -EAGAIN : 0;
 	m.journal.cursor.is_held = chance(5);
 	m.journal.cursor.read_error = chance(2) ? -EIO : 0;
+	m.journal.max_left_behind = chance(20) ? dice(4) : FAKE_LEFT_BEHIND;
 	if (chance(1))
 		m.script.has_own = true;
-	if (roll < 45) {
+	if (roll < 45)
 		send();
-	} else if (roll < 75) {
+	else if (roll < 75)
 		answer();
-	} else if (roll < 85) {
+	else if (roll < 83)
 		commit();
-	} else if (roll < 95) {
+	else if (roll < 90)
 		m.now_ms += (int64_t)dice(3000);
-	} else if (roll < 98) {
-		if (!m.is_calm)
-			add_record();
-	} else if (chance(40)) {
-		end_session(false);
-	}
-	check_watermark();
+	else if (roll < 93)
+		move_line();
+	else if (roll < 98 && !m.is_calm)
+		add_record();
+	else if (chance(8))
+		crash();
+	else if (chance(8))
+		restart();
+	if (dice(8) == 0)
+		check_settled();
 	check_in_flight();
 }
 
-static void check_end(void)
+static bool is_all_done(void)
 {
-	for (uint64_t seq = 1; seq <= m.journal.n_records; seq++) {
-		bool is_aside = fake_journal_has_quarantined(&m.journal, seq, true);
-		unsigned n_aside = 0;
+	for (unsigned lane = 0; lane < N_LANES; lane++)
+		if (cursor(lane)->watermark < count(lane) || cursor(lane)->now.n_left_behind > 0)
+			return false;
+	return true;
+}
 
-		for (size_t i = 0; i < m.journal.n_quarantined; i++)
-			n_aside += m.journal.quarantined[i].seq == seq;
-		if (!is_settled(seq))
-			wrong(seq, "was never settled");
-		if (n_aside > 1)
-			wrong(seq, "is in quarantine twice");
-		if (m.fates[seq] == FATE_NORMAL && is_aside && m.n_broken[seq] < 3)
-			wrong(seq, "is in quarantine and did nothing");
-		if ((m.fates[seq] == FATE_POISON || m.fates[seq] == FATE_REFUSED) && !is_aside)
-			wrong(seq, "is not in quarantine");
+static void check_end(enum fg_lane lane)
+{
+	for (uint64_t seq = 1; seq <= count(lane); seq++) {
+		const struct record *r = &m.records[lane][seq];
+		unsigned n_aside = count_quarantined(lane, seq, true);
+
+		if (!is_done(lane, seq, true))
+			wrong(lane, seq, "was never settled");
+		if (n_aside > 1 && m.n_crashes == 0 && m.mode != MODE_SESSIONS)
+			wrong(lane, seq, "is in quarantine twice");
+		if (r->fate == FATE_NORMAL && n_aside && r->n_broken < 3)
+			wrong(lane, seq, "is in quarantine and did nothing");
+		if ((r->fate == FATE_POISON || r->fate == FATE_REFUSED) && !n_aside)
+			wrong(lane, seq, "is not in quarantine");
 		/* Each end of a session and each refusal may have cost one more. */
-		if (m.n_sent[seq] > 1 + m.n_ends + m.n_retreats)
-			wrong(seq, "was sent too often");
+		if (r->n_sent > 1 + m.n_ends + m.n_retreats + 2 * m.n_crashes)
+			wrong(lane, seq, "was sent too often");
 	}
 }
 
 static void run(uint64_t seed)
 {
-	static char *exclude[] = {"x"};
-	struct fg_devices_config devices = {.exclude = exclude, .n_exclude = 1};
-	struct fg_outbox_options options = {
-		.link_name = "cloud",
-		.journal = &m.journal,
-		.cursor = &m.journal.cursor,
-		.plugin = &script_plugin,
-		.ctx = &m.script,
-		.devices = &devices,
-		.max_in_flight = MAX_FLIGHT,
-	};
+	static char excluded[] = "x";
+	static char *exclude[] = {excluded};
+	static char name[] = "cloud";
 	static const unsigned unsaved[] = {1, 4, 20, 100, 1000};
 	unsigned long steps = 0;
 
 	memset(&m, 0, sizeof(m));
 	m.seed = seed;
 	m.random = seed * 0x9e3779b97f4a7c15ull + 1;
+	m.mode = (enum mode)(seed % N_MODES);
 	fake_journal_init(&m.journal);
-	m.journal.cursor.is_saving_by_itself = false;
-	options.max_unsaved = unsaved[dice(5)];
-	m.journal.cursor.max_unsaved = options.max_unsaved;
+	m.config = (struct fg_cloud_config){
+		.name = name,
+		.devices = {.exclude = exclude, .n_exclude = 1},
+		.max_in_flight = MAX_FLIGHT,
+		.max_in_flight_records = unsaved[dice(5)],
+		.order = m.mode == MODE_LIVE_FIRST ? FG_DRAIN_LIVE_FIRST : FG_DRAIN_FIFO,
+		.backlog_share = 1 + (unsigned)dice(99),
+	};
+	for (unsigned lane = 0; lane < N_LANES; lane++) {
+		cursor(lane)->is_saving_by_itself = false;
+		cursor(lane)->max_unsaved = m.config.max_in_flight_records;
+		snprintf(cursor(lane)->name, sizeof(cursor(lane)->name), "%s", name);
+	}
+	m.journal.look_max = dice(3) == 0 ? 1 + dice(20) : 0;
 	m.script.max_batch = (unsigned)dice(20);
 	m.now_ms = 1000;
 	for (uint64_t i = dice(60); i > 0; i--)
 		add_record();
-	assert_int_equal(fg_outbox_new(&options, &m.outbox), 0);
-	begin_session();
+	start();
 	for (uint64_t n = 200 + dice(600); n > 0; n--)
 		step();
 	m.is_calm = true;
-	while (m.journal.cursor.watermark < m.journal.n_records) {
+	while (!is_all_done()) {
 		if (++steps > 200000)
-			wrong(m.journal.cursor.watermark + 1, "does not get settled");
+			fail_msg("seed %" PRIu64 " mode %d: no end; watermarks %" PRIu64
+				 " of %" PRIu64 " and %" PRIu64 " of %" PRIu64
+				 ", %zu and %zu left behind",
+				 m.seed, m.mode, m.journal.cursor.watermark, m.journal.n_records,
+				 m.journal.alarm_cursor.watermark, m.journal.n_alarms,
+				 m.journal.cursor.now.n_left_behind,
+				 m.journal.alarm_cursor.now.n_left_behind);
 		step();
 	}
-	check_end();
+	check_end(FG_LANE_MAIN);
+	check_end(FG_LANE_ALARM);
 	m.outbox = fg_outbox_free(m.outbox);
 	fake_journal_done(&m.journal);
 }

@@ -33,8 +33,9 @@ static struct fg_timekeeper *timekeeper;
 static struct fg_fs *fs;
 static struct fg_journal *journal;
 static struct fg_cursor *cursor;
+static struct fg_cursor *alarms;
+static struct fg_outbox_session *session;
 static struct fg_outbox *outbox;
-static struct fg_devices_config devices;
 static enum fg_time_quality sent_quality;
 static int packet_id;
 
@@ -52,10 +53,10 @@ static void fake_look(void *arg, int64_t utc_us, struct fg_clock_evidence *ret)
 	*ret = (struct fg_clock_evidence){.is_service_working = true};
 }
 
-static int encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_publish *out)
+static int encode(void *ctx, const char *name, struct fg_batch *batch, struct fg_publish *out)
 {
 	(void)ctx;
-	(void)session;
+	(void)name;
 	for (size_t i = 0; i < batch->count; i++) {
 		if (batch->states[i] != FG_OFFERED)
 			continue;
@@ -86,15 +87,12 @@ static void start(void)
 		.segment_bytes = 64 * 1024,
 		.batch_bytes = 4096,
 		.max_bytes = 1024 * 1024,
+		.max_alarm_bytes = 1024 * 1024,
 		.max_quarantine_bytes = 1024 * 1024,
 	};
-	struct fg_outbox_options out = {
-		.link_name = "cloud",
-		.plugin = &plugin,
-		.devices = &devices,
-		.max_in_flight = 4,
-		.max_unsaved = 1000,
-	};
+	static const struct fg_cloud_config config = {
+		.name = (char *)"cloud", .max_in_flight = 4, .max_in_flight_records = 1000};
+	struct fg_outbox_options out = {.config = &config, .plugin = &plugin};
 	struct fg_error err = {0};
 
 	assert_int_equal(fg_timekeeper_new(&clock, &timekeeper), 0);
@@ -102,18 +100,22 @@ static void start(void)
 	options.fs = fs;
 	options.timekeeper = timekeeper;
 	assert_int_equal(fg_journal_open(&options, &journal, &err), 0);
-	assert_int_equal(fg_cursor_open(journal, "cloud", 1000, &cursor), 0);
+	assert_int_equal(fg_cursor_open(journal, FG_LANE_MAIN, "cloud", 1000, &cursor), 0);
 	out.journal = journal;
-	out.cursor = cursor;
+	assert_int_equal(fg_cursor_open(journal, FG_LANE_ALARM, "cloud", 1000, &alarms), 0);
+	out.cursors[FG_LANE_MAIN] = cursor;
+	out.cursors[FG_LANE_ALARM] = alarms;
 	out.timekeeper = timekeeper;
 	assert_int_equal(fg_outbox_new(&out, &outbox), 0);
-	fg_outbox_session_begin(outbox, 65535, 0);
+	assert_int_equal(fg_outbox_session_open(outbox, "", &session), 0);
+	fg_outbox_session_begin(session, 65535, 0, false);
 }
 
 static void stop(void)
 {
 	outbox = fg_outbox_free(outbox);
 	fg_cursor_close(cursor);
+	fg_cursor_close(alarms);
 	journal = fg_journal_free(journal);
 	fg_fs_posix_free(fs);
 	timekeeper = fg_timekeeper_free(timekeeper);
@@ -143,7 +145,7 @@ static void arrives(void)
 	uint64_t seq;
 
 	msg.time_quality = fg_timekeeper_now(timekeeper, &msg.time_us);
-	assert_int_equal(fg_journal_append(journal, &msg, &seq), 0);
+	assert_int_equal(fg_journal_append(journal, FG_LANE_MAIN, &msg, &seq), 0);
 	fg_journal_flush(journal, 0);
 }
 
@@ -156,16 +158,17 @@ static void arrives_with_a_time(int64_t time_us)
 				 .body = fg_span_str("{}")};
 	uint64_t seq;
 
-	assert_int_equal(fg_journal_append(journal, &msg, &seq), 0);
+	assert_int_equal(fg_journal_append(journal, FG_LANE_MAIN, &msg, &seq), 0);
 	fg_journal_flush(journal, 0);
 }
 
 static int64_t sends(enum fg_time_quality quality)
 {
+	struct fg_outbox_session *its;
 	const struct fg_publish *p;
 	char text[32];
 
-	assert_int_equal(fg_outbox_next(outbox, 1, &p), 1);
+	assert_int_equal(fg_outbox_next(outbox, 1, &its, &p), 1);
 	fg_outbox_sent(outbox, ++packet_id, 1);
 	assert_int_equal(sent_quality, quality);
 	snprintf(text, sizeof(text), "%.*s", (int)p->payload_len, p->payload);
@@ -174,9 +177,10 @@ static int64_t sends(enum fg_time_quality quality)
 
 static void sends_nothing(void)
 {
+	struct fg_outbox_session *its;
 	const struct fg_publish *p;
 
-	assert_int_equal(fg_outbox_next(outbox, 1, &p), 0);
+	assert_int_equal(fg_outbox_next(outbox, 1, &its, &p), 0);
 }
 
 static int setup(void **state)
@@ -214,10 +218,10 @@ static void a_record_waits_for_its_time_and_those_behind_it_too(void **state)
 	assert_us(sends(FG_TIME_GATEWAY), NOON - MINUTE);
 	assert_us(sends(FG_TIME_DEVICE), 78);
 	sends_nothing();
-	fg_outbox_settled(outbox, packet_id, 0, 1);
+	fg_outbox_settled(session, packet_id, 0, 1);
 	assert_int_equal(fg_cursor_watermark(cursor), 0);
-	fg_outbox_settled(outbox, packet_id - 1, 0, 1);
-	fg_outbox_settled(outbox, packet_id - 2, 0, 1);
+	fg_outbox_settled(session, packet_id - 1, 0, 1);
+	fg_outbox_settled(session, packet_id - 2, 0, 1);
 	assert_int_equal(fg_cursor_backlog(cursor), 0);
 }
 
@@ -241,8 +245,8 @@ static void after_the_wait_records_go_out_as_not_synchronised(void **state)
 	assert_us(sends(FG_TIME_UNSYNCHRONISED), FG_TIME_FLOOR_US + 20 * SECOND);
 	/* Not acknowledged, and sent again when the time is known. */
 	clock_is_set(NOON);
-	fg_outbox_session_end(outbox, false);
-	fg_outbox_session_begin(outbox, 65535, 0);
+	fg_outbox_session_end(session, false);
+	fg_outbox_session_begin(session, 65535, 0, false);
 	assert_us(sends(FG_TIME_GATEWAY), NOON - WAIT);
 }
 
@@ -252,8 +256,8 @@ static void records_that_waited_through_broken_sessions_go_out_once(void **state
 	arrives();
 	for (int i = 0; i < 5; i++) {
 		sends_nothing();
-		fg_outbox_session_end(outbox, true);
-		fg_outbox_session_begin(outbox, 65535, 0);
+		fg_outbox_session_end(session, true);
+		fg_outbox_session_begin(session, 65535, 0, false);
 	}
 	clock_is_set(NOON);
 	assert_us(sends(FG_TIME_GATEWAY), NOON);
@@ -314,7 +318,7 @@ static void steps_of_twenty_years_at_any_point_leave_stamps_and_flow_alone(void 
 	arrives();
 	clock_is_set(now);
 	assert_us(sends(FG_TIME_GATEWAY), NOON);
-	fg_outbox_settled(outbox, packet_id, 0, 1);
+	fg_outbox_settled(session, packet_id, 0, 1);
 	for (size_t i = 0; i < 4; i++) {
 		/* in flight, waiting to be read, and after it */
 		up_us += SECOND;
@@ -329,8 +333,8 @@ static void steps_of_twenty_years_at_any_point_leave_stamps_and_flow_alone(void 
 		assert_us(sends(FG_TIME_GATEWAY), i == 2 ? now + YEARS(20) : now);
 		sends_nothing();
 		for (int back = 2; back >= 0; back--)
-			fg_outbox_settled(outbox, packet_id - back, 0, 1);
-		assert_int_equal(fg_outbox_in_flight(outbox), 0);
+			fg_outbox_settled(session, packet_id - back, 0, 1);
+		assert_int_equal(fg_outbox_in_flight(session), 0);
 		assert_int_equal(fg_cursor_backlog(cursor), 0);
 	}
 	assert_us(now, NOON + 4 * SECOND);

@@ -1,28 +1,8 @@
-#include "expect.h"
+#include "sections.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-/* Sections that are in order, for tests of the others. */
-#define GATEWAY "gateway: {name: gw}\n"
-#define LOCAL "local: {brokers: [{name: b, url: mqtt://h}]}\n"
-#define MAPPINGS "mappings: [{topic: a}]\n"
-#define CLOUDS "clouds: [{name: c, plugin: p, url: mqtt://h}]\n"
-#define NO_GATEWAY LOCAL MAPPINGS CLOUDS
-#define NO_LOCAL GATEWAY MAPPINGS CLOUDS
-#define NO_MAPPINGS GATEWAY LOCAL CLOUDS
-#define NO_CLOUDS GATEWAY LOCAL MAPPINGS
-
-static struct fg_config *load(const char *text, struct fg_report *report, int expected)
-{
-	struct fg_config *config = NULL;
-	int r = fg_config_load_text("f", fg_span_str(text), report, &config);
-
-	if (r != expected)
-		fail_msg("%s\nreturned %d", text, r);
-	return config;
-}
 
 static void every_value_arrives_where_it_belongs(void **state)
 {
@@ -268,13 +248,6 @@ static void the_service_manager_says_where_the_state_is(void **state)
 	assert_string_equal(config->state_directory, "/var/lib/one");
 }
 
-/* `clouds: [{…}]` with what a test is about, which starts in column 44 of line 4. */
-#define CLOUD(what) NO_CLOUDS "clouds: [{name: c, plugin: p, url: mqtts://h, " what "}]\n"
-/* The same for a broker: column 49 of line 1. */
-#define BROKER(what) "local: {brokers: [{name: b, url: mqtts://h, " what "}]}\n" NO_LOCAL
-/* And for a mapping: column 24 of line 1. */
-#define MAPPING(what) "mappings: [{topic: a/b, " what "}]\n" NO_MAPPINGS
-
 static const struct {
 	const char *text;
 	const char *report;
@@ -282,11 +255,13 @@ static const struct {
 	/* what a whole file needs */
 	{"", "f: empty: add the sections local, mappings and clouds"},
 	{"# nothing\n", "f: empty: add the sections local, mappings and clouds"},
-	{"[1]\n",
-	 "f:1:1: expected the sections gateway, local, mappings, clouds and journal, got a "
-	 "list (a text with [ needs quotes)"},
-	{"hello\n", "f:1:1: expected the sections gateway, local, mappings, clouds and journal, "
-		    "got \"hello\""},
+	{"[1]\n", "f:1:1: expected a mapping of sections: gateway, local, mappings, commands, "
+		  "configs, images, clouds and journal, got a "
+		  "list (a text with [ needs quotes)"},
+	{"hello\n",
+	 "f:1:1: expected a mapping of sections: gateway, local, mappings, commands, configs, "
+	 "images, clouds and journal, "
+	 "got \"hello\""},
 	{GATEWAY, "f:1:1: local.brokers: add at least one broker, with name and url\n"
 		  "f:1:1: mappings: add at least one rule, with topic\n"
 		  "f:1:1: clouds: add at least one cloud, with name, plugin and url"},
@@ -468,7 +443,8 @@ static const struct {
 	 "f:4:12: mappings[0].topic: required, but not given"},
 	{NO_MAPPINGS "mappings: [{topic: {device}}]\n",
 	 "f:4:20: mappings[0].topic: expected a text, got a mapping (a text with { needs quotes)"},
-	{MAPPING("payload: xml"), "f:1:34: mappings[0].payload: expected json, got \"xml\""},
+	{MAPPING("payload: xml"),
+	 "f:1:34: mappings[0].payload: expected json or text, got \"xml\""},
 	{MAPPING("telemetry: some"), "f:1:36: mappings[0].telemetry: expected all, or at least one "
 				     "NAME: PATH, got \"some\""},
 	{MAPPING("telemetry: {}"), "f:1:36: mappings[0].telemetry: expected all, or at least one "
@@ -510,6 +486,7 @@ static const struct {
 	 "f:4:21: journal.max_size: 32MiB is less than 4 segments (segment_size is 16MiB)"},
 	{NO_GATEWAY "journal: {segment_size: 1GiB}\n",
 	 "f:4:25: journal.max_size: 2GiB is less than 4 segments (segment_size is 1GiB)\n"
+	 "f:4:25: journal.max_alarm_size: 64MiB is less than 2 segments (segment_size is 1GiB)\n"
 	 "f:4:25: journal.max_quarantine_size: 64MiB is less than 2 segments (segment_size is "
 	 "1GiB)"},
 	{NO_GATEWAY "journal: {on_full: stop}\n",

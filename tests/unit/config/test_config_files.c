@@ -180,14 +180,26 @@ static void mistakes_are_reported_across_all_files(void **state)
 		"f.yaml",
 		"conf.d/1.yaml:2:1: not YAML: did not find expected node content (while parsing a "
 		"flow node that starts in line 2)\n"
-		"conf.d/2.yaml:1:1: expected the sections gateway, local, mappings, clouds and "
-		"journal, got a list\n"
+		"conf.d/2.yaml:1:1: expected a mapping of sections: gateway, local, mappings, "
+		"commands, configs, images, clouds and journal, got a list\n"
 		"f.yaml:1:17: gateway.name: expected a name (1 to 63 of A-Z a-z 0-9 _ . -, "
 		"starting with a letter or digit), got \"-\"");
 
+	/* So may a broker or a cloud that is referred to. */
+	write_text("f.yaml", "gateway: {name: g}\n"
+			     "local: {brokers: [{name: b, url: mqtt://h}]}\n"
+			     "commands: [{topic: \"c/{device}\", broker: other}]\n"
+			     "mappings: [{topic: a, request: {kind: rpc, cloud: other}}]\n");
+	assert_int_equal(unlink("conf.d/2.yaml"), 0);
+	expect_load("f.yaml", "conf.d/1.yaml:2:1: not YAML: did not find expected node content "
+			      "(while parsing a flow node that starts in line 2)");
+	write_text("conf.d/1.yaml", "clouds: [{name: c, plugin: p, url: mqtt://h}]\n");
+	expect_load("f.yaml",
+		    "f.yaml:3:42: commands[0].broker: no broker is called \"other\"\n"
+		    "f.yaml:4:51: mappings[0].request.cloud: no cloud is called \"other\"");
+
 	/* A main file that cannot be read does not hide what is wrong elsewhere. */
 	write_text("conf.d/1.yaml", "cloud: []\n");
-	assert_int_equal(unlink("conf.d/2.yaml"), 0);
 	expect_load("none.yaml",
 		    "conf.d/1.yaml:1:1: cloud: unknown key (did you mean \"clouds\"?)\n"
 		    "none.yaml: cannot read: No such file or directory");

@@ -22,15 +22,29 @@ static const char form[] =
 	"            key_password: {file: %s}}\n"
 	"mappings:\n"
 	"  - {topic: a, telemetry: {a: $.a}, attributes: {b: {from: $.b}}, time: $.t}\n"
+	"  - {topic: b, presence: {up: [a], down: [b]}}\n"
+	"  - {topic: c, request: {kind: rpc, response: r}}\n"
+	"  - {topic: \"d/{key}\", payload: text}\n"
+	"commands:\n"
+	"  - topic: c/{device}\n"
+	"    payload: '{{id}: {params}}'\n"
+	"    response: {topic: \"r/{id}\", correlate: topic, result: $.r, error: $.e}\n"
+	"  - {topic: \"d/{device}\", response: {topic: \"r/{device}\", correlate: mqtt5}}\n"
+	"configs: [{topic: \"config/{device}\"}]\n"
+	"images:\n"
+	"  - {deliver: chunks, topic: \"i/{device}\", chunk_topic: \"j/{device}/{index}\",\n"
+	"     status: {topic: \"s/{device}\"}}\n"
+	"  - {deliver: url, topic: \"k/{device}\", url: http://h/}\n"
 	"clouds:\n"
 	"  - name: c\n"
 	"    plugin: p\n"
 	"    url: mqtts://h\n"
 	"    keep_alive: 1s\n"
+	"    limits: {messages: 20/s}\n"
 	"    token: " SECRET "\n"
 	"    devices: {include: [a, b], rename: {a: b, c: d}}\n";
 
-static char text[2048]; /* `form` with the path of a file that holds the secret */
+static char text[4096]; /* `form` with the path of a file that holds the secret */
 
 static const struct fg_option options[] = {
 	{"token", FG_OPTION_SECRET, 0, "token", NULL, NULL, 0, 0},

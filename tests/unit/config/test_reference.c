@@ -1,7 +1,7 @@
 /*
  * docs/configuration.md against the tables, both ways, and every file in conf/ against the parser.
  */
-#include "expect.h"
+#include "sections.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -130,6 +130,39 @@ static void every_example_in_the_reference_is_yaml(void **state)
 	assert_true(n > 30);
 }
 
+/* An example that begins with one of these is a whole section. */
+static void every_section_among_the_examples_is_in_order(void **state)
+{
+	static const char *const sections[] = {"mappings:\n", "commands:\n", "configs:\n",
+					       "images:\n"};
+	FG_CLEANUP(fg_free_p) char *text = read_text(reference_path);
+	size_t n = 0;
+
+	(void)state;
+	for (char *c = text; (c = strstr(c, "```yaml\n")); c++) {
+		char *end = strstr(c += 8, "```");
+
+		*end = '\0';
+		for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++) {
+			FG_CLEANUP(fg_report_free_p) struct fg_report *report = fg_report_new();
+			FG_CLEANUP(fg_config_free_p) struct fg_config *config = NULL;
+			char whole[4096];
+
+			if (strncmp(c, sections[i], strlen(sections[i])) != 0)
+				continue;
+			snprintf(whole, sizeof(whole),
+				 "%slocal: {brokers: [{name: hall2, url: mqtt://h}]}\n"
+				 "clouds: [{name: customer-tb, plugin: p, url: mqtt://h}]\n%s%s",
+				 GATEWAY, i > 0 ? MAPPINGS : "", c);
+			fg_config_load_text("f", fg_span_str(whole), report, &config);
+			expect_report(report, c, "");
+			n++;
+		}
+		c = end;
+	}
+	assert_true(n >= 8);
+}
+
 static void every_file_in_conf_is_in_order(void **state)
 {
 	DIR *directory = opendir(conf_directory);
@@ -190,11 +223,14 @@ static void what_conf_shows_in_comments_is_in_order_too(void **state)
 	blank(text, "{credential: hall2-password}");
 	fg_config_load_text("conf.yaml", fg_span_str(text), report, &config);
 	expect_report(report, path,
-		      "conf.yaml:40:11: clouds.customer-tb.tls.ca: cannot read customer-ca.pem: "
+		      "conf.yaml:66:11: clouds.customer-tb.tls.ca: cannot read customer-ca.pem: "
 		      "No such file or directory");
 	assert_non_null(config);
 	assert_string_equal(config->brokers[0].share, "fieldgate");
 	assert_int_equal(config->clouds[0].devices.n_rename, 1);
+	assert_int_equal(config->commands[0].offline, FG_OFFLINE_WAIT);
+	assert_int_equal(config->clouds[0].order, FG_DRAIN_LIVE_FIRST);
+	assert_int_equal(config->clouds[0].n_rates[FG_LIMIT_MESSAGES], 1);
 	assert_int_equal(config->journal.commit_interval_ms, 1000);
 	free(text);
 }
@@ -204,6 +240,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_key_is_documented_and_every_documented_key_is_known),
 		cmocka_unit_test(every_example_in_the_reference_is_yaml),
+		cmocka_unit_test(every_section_among_the_examples_is_in_order),
 		cmocka_unit_test(every_file_in_conf_is_in_order),
 		cmocka_unit_test(what_conf_shows_in_comments_is_in_order_too),
 	};

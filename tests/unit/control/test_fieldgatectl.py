@@ -96,40 +96,49 @@ class Journal(unittest.TestCase):
         """Both find the same records, the same holes and the same cursors. Returns the exit status."""
         complaints, theirs = [], []
         cursors = {}
-        for lane in "main", "quarantine":
+        for lane in reader.LANES:
             directory = os.path.join(self.dir, lane)
             if not os.path.isdir(directory):
                 continue
             for r in reader.read_lane(directory, complaints.append):
-                if lane == "main" and "cursors" in r:
-                    cursors = {name: c["watermark"] for name, c in r["cursors"].items()}
+                if lane in reader.LANES_WITH_CURSORS and "cursors" in r:
+                    cursors[lane] = r["cursors"]
                 if "segment" not in r:
-                    theirs.append((lane, r["seq"], r["time_us"], r["batch_index"], r["kind"].replace(" ", "-"),
+                    kind = "settled" if "settled" in r else r["kind"].replace(" ", "-")
+                    theirs.append((lane, r["seq"], r["time_us"], r["batch_index"], kind,
                                    r["device"], r["stream"], r.get("content_type", ""), r.get("ref", ""),
-                                   self.their_body(r)))
+                                   r.get("link", ""), self.their_body(r)))
         _, found = objects("journal", "dump", self.dir)
         ours = [(o["lane"], o["seq"], o["time_us"], o["batch_index"], o["kind"], o.get("device", ""),
-                 o.get("stream", ""), o.get("content_type", ""), o.get("ref", ""), self.our_body(o)) for o in found]
+                 o.get("stream", ""), o.get("content_type", ""), o.get("ref", ""), o.get("link", ""),
+                 self.our_body(o)) for o in found]
         self.assertEqual(ours, theirs)
         status, found = objects("journal", "verify", self.dir)
-        self.assertEqual({o["link"]: o["watermark"] for o in found if o["type"] == "cursor"}, cursors)
         self.assertEqual([(o["first_seq"], o["last_seq"]) for o in found if o["type"] in ("damaged", "missing")],
                          [(int(a), int(b)) for c in complaints for a, b in re.findall(r"records (\d+)\.\.(\d+)", c)])
         self.assertEqual(status, 1 if complaints else 0)
-        for name, watermark in cursors.items():
-            self.assertIn({"type": "cursor", "lane": "main", "link": name, "watermark": watermark,
-                           "backlog": sum(1 for r in theirs if r[0] == "main" and r[1] > watermark and
-                                          r[4] != "cursors")}, found)
+        messages = "telemetry", "attributes", "presence", "command-response", "event"
+        self.assertEqual([o for o in found if o["type"] == "cursor"], [
+            {"type": "cursor", "lane": lane, "link": name, "watermark": c["watermark"],
+             "backlog": sum(1 for r in theirs if r[0] == lane and r[4] in messages and r[9] in ("", name) and
+                            r[1] > c["watermark"] and not any(a <= r[1] <= b for a, b in c["ranges"])),
+             "ranges": len(c["ranges"]), "left_behind": len(c["left_behind"])}
+            for lane, table in cursors.items() for name, c in table.items()])
         return status
 
     def their_body(self, r):
         if "cursors" in r:
-            return {name: c["watermark"] for name, c in r["cursors"].items()}
+            return {name: {"watermark": c["watermark"], "ranges": len(c["ranges"]),
+                           "left_behind": len(c["left_behind"])} for name, c in r["cursors"].items()}
+        if "settled" in r:
+            return r["settled"]
         return r["quarantined"]["body"] if "quarantined" in r else r["body"]
 
     def our_body(self, o):
         if "cursors" in o:
             return o["cursors"]
+        if "settled" in o:
+            return o["settled"]
         o = o.get("quarantined", o)
         if "body_base64" in o:
             return base64.b64decode(o["body_base64"]).decode()
@@ -345,7 +354,8 @@ class Journal(unittest.TestCase):
             self.assertEqual(status, 0)
             return [(o["lane"], o["seq"]) for o in found]
         every = objects("journal", "dump", self.dir)[1]
-        self.assertEqual(seqs("--lane", "quarantine"), [("quarantine", 1)])
+        self.assertEqual(seqs("--lane", "quarantine"), [("quarantine", 1), ("quarantine", 2), ("quarantine", 3)])
+        self.assertEqual([o["settled"] for o in objects("journal", "dump", "--kind", "settled", self.dir)[1]], [1])
         self.assertEqual(seqs("--from", "200", "--to", "230", "--lane", "main"),
                          [("main", n) for n in range(200, 231)])
         self.assertEqual(seqs("--limit", "7"), [("main", n) for n in range(1, 8)])
@@ -354,7 +364,7 @@ class Journal(unittest.TestCase):
             wanted = {"pump-*": "pump-01", "s??ge": "säge", "[x]": "x"}.get(pattern)
             self.assertEqual(seqs("--device", pattern),
                              [(o["lane"], o["seq"]) for o in every if wanted and o.get("device") == wanted])
-        for kind in "telemetry", "command-response", "cursors", "quarantined":
+        for kind in "telemetry", "command-response", "cursors", "quarantined", "command", "settled":
             self.assertEqual(seqs("--kind", kind), [(o["lane"], o["seq"]) for o in every if o["kind"] == kind])
 
     def test_no_byte_of_a_message_reaches_the_terminal_unseen(self):
@@ -412,6 +422,68 @@ class Journal(unittest.TestCase):
                          ["1970-01-01T00:00:00.000000Z", "1969-12-31T23:59:59.999999Z",
                           "294247-01-10T04:00:54.775807Z", "-290308-12-21T19:59:05.224192Z"])
 
+    def test_settled_messages_are_not_in_quarantine_any_more(self):
+        def message(seq):
+            return record(seq, quarantined(b"tb", b"no", b"t", b"%d" % seq), kind=129)
+
+        def settles(seq, number):
+            return record(seq, struct.pack("<Q", number), kind=130, device=b"")
+
+        # A record that settles what comes behind it, or itself, settles nothing.
+        self.make("quarantine", segment(1, [message(1), message(2), settles(3, 1), settles(4, 6), settles(5, 5)]),
+                  segment(6, [message(6), settles(7, 2), message(8)]))
+        status, found = objects("quarantine", "list", self.dir)
+        self.assertEqual((status, [o["number"] for o in found]), (0, [6, 8]))
+        self.assertEqual([ctl("quarantine", "show", self.dir, str(n))[0] for n in (1, 2, 6, 8)], [1, 1, 0, 0])
+        self.assertEqual(self.lane(objects("journal", "verify", self.dir)[1], "quarantine")["settled"], 4)
+        self.make("quarantine", segment(9, [settles(9, 6), settles(10, 8)]))
+        self.assertIn("empty", ctl("quarantine", "list", self.dir)[2])
+
+    def test_quarantine_is_listed_over_any_gap_in_its_numbers(self):
+        last = 1 << 60
+        self.make("quarantine", segment(1, [record(1, quarantined(b"", b"a", b"", b"1"), kind=129)]),
+                  segment(1 << 40, [record(1 << 40, quarantined(b"", b"b", b"", b"2"), kind=129)]),
+                  segment(last, [record(last, quarantined(b"", b"c", b"", b"3"), kind=129),
+                                 record(last + 1, struct.pack("<Q", 1 << 40), kind=130, device=b"")]))
+        self.assertEqual([o["number"] for o in objects("quarantine", "list", self.dir)[1]], [1, last])
+
+    def test_where_a_quarantined_message_was_is_told(self):
+        more = b"\x04cbor" + bytes([2, 1, 3]) + b"cmd" + bytes([4, 1, 1])
+        body = quarantined(b"tb", b"no", b"t", b"\0\1")
+        self.make("quarantine", segment(1, [record(1, body, kind=129, flags=12, more=more), record(2, body, kind=129)]))
+        found = objects("quarantine", "list", self.dir)[1]
+        self.assertEqual([(o["message_lane"], o.get("content_type"), o.get("ref")) for o in found],
+                         [("alarm", "cbor", "cmd"), ("main", None, None)])
+        out = ctl("quarantine", "show", self.dir, "1")[1].decode()
+        for line in "lane      alarm", "type      cbor", "ref       cmd":
+            self.assertIn(line, out)
+
+    def test_header_may_be_larger_than_a_page(self):
+        table = struct.pack("<H", 1) + b"\2tb" + struct.pack("<QHH", 0, 1, 1000) + struct.pack("<QQ", 2, 3) + \
+            b"".join(struct.pack("<QQ", key, 1) for key in range(1000))
+        for size, is_good in (16384, True), (12288, False), (61440, True), (65536, False), (20481, False):
+            data = bytearray(segment(1, [], table=table[:HEADER - 64]))
+            struct.pack_into("<H", data, 14, size & 0xFFFF)
+            struct.pack_into("<I", data, 56, len(table))
+            data[64:] = table + bytes(max(0, size - 64 - len(table)))
+            del data[size:]
+            data[8:12] = struct.pack("<I", reader.crc32c(bytes(data[12:])))
+            self.make("main", bytes(data) + record(1) + record(2) + record(3) + record(4))
+            status, found = objects("journal", "verify", self.dir)
+            self.assertEqual(status, 0 if is_good else 1, size)
+            if is_good:
+                self.assertIn({"type": "cursor", "lane": "main", "link": "tb", "watermark": 0, "backlog": 2,
+                               "ranges": 1, "left_behind": 1000}, found)
+
+    def test_records_for_one_link_are_backlog_of_that_only(self):
+        table = struct.pack("<H", 2) + b"\1a" + struct.pack("<QHH", 0, 0, 0) + b"\1b" + struct.pack("<QHH", 0, 0, 0)
+        self.make("alarm", segment(1, [record(1), record(2, flags=8, more=bytes([1, 3, 1]) + b"b"),
+                                       record(3, kind=192, device=b"")], table=table))
+        status, found = objects("journal", "verify", self.dir)
+        self.assertEqual({o["link"]: o["backlog"] for o in found if o["type"] == "cursor"}, {"a": 1, "b": 2})
+        self.assertEqual(self.lane(found, "alarm")["notes"], 1)
+        self.assertEqual([o.get("link") for o in objects("journal", "dump", self.dir)[1]], [None, "b", None])
+
     def test_the_quarantine_is_listed_and_shown(self):
         blob = bytes(range(256))
         self.make("quarantine", segment(1, [
@@ -440,7 +512,7 @@ class Journal(unittest.TestCase):
         self.sample()
         lanes = {path: [o["lane"] for o in objects("journal", "verify", path)[1] if o["type"] == "lane"]
                  for path in (state, self.dir, self.dir + "/main", self.dir + "/quarantine", self.dir + "/main/")}
-        self.assertEqual(list(lanes.values()), [["main", "quarantine"]] * 2 + [["main"], ["quarantine"], ["main"]])
+        self.assertEqual(list(lanes.values()), [["main", "alarm", "quarantine"]] * 2 + [["main"], ["quarantine"], ["main"]])
         os.rename(self.dir + "/main", state + "/copy")
         self.assertEqual([o["lane"] for o in objects("journal", "verify", state + "/copy")[1] if o["type"] == "lane"],
                          ["copy"])

@@ -1,6 +1,7 @@
 #include "support.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,7 +95,7 @@ static void remove_below(const char *dir)
 
 void bench_free(struct bench *b)
 {
-	b->j = fg_journal_free(b->j);
+	bench_close(b);
 	b->fs = fg_fs_posix_free(b->fs);
 	remove_below(b->dir);
 }
@@ -109,7 +110,18 @@ void bench_open(struct bench *b)
 
 void bench_close(struct bench *b)
 {
+	for (unsigned i = 0; i < b->n_passes; i++)
+		fg_pass_close(b->passes[i]);
+	b->n_passes = 0;
 	b->j = fg_journal_free(b->j);
+}
+
+struct fg_cursor *bench_cursor(struct bench *b, const char *name, uint64_t max_unsaved)
+{
+	struct fg_cursor *c = NULL;
+
+	assert_int_equal(fg_cursor_open(b->j, FG_LANE_MAIN, name, max_unsaved, &c), 0);
+	return c;
 }
 
 void bench_body(uint64_t seq, char *out, size_t size)
@@ -120,6 +132,11 @@ void bench_body(uint64_t seq, char *out, size_t size)
 
 uint64_t bench_append(struct bench *b, size_t body_size)
 {
+	return bench_append_to(b, FG_LANE_MAIN, body_size);
+}
+
+uint64_t bench_append_to(struct bench *b, enum fg_lane lane, size_t body_size)
+{
 	struct fg_journal_stats stats;
 	char *body = malloc(body_size + 1);
 	struct fg_message msg = {.time_us = 5, .kind = FG_TELEMETRY, .device = fg_span_str("dev")};
@@ -127,9 +144,9 @@ uint64_t bench_append(struct bench *b, size_t body_size)
 
 	fg_journal_get_stats(b->j, &stats);
 	assert_non_null(body);
-	bench_body(stats.next_seq, body, body_size);
+	bench_body(lane == FG_LANE_MAIN ? stats.next_seq : stats.alarm_next_seq, body, body_size);
 	msg.body = fg_span_of(body, body_size);
-	assert_int_equal(fg_journal_append(b->j, &msg, &seq), 0);
+	assert_int_equal(fg_journal_append(b->j, lane, &msg, &seq), 0);
 	free(body);
 	return seq;
 }
@@ -151,25 +168,57 @@ uint64_t bench_fill(struct bench *b, unsigned n)
 	return seq;
 }
 
-unsigned bench_read_all(struct fg_cursor *c)
+struct fg_pass *bench_pass(struct bench *b, struct fg_cursor *c)
 {
+	for (unsigned i = 0; i < b->n_passes; i++)
+		if (b->pass_cursors[i] == c)
+			return b->passes[i];
+	assert_true(b->n_passes < BENCH_PASSES);
+	b->pass_cursors[b->n_passes] = c;
+	assert_int_equal(fg_pass_open(c, &b->passes[b->n_passes]), 0);
+	return b->passes[b->n_passes++];
+}
+
+int bench_read(struct bench *b, struct fg_cursor *c, struct fg_message *ret, size_t max)
+{
+	int r;
+
+	do
+		r = fg_pass_read(bench_pass(b, c), ret, max, NULL, NULL);
+	while (r == -EAGAIN);
+	return r;
+}
+
+unsigned bench_read_all(struct bench *b, struct fg_cursor *c)
+{
+	struct fg_pass *p = bench_pass(b, c);
 	struct fg_message messages[7];
 	char body[4096];
 	unsigned n = 0;
 	int r;
 
-	while ((r = fg_cursor_read(c, messages, 7)) > 0) {
+	for (;;) {
+		uint64_t position = fg_pass_position(p);
+
+		r = bench_read(b, c, messages, 7);
+		if (r <= 0)
+			break;
 		for (int i = 0; i < r; i++) {
-			assert_true(messages[i].seq >= fg_cursor_position(c));
+			assert_in_range(messages[i].seq, position, fg_pass_position(p) - 1);
+			position = messages[i].seq + 1;
 			bench_body(messages[i].seq, body, messages[i].body.size);
 			assert_memory_equal(messages[i].body.data, body, messages[i].body.size);
 			assert_true(fg_span_is(messages[i].device, "dev"));
-			fg_cursor_seek(c, messages[i].seq + 1);
 		}
 		n += (unsigned)r;
 	}
 	assert_int_equal(r, 0);
 	return n;
+}
+
+void bench_settle(struct fg_cursor *c, uint64_t seq)
+{
+	fg_cursor_settle(c, 1, seq);
 }
 
 static unsigned list(const struct bench *b, const char *lane, const char *suffix, char names[][64],

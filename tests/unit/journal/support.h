@@ -13,6 +13,8 @@
 
 #include "journal/journal.h"
 
+#define BENCH_PASSES 8
+
 struct bench {
 	char dir[64];
 	struct fg_fs *fs;
@@ -32,6 +34,11 @@ struct bench {
 	int trouble;
 	unsigned n_trouble;
 	unsigned n_full, n_room; /* calls of `full`, with true and with false */
+
+	/* Those bench_pass() has opened. */
+	struct fg_cursor *pass_cursors[BENCH_PASSES];
+	struct fg_pass *passes[BENCH_PASSES];
+	unsigned n_passes;
 };
 
 /** An empty directory and options: batches of 4 KiB, segments of 16 KiB, not threaded. */
@@ -41,9 +48,13 @@ void bench_free(struct bench *b);
 void bench_open(struct bench *b);
 void bench_close(struct bench *b);
 
+/** The main lane's cursor @name, opened. */
+struct fg_cursor *bench_cursor(struct bench *b, const char *name, uint64_t max_unsaved);
+
 /** Append a message of device "dev" whose body is @body_size bytes made from its sequence number.
  */
 uint64_t bench_append(struct bench *b, size_t body_size);
+uint64_t bench_append_to(struct bench *b, enum fg_lane lane, size_t body_size);
 
 /** Append @n of 200 bytes and flush after each tenth. Returns the last sequence number. */
 uint64_t bench_fill(struct bench *b, unsigned n);
@@ -53,8 +64,17 @@ void bench_flush(struct bench *b);
 /** The body bench_append() gives record @seq. */
 void bench_body(uint64_t seq, char *out, size_t size);
 
-/** Read all from @c's position on, checking bodies, and move the position. Returns how many. */
-unsigned bench_read_all(struct fg_cursor *c);
+/** The pass @c is read with: opened at its first use, closed with the journal. */
+struct fg_pass *bench_pass(struct bench *b, struct fg_cursor *c);
+
+/** Up to @max messages from that pass, however many calls it takes. Returns how many. */
+int bench_read(struct bench *b, struct fg_cursor *c, struct fg_message *ret, size_t max);
+
+/** Read all from that pass's position on, checking bodies. Returns how many. */
+unsigned bench_read_all(struct bench *b, struct fg_cursor *c);
+
+/** All records up to @seq are settled. */
+void bench_settle(struct fg_cursor *c, uint64_t seq);
 
 /** How many files in lane @lane have a name that ends with @suffix. */
 unsigned bench_count_files(const struct bench *b, const char *lane, const char *suffix);

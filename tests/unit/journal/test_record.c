@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "journal/cursor_table.h"
 #include "journal/record.h"
 #include "util/bytes.h"
 #include "util/span.h"
@@ -160,6 +159,10 @@ static void quarantined_message_comes_back_as_it_was(void **state)
 		.time_quality = FG_TIME_GATEWAY,
 		.time_us = 123456789,
 		.attempts = 4,
+		.lane = FG_LANE_ALARM,
+		.content_type = fg_span_str("application/cbor"),
+		.ref = fg_span_str("cmd-7"),
+		.moment = fg_span_of("0123456789abcdef\0\1\2\3\4\5\6\7", FG_UNSYNCHRONISED_BYTES),
 		.body = fg_span_str("{\"t\":1e999}"),
 	};
 	struct fg_quarantined out;
@@ -185,6 +188,10 @@ static void quarantined_message_comes_back_as_it_was(void **state)
 	assert_int_equal(out.time_us, 123456789);
 	assert_int_equal(out.attempts, 4);
 	assert_int_equal(out.whole_size, in.body.size);
+	assert_int_equal(out.lane, FG_LANE_ALARM);
+	assert_true(fg_span_equal(out.content_type, in.content_type));
+	assert_true(fg_span_equal(out.ref, in.ref));
+	assert_true(fg_span_equal(out.moment, in.moment));
 	for (size_t i = 0; i < r.body.size - in.body.size; i++) {
 		struct fg_record cut = r;
 
@@ -223,62 +230,24 @@ static void quarantined_texts_are_cut_between_characters(void **state)
 	assert_int_equal(fg_quarantine_encode(&in, 1, 0, SEED, bytes, 56), 0);
 }
 
-static void cursor_table_comes_back_as_it_was(void **state)
+static void settled_number_comes_back_as_it_was(void **state)
 {
-	struct fg_cursor_table in = {.n = FG_CURSORS_MAX,
-				     .clock_ms = 86400001,
-				     .utc_us = -7,
-				     .newest_ms = 86400000},
-			       out;
-	uint8_t bytes[FG_CURSOR_TABLE_MAX];
-	size_t size;
+	uint8_t bytes[FG_SETTLED_BYTES];
+	struct fg_record r;
 
 	(void)state;
-	for (unsigned i = 0; i < FG_CURSORS_MAX; i++) {
-		memset(in.entries[i].name, 'a' + (int)(i % 26), FG_CURSOR_NAME_MAX);
-		in.entries[i].watermark = UINT64_MAX - i;
-	}
-	size = fg_cursor_table_encode(&in, bytes);
-	assert_int_equal(size, FG_CURSOR_TABLE_MAX);
-	assert_int_equal(fg_cursor_table_decode(bytes, size, &out), 0);
-	assert_int_equal(out.n, in.n);
-	for (unsigned i = 0; i < out.n; i++) {
-		assert_string_equal(out.entries[i].name, in.entries[i].name);
-		assert_int_equal(out.entries[i].watermark, in.entries[i].watermark);
-	}
-	assert_int_equal(out.clock_ms, 86400001);
-	assert_int_equal(out.utc_us, -7);
-	assert_int_equal(out.newest_ms, 86400000);
-	for (size_t i = 0; i < size; i++) {
-		uint8_t *copy = malloc(i + 1);
-
-		assert_non_null(copy);
-		memcpy(copy, bytes, i);
-		/* The clock may be missing, as a whole. */
-		assert_int_equal(fg_cursor_table_decode(copy, i, &out),
-				 i == size - FG_CURSOR_TABLE_CLOCK_BYTES ? 0 : -EBADMSG);
-		assert_int_equal(out.clock_ms, 0);
-		free(copy);
-	}
-}
-
-static void acknowledged_ranges_that_touch_are_folded_in(void **state)
-{
-	uint8_t bytes[64] = {1, 0, 2, 'a', 'b'};
-	struct fg_cursor_table out;
-
-	(void)state;
-	fg_put_le64(bytes + 5, 10);
-	fg_put_le16(bytes + 13, 2);
-	fg_put_le64(bytes + 15, 11);
-	fg_put_le64(bytes + 23, 20);
-	fg_put_le64(bytes + 31, 30);
-	fg_put_le64(bytes + 39, 40);
-	assert_int_equal(fg_cursor_table_decode(bytes, 47, &out), 0);
-	assert_int_equal(out.n, 1);
-	assert_string_equal(out.entries[0].name, "ab");
-	assert_int_equal(out.entries[0].watermark, 20);
-	assert_int_equal(fg_cursor_table_decode(bytes, 46, &out), -EBADMSG);
+	fg_settled_encode(UINT64_MAX - 1, 9, 77, 2, SEED, bytes);
+	assert_true(fg_record_check(bytes, sizeof(bytes), 9, SEED));
+	assert_int_equal(fg_record_decode(bytes, fg_record_claimed_size(bytes), &r), 0);
+	assert_int_equal(r.kind, FG_RECORD_KIND_SETTLED);
+	assert_int_equal(r.time_us, 77);
+	assert_int_equal(r.batch_index, 2);
+	assert_int_equal(fg_settled_decode(&r), UINT64_MAX - 1);
+	r.body.size = 7;
+	assert_int_equal(fg_settled_decode(&r), 0);
+	r.body.size = 8;
+	r.kind = FG_RECORD_KIND_QUARANTINE;
+	assert_int_equal(fg_settled_decode(&r), 0);
 }
 
 int main(void)
@@ -292,8 +261,7 @@ int main(void)
 		cmocka_unit_test(names_that_are_too_long_are_refused),
 		cmocka_unit_test(quarantined_message_comes_back_as_it_was),
 		cmocka_unit_test(quarantined_texts_are_cut_between_characters),
-		cmocka_unit_test(cursor_table_comes_back_as_it_was),
-		cmocka_unit_test(acknowledged_ranges_that_touch_are_folded_in),
+		cmocka_unit_test(settled_number_comes_back_as_it_was),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,14 +33,25 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct fg_cursor *reopen_at(struct bench *b, uint64_t seq)
-{
-	struct fg_cursor *c;
+/*
+ * A segment with nothing in it that the test does not put there: cursor "a", which has settled
+ * nothing, stands in its header. Its first record is FIRST; in front of it is one in another segment.
+ */
+#define FIRST 3
 
+static void begin_segment(struct bench *b)
+{
+	bench_cursor(b, "a", 1000);
+	bench_fill(b, 1);
+	bench_close(b);
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
-	fg_cursor_seek(c, seq);
-	return c;
+}
+
+/* How many records cursor "a" finds after a restart. */
+static unsigned reopen_and_read(struct bench *b)
+{
+	bench_open(b);
+	return bench_read_all(b, bench_cursor(b, "a", 1000));
 }
 
 /* A file of zeros behind the last record, as preallocation leaves it. */
@@ -55,40 +66,43 @@ static void torn_last_commit_is_cut_off(void **state)
 	struct stat st;
 	char path[256];
 
+	begin_segment(b);
 	bench_fill(b, 30);
 	bench_close(b);
-	bench_segment(b, "main", 0, path, sizeof(path));
+	bench_segment(b, "main", 1, path, sizeof(path));
 	grow(path, 16384);
 	bench_damage(path, AT(25) + 50, 4, 0xee);
-	assert_int_equal(bench_read_all(reopen_at(b, 1)), 25);
+	assert_int_equal(reopen_and_read(b), 1 + 25);
 	assert_int_equal(b->n_lost, 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_size, AT(25));
 	/* Numbers of records that nobody was promised are used again. */
-	assert_int_equal(bench_append(b, 10), 26);
+	assert_int_equal(bench_append(b, 10), FIRST + 25);
 }
 
 static void damage_that_later_commits_prove_is_passed_over(void **state)
 {
 	struct bench *b = *state;
 	struct fg_journal_stats stats;
-	struct fg_cursor *c;
+	struct fg_cursor *late;
 	char path[256];
 
+	begin_segment(b);
 	bench_fill(b, 30);
 	bench_close(b);
-	bench_segment(b, "main", 0, path, sizeof(path));
+	bench_segment(b, "main", 1, path, sizeof(path));
 	bench_damage(path, AT(4) + 4, 4, 0xee); /* a size: the next one must be searched for */
 	bench_damage(path, AT(15) + 40, 300, 0);
 	bench_open(b);
 	fg_journal_get_stats(b->j, &stats);
 	assert_int_equal(stats.damaged_records, 3);
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
-	assert_int_equal(fg_cursor_watermark(c), 30);
-	fg_cursor_seek(c, 1);
-	assert_int_equal(bench_read_all(c), 27);
-	/* It had settled all of them before, so nothing was lost for it. */
+	/* One that is new has nothing to do with it. */
+	late = bench_cursor(b, "late", 1000);
+	assert_int_equal(fg_cursor_watermark(late), FIRST + 29);
+	assert_int_equal(bench_read_all(b, late), 0);
 	assert_int_equal(b->n_lost, 0);
+	assert_int_equal(bench_read_all(b, bench_cursor(b, "a", 1000)), 1 + 27);
+	assert_int_equal(b->lost, 3);
 }
 
 static void cursor_is_told_what_damage_cost_it(void **state)
@@ -97,25 +111,25 @@ static void cursor_is_told_what_damage_cost_it(void **state)
 	struct fg_cursor *c;
 	char path[256];
 
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	c = bench_cursor(b, "a", 1000);
 	bench_fill(b, 200);
 	bench_close(b);
 	bench_segment(b, "main", 1, path, sizeof(path));
 	bench_damage(path, AT(3) + 100, 1, 0);
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	c = bench_cursor(b, "a", 1000);
 	/* A table went with the first commit, since the name was new. */
 	assert_in_range(fg_cursor_backlog(c), 200, 201);
-	assert_int_equal(bench_read_all(c), 199);
+	assert_int_equal(bench_read_all(b, c), 199);
 	assert_int_equal(fg_cursor_backlog(c), 199);
 	assert_int_equal(b->n_lost, 1);
 	assert_int_equal(b->lost, 1);
 	assert_string_equal(b->lost_why, "damaged on disk");
-	fg_cursor_seek(c, 1);
-	assert_int_equal(bench_read_all(c), 199);
+	fg_pass_seek(bench_pass(b, c), 1);
+	assert_int_equal(bench_read_all(b, c), 199);
 	assert_int_equal(b->n_lost, 1);
 	/* The watermark steps over it, and it does not hold up what follows. */
-	fg_cursor_ack(c, b->lost_seq - 1);
+	bench_settle(c, b->lost_seq - 1);
 	assert_int_equal(fg_cursor_watermark(c), b->lost_seq);
 	assert_int_equal(fg_cursor_backlog(c), 201 - b->lost_seq);
 }
@@ -127,12 +141,12 @@ static void damaged_segment_is_set_aside_once_all_have_passed(void **state)
 	uint64_t last;
 	char path[256];
 
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	c = bench_cursor(b, "a", 1000);
 	last = bench_fill(b, 200);
 	bench_segment(b, "main", 0, path, sizeof(path));
 	bench_damage(path, AT(3) + 100, 1, 0);
-	assert_int_equal(bench_read_all(c), 199);
-	fg_cursor_ack(c, last);
+	assert_int_equal(bench_read_all(b, c), 199);
+	bench_settle(c, last);
 	b->now_ms += 10000;
 	fg_journal_tick(b->j, b->now_ms);
 	fg_journal_tick(b->j, b->now_ms);
@@ -141,7 +155,7 @@ static void damaged_segment_is_set_aside_once_all_have_passed(void **state)
 	/* And its name does not disturb the next start. */
 	bench_close(b);
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	c = bench_cursor(b, "a", 1000);
 	assert_int_equal(fg_cursor_backlog(c), 0);
 }
 
@@ -152,14 +166,14 @@ static void missing_segment_in_the_middle_is_reported(void **state)
 	char path[256];
 	unsigned n;
 
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	c = bench_cursor(b, "a", 1000);
 	bench_fill(b, 200);
 	bench_close(b);
 	bench_segment(b, "main", 1, path, sizeof(path));
 	assert_int_equal(unlink(path), 0);
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
-	n = bench_read_all(c);
+	c = bench_cursor(b, "a", 1000);
+	n = bench_read_all(b, c);
 	assert_true(n < 200);
 	assert_int_equal(b->lost + n, 200);
 	assert_int_equal(b->n_lost, 1);
@@ -173,7 +187,7 @@ static void unreadable_header_is_set_aside_and_numbers_go_on(void **state)
 	char path[256];
 	unsigned n;
 
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	c = bench_cursor(b, "a", 1000);
 	bench_fill(b, 200);
 	bench_close(b);
 	bench_segment(b, "main", -1, path, sizeof(path));
@@ -184,8 +198,8 @@ static void unreadable_header_is_set_aside_and_numbers_go_on(void **state)
 	next = bench_append(b, 20);
 	assert_true(next > 200);
 	bench_flush(b);
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
-	n = bench_read_all(c);
+	c = bench_cursor(b, "a", 1000);
+	n = bench_read_all(b, c);
 	assert_true(n > 100 && n < 201);
 	assert_int_equal(b->n_lost, 1);
 	bench_close(b);
@@ -204,9 +218,9 @@ static void journal_whose_only_segment_is_unreadable_starts(void **state)
 	bench_segment(b, "main", 0, path, sizeof(path));
 	grow(path, 100);
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	c = bench_cursor(b, "a", 1000);
 	bench_fill(b, 20);
-	assert_int_equal(bench_read_all(c), 20);
+	assert_int_equal(bench_read_all(b, c), 20);
 	bench_close(b);
 	bench_segment(b, "main", 0, path, sizeof(path));
 	bench_damage(path, 0, 4096, 0);
@@ -226,13 +240,14 @@ static void file_of_another_journal_is_ignored(void **state)
 	bench_close(&other);
 	bench_segment(&other, "main", 0, path, sizeof(path));
 
+	bench_cursor(b, "a", 1000);
 	bench_fill(b, 200);
 	bench_close(b);
 	snprintf(to, sizeof(to), "%s/main/0000000000000005.seg", b->dir);
 	assert_int_equal(rename(path, to), 0);
 	/* Its header says 1, so it is unreadable under this name; with the right name it is
 	 * foreign. */
-	assert_int_equal(bench_read_all(reopen_at(b, 1)), 200);
+	assert_int_equal(reopen_and_read(b), 200);
 	assert_int_equal(bench_count_files(b, "main", ".damaged"), 1);
 	bench_free(&other);
 }
@@ -243,6 +258,7 @@ static void leftovers_of_a_crash_are_harmless(void **state)
 	char path[256];
 	int fd;
 
+	bench_cursor(b, "a", 1000);
 	bench_fill(b, 30);
 	bench_close(b);
 	snprintf(path, sizeof(path), "%s/main/next.tmp", b->dir);
@@ -253,7 +269,7 @@ static void leftovers_of_a_crash_are_harmless(void **state)
 	fd = open(path, O_CREAT | O_WRONLY, 0600);
 	assert_true(fd >= 0);
 	close(fd);
-	assert_int_equal(bench_read_all(reopen_at(b, 1)), 30);
+	assert_int_equal(reopen_and_read(b), 30);
 	bench_fill(b, 5);
 	assert_int_equal(access(path, F_OK), 0);
 	assert_int_equal(bench_count_files(b, "main", "next.tmp"), 0);
@@ -280,15 +296,16 @@ static void bytes_that_look_like_a_record_are_not_taken_for_one(void **state)
 	fclose(f);
 	bench_free(&other);
 
-	/* It travels as the body of our record 1, and a torn write shows it at a multiple of 8. */
+	begin_segment(b);
+	/* It travels as the body of our first record, and a torn write shows it at a multiple of 8. */
 	msg.device = fg_span_str("12345678");
 	msg.body = fg_span_of(bytes + AT(1), 2 * RECORD_BYTES);
-	assert_int_equal(fg_journal_append(b->j, &msg, &seq), 0);
+	assert_int_equal(fg_journal_append(b->j, FG_LANE_MAIN, &msg, &seq), 0);
 	bench_flush(b);
 	bench_close(b);
-	bench_segment(b, "main", 0, path, sizeof(path));
+	bench_segment(b, "main", 1, path, sizeof(path));
 	bench_damage(path, 4096, 32, 0xee);
-	assert_int_equal(bench_read_all(reopen_at(b, 1)), 0);
+	assert_int_equal(reopen_and_read(b), 1);
 }
 
 struct seen {

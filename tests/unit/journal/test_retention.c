@@ -63,7 +63,7 @@ static void what_is_too_old_is_given_up_and_its_segments_go(void **state)
 
 	b->options.max_age_ms = 24 * HOUR_MS;
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "slow", 10, &c), 0);
+	c = bench_cursor(b, "slow", 10);
 	bench_fill(b, 200);
 	pass(b, 23 * HOUR_MS);
 	bench_fill(b, 200);
@@ -76,7 +76,7 @@ static void what_is_too_old_is_given_up_and_its_segments_go(void **state)
 	assert_int_equal(loss(c, FG_LOSS_AGE), b->lost);
 	fg_journal_get_stats(b->j, &stats);
 	assert_true(stats.first_seq > 120);
-	assert_int_equal(bench_read_all(c) + b->lost, 400);
+	assert_int_equal(bench_read_all(b, c) + b->lost, 400);
 }
 
 static void old_records_in_the_newest_segment_are_given_up_too(void **state)
@@ -86,19 +86,44 @@ static void old_records_in_the_newest_segment_are_given_up_too(void **state)
 
 	b->options.max_age_ms = HOUR_MS;
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "slow", 10, &c), 0);
+	c = bench_cursor(b, "slow", 10);
 	bench_fill(b, 10);
 	pass(b, 2 * HOUR_MS);
 	assert_int_equal(b->lost, 10);
-	assert_int_equal(bench_read_all(c), 0);
+	assert_int_equal(bench_read_all(b, c), 0);
 	assert_int_equal(fg_cursor_backlog(c), 0);
 	assert_int_equal(bench_count_files(b, "main", ".seg"), 1);
 	bench_fill(b, 3);
-	assert_int_equal(bench_read_all(c), 3);
+	assert_int_equal(bench_read_all(b, c), 3);
 	restart_after(b, 0);
-	assert_int_equal(fg_cursor_open(b->j, "slow", 10, &c), 0);
-	assert_int_equal(bench_read_all(c), 3);
+	c = bench_cursor(b, "slow", 10);
+	assert_int_equal(bench_read_all(b, c), 3);
 	assert_int_equal(b->lost, 10);
+}
+
+static void session_left_behind_is_given_up_once_and_not_with_each_table(void **state)
+{
+	struct bench *b = *state;
+	struct fg_journal_stats stats;
+	struct fg_cursor *c;
+	uint64_t saves;
+
+	b->options.max_age_ms = HOUR_MS;
+	b->options.max_left_behind = 1;
+	bench_open(b);
+	c = bench_cursor(b, "slow", 10);
+	bench_fill(b, 10);
+	assert_int_equal(fg_cursor_leave_behind(c, 7, 3), 0);
+	bench_settle(c, 10);
+	pass(b, 2 * HOUR_MS);
+	fg_journal_get_stats(b->j, &stats);
+	saves = stats.cursor_saves;
+	assert_true(fg_cursor_left_behind(c, 7) > 10);
+	assert_int_equal(loss(c, FG_LOSS_AGE), 1);
+	/* Each table is a number more, and too old from the start. */
+	pass(b, 2 * HOUR_MS);
+	fg_journal_get_stats(b->j, &stats);
+	assert_int_equal(stats.cursor_saves, saves);
 }
 
 static void age_counts_on_over_restarts_and_the_time_away(void **state)
@@ -108,12 +133,12 @@ static void age_counts_on_over_restarts_and_the_time_away(void **state)
 
 	b->options.max_age_ms = 24 * HOUR_MS;
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "slow", 10, &c), 0);
+	c = bench_cursor(b, "slow", 10);
 	bench_fill(b, 10);
 	for (int i = 0; i < 5; i++) {
 		pass(b, 2 * HOUR_MS);
 		restart_after(b, 2 * HOUR_US);
-		assert_int_equal(fg_cursor_open(b->j, "slow", 10, &c), 0);
+		c = bench_cursor(b, "slow", 10);
 		bench_fill(b, 1);
 	}
 	assert_int_equal(b->n_lost, 0);
@@ -126,10 +151,9 @@ static void killed_daemon_has_saved_the_clock_with_the_data(void **state)
 {
 	struct bench *b = *state;
 	struct fg_journal_stats before, after;
-	struct fg_cursor *c;
 
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "dead", 10, &c), 0);
+	bench_cursor(b, "dead", 10);
 	bench_fill(b, 1);
 	fg_journal_get_stats(b->j, &before);
 	pass(b, HOUR_MS);
@@ -149,7 +173,7 @@ static void steps_of_the_clock_make_nothing_older(void **state)
 
 		b->options.max_age_ms = 24 * HOUR_MS;
 		bench_open(b);
-		assert_int_equal(fg_cursor_open(b->j, "slow", 10, &c), 0);
+		c = bench_cursor(b, "slow", 10);
 		bench_fill(b, 100);
 		/* While it runs, and while it does not. */
 		b->utc_us += steps_us[i];
@@ -157,12 +181,12 @@ static void steps_of_the_clock_make_nothing_older(void **state)
 		b->utc_us -= steps_us[i];
 		bench_fill(b, 1);
 		restart_after(b, steps_us[i]);
-		assert_int_equal(fg_cursor_open(b->j, "slow", 10, &c), 0);
+		c = bench_cursor(b, "slow", 10);
 		pass(b, HOUR_MS);
 		assert_int_equal(b->n_lost, 0);
-		assert_int_equal(bench_read_all(c), 101);
+		assert_int_equal(bench_read_all(b, c), 101);
 		restart_after(b, -steps_us[i]);
-		assert_int_equal(fg_cursor_open(b->j, "slow", 10, &c), 0);
+		c = bench_cursor(b, "slow", 10);
 		pass(b, HOUR_MS);
 		assert_int_equal(b->n_lost, 0);
 		/* And what does count, counts all the same. */
@@ -195,8 +219,8 @@ static void dead_link_beyond_its_own_cap_holds_nothing_and_costs_others_nothing(
 	uint64_t n_read = 0;
 
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "dead", 10, &dead), 0);
-	assert_int_equal(fg_cursor_open(b->j, "slow", 1000, &slow), 0);
+	dead = bench_cursor(b, "dead", 10);
+	slow = bench_cursor(b, "slow", 1000);
 	fg_cursor_set_caps(dead, 50000, 0);
 	/* The living link is up to 200 records behind, about 60 KB. */
 	for (int i = 0; i < 50; i++) {
@@ -209,19 +233,18 @@ static void dead_link_beyond_its_own_cap_holds_nothing_and_costs_others_nothing(
 		if (i < 10)
 			continue;
 		for (int done = 0; done < 20; done += n) {
-			n = fg_cursor_read(slow, messages, (size_t)(20 - done));
+			n = bench_read(b, slow, messages, (size_t)(20 - done));
 			assert_true(n > 0);
 			n_read += (uint64_t)n;
-			fg_cursor_seek(slow, messages[n - 1].seq + 1);
-			fg_cursor_ack(slow, messages[n - 1].seq);
+			bench_settle(slow, messages[n - 1].seq);
 		}
 	}
-	n_read += bench_read_all(slow);
+	n_read += bench_read_all(b, slow);
 	assert_int_equal(n_read, 1000);
 	assert_int_equal(loss(slow, FG_LOSS_LIMIT) + loss(slow, FG_LOSS_OWN_LIMIT), 0);
 	assert_int_equal(loss(dead, FG_LOSS_OWN_LIMIT), b->lost);
 	assert_string_equal(b->lost_why, "beyond its max_backlog");
-	assert_int_equal(bench_read_all(dead) + b->lost, 1000);
+	assert_int_equal(bench_read_all(b, dead) + b->lost, 1000);
 	fg_journal_get_stats(b->j, &stats);
 	assert_true(stats.bytes_on_disk < 110000);
 }
@@ -233,17 +256,17 @@ static void link_may_give_up_earlier_by_age_than_the_journal(void **state)
 
 	b->options.max_age_ms = 24 * HOUR_MS;
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "impatient", 10, &impatient), 0);
-	assert_int_equal(fg_cursor_open(b->j, "patient", 10, &patient), 0);
+	impatient = bench_cursor(b, "impatient", 10);
+	patient = bench_cursor(b, "patient", 10);
 	fg_cursor_set_caps(impatient, 0, HOUR_MS);
 	bench_fill(b, 100);
 	pass(b, 2 * HOUR_MS);
 	assert_int_equal(loss(impatient, FG_LOSS_AGE), 100);
 	assert_int_equal(loss(patient, FG_LOSS_AGE), 0);
 	/* The records are there for the other, but not sent to the one that was told. */
-	fg_cursor_seek(impatient, 1);
-	assert_int_equal(bench_read_all(impatient), 0);
-	assert_int_equal(bench_read_all(patient), 100);
+	fg_pass_seek(bench_pass(b, impatient), 1);
+	assert_int_equal(bench_read_all(b, impatient), 0);
+	assert_int_equal(bench_read_all(b, patient), 100);
 }
 
 static void what_a_link_gave_up_stays_so_after_a_restart(void **state)
@@ -253,15 +276,15 @@ static void what_a_link_gave_up_stays_so_after_a_restart(void **state)
 	uint64_t watermark;
 
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "dead", 10, &c), 0);
+	c = bench_cursor(b, "dead", 10);
 	fg_cursor_set_caps(c, 40000, 0);
 	bench_fill(b, 1000);
 	assert_true(b->lost > 700);
 	watermark = fg_cursor_watermark(c);
 	restart_after(b, 0);
-	assert_int_equal(fg_cursor_open(b->j, "dead", 10, &c), 0);
+	c = bench_cursor(b, "dead", 10);
 	assert_true(fg_cursor_watermark(c) >= watermark);
-	assert_int_equal(bench_read_all(c) + b->lost, 1000);
+	assert_int_equal(bench_read_all(b, c) + b->lost, 1000);
 }
 
 /* ---- on_full */
@@ -282,7 +305,7 @@ static unsigned fill_up(struct bench *b)
 		assert_true(stats.bytes_on_disk <= b->options.max_bytes);
 		bench_body(stats.next_seq, body, sizeof(body));
 		msg.body = fg_span_of(body, sizeof(body));
-		r = fg_journal_append(b->j, &msg, &seq);
+		r = fg_journal_append(b->j, FG_LANE_MAIN, &msg, &seq);
 		if (r == -EAGAIN) {
 			bench_flush(b);
 			n--;
@@ -308,7 +331,7 @@ static void drop_newest_keeps_what_is_there_and_counts_what_comes(void **state)
 	b->options.on_full = FG_ON_FULL_DROP_NEWEST;
 	b->options.max_bytes = 100000;
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	c = bench_cursor(b, "a", 1000);
 	n = fill_up(b);
 	assert_in_range(n, 200, 400);
 	assert_int_equal(b->n_full, 1);
@@ -322,14 +345,14 @@ static void drop_newest_keeps_what_is_there_and_counts_what_comes(void **state)
 	assert_int_equal(loss(c, FG_LOSS_FULL), 10);
 	assert_int_equal(b->n_full, 10);
 	assert_int_equal(b->n_lost, 0);
-	assert_int_equal(bench_read_all(c), n);
-	fg_cursor_ack(c, stats.synced_seq);
+	assert_int_equal(bench_read_all(b, c), n);
+	bench_settle(c, stats.synced_seq);
 	pass(b, 12000);
 	assert_int_equal(b->n_room, 1);
 	seq = bench_append(b, 200);
 	assert_true(seq > n);
 	bench_flush(b);
-	assert_int_equal(bench_read_all(c), 1);
+	assert_int_equal(bench_read_all(b, c), 1);
 }
 
 static void stop_ack_takes_nothing_until_links_have_made_room(void **state)
@@ -342,7 +365,7 @@ static void stop_ack_takes_nothing_until_links_have_made_room(void **state)
 	b->options.on_full = FG_ON_FULL_STOP_ACK;
 	b->options.max_bytes = 100000;
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	c = bench_cursor(b, "a", 1000);
 	assert_true(fg_journal_has_room(b->j, 1000));
 	n = fill_up(b);
 	assert_in_range(n, 200, 400);
@@ -356,8 +379,8 @@ static void stop_ack_takes_nothing_until_links_have_made_room(void **state)
 	assert_int_equal(stats.refused_records, 0);
 
 	/* The callback that wakes readers comes when there is room, not before. */
-	assert_int_equal(bench_read_all(c), n);
-	fg_cursor_ack(c, stats.synced_seq);
+	assert_int_equal(bench_read_all(b, c), n);
+	bench_settle(c, stats.synced_seq);
 	n_committed = b->n_committed;
 	while (!fg_journal_has_room(b->j, 1000)) {
 		n_committed = b->n_committed;
@@ -381,21 +404,21 @@ static void full_journal_saves_cursors_over_many_restarts_below_its_cap(void **s
 	b->options.on_full = FG_ON_FULL_STOP_ACK;
 	b->options.max_bytes = 100000;
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "dead", 1000, &dead), 0);
-	assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+	dead = bench_cursor(b, "dead", 1000);
+	c = bench_cursor(b, "a", 1000);
 	n = fill_up(b);
 	for (uint64_t i = 1; i <= 3; i++) {
-		fg_cursor_ack(c, i * 50);
+		bench_settle(c, i * 50);
 		pass(b, 12000);
 		restart_after(b, 0);
-		assert_int_equal(fg_cursor_open(b->j, "dead", 1000, &dead), 0);
-		assert_int_equal(fg_cursor_open(b->j, "a", 1000, &c), 0);
+		dead = bench_cursor(b, "dead", 1000);
+		c = bench_cursor(b, "a", 1000);
 		assert_true(fg_cursor_watermark(c) >= i * 50);
 		fg_journal_get_stats(b->j, &stats);
 		assert_true(stats.bytes_on_disk <= b->options.max_bytes);
 	}
 	fill_up(b);
-	assert_int_equal(bench_read_all(dead), n);
+	assert_int_equal(bench_read_all(b, dead), n);
 	assert_int_equal(b->n_lost, 0);
 }
 
@@ -409,7 +432,7 @@ static void what_has_to_go_is_given_up_on_disk_before_it_goes(void **state)
 
 	b->options.max_bytes = 65536;
 	bench_open(b);
-	assert_int_equal(fg_cursor_open(b->j, "slow", 1000, &c), 0);
+	c = bench_cursor(b, "slow", 1000);
 	for (int i = 0; i < 500; i++) {
 		bench_append(b, 200);
 		bench_flush(b);
@@ -419,7 +442,7 @@ static void what_has_to_go_is_given_up_on_disk_before_it_goes(void **state)
 	}
 	assert_true(stats.first_seq > 200);
 	assert_int_equal(loss(c, FG_LOSS_LIMIT), b->lost);
-	assert_int_equal(bench_read_all(c) + b->lost, 500);
+	assert_int_equal(bench_read_all(b, c) + b->lost, 500);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -429,6 +452,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_too_old_is_given_up_and_its_segments_go),
 		TEST(old_records_in_the_newest_segment_are_given_up_too),
+		TEST(session_left_behind_is_given_up_once_and_not_with_each_table),
 		TEST(age_counts_on_over_restarts_and_the_time_away),
 		TEST(killed_daemon_has_saved_the_clock_with_the_data),
 		TEST(steps_of_the_clock_make_nothing_older),

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "journal/segment.h"
+#include "util/bytes.h"
 
 static void header_comes_back_as_it_was(void **state)
 {
@@ -17,16 +18,68 @@ static void header_comes_back_as_it_was(void **state)
 	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
 
 	(void)state;
-	fg_segment_header_encode(&in, bytes);
-	assert_int_equal(fg_segment_header_decode(bytes, &out), 0);
+	assert_int_equal(fg_segment_header_encode(&in, bytes), sizeof(bytes));
+	assert_int_equal(fg_segment_header_claimed_size(bytes), sizeof(bytes));
+	assert_int_equal(fg_segment_header_decode(bytes, sizeof(bytes), &out), 0);
 	assert_int_equal(out.first_seq, 0x1234);
 	assert_int_equal(out.made_us, 99);
 	assert_memory_equal(out.id, in.id, 16);
 	assert_int_equal(out.table_size, 2);
 	for (size_t i = 0; i < sizeof(bytes); i += 3) {
 		bytes[i] ^= 0x40;
-		assert_int_equal(fg_segment_header_decode(bytes, &out), -EBADMSG);
+		assert_int_equal(fg_segment_header_decode(bytes, sizeof(bytes), &out), -EBADMSG);
 		bytes[i] ^= 0x40;
+	}
+	assert_int_equal(fg_segment_header_decode(bytes, sizeof(bytes) - 1, &out), -EBADMSG);
+}
+
+static void header_is_as_large_as_its_table(void **state)
+{
+	static uint8_t table[FG_SEGMENT_TABLE_MAX], bytes[FG_SEGMENT_HEADER_MAX];
+	static const struct {
+		size_t table_size, size;
+	} cases[] = {{0, 4096},
+		     {4032, 4096},
+		     {4033, 8192},
+		     {FG_SEGMENT_TABLE_MAX - 4096, FG_SEGMENT_HEADER_MAX - 4096},
+		     {FG_SEGMENT_TABLE_MAX, FG_SEGMENT_HEADER_MAX}};
+
+	(void)state;
+	memset(table, 0xab, sizeof(table));
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fg_segment_header out, in = {.first_seq = 7, .table = table};
+		size_t size;
+
+		in.table_size = cases[i].table_size;
+		memset(bytes, 0xee, sizeof(bytes));
+		size = fg_segment_header_encode(&in, bytes);
+		assert_int_equal(size, cases[i].size);
+		assert_int_equal(fg_segment_header_claimed_size(bytes), size);
+		assert_int_equal(fg_segment_header_decode(bytes, size, &out), 0);
+		assert_int_equal(out.size, size);
+		assert_int_equal(out.table_size, in.table_size);
+		if (out.table_size > 0)
+			assert_memory_equal(out.table, table, out.table_size);
+		/* Made in place, it comes out the same; and a byte more would not fit. */
+		in.table = bytes + FG_SEGMENT_TABLE_AT;
+		assert_int_equal(fg_segment_header_encode(&in, bytes), size);
+		assert_int_equal(fg_segment_header_decode(bytes, size, &out), 0);
+		bytes[size - 1] ^= 1;
+		assert_int_equal(fg_segment_header_decode(bytes, size, &out), -EBADMSG);
+	}
+}
+
+static void wild_header_sizes_are_refused(void **state)
+{
+	static const uint16_t sizes[] = {0, 1, 64, 4095, 4097, 65535};
+	struct fg_segment_header in = {.first_seq = 7};
+	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
+
+	(void)state;
+	fg_segment_header_encode(&in, bytes);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		fg_put_le16(bytes + 14, sizes[i]);
+		assert_int_equal(fg_segment_header_claimed_size(bytes), 0);
 	}
 }
 
@@ -65,7 +118,7 @@ static void segment_is_found_by_sequence_number(void **state)
 	assert_int_equal(fg_segments_find(&l, 5), -1);
 	for (uint64_t i = 1; i <= 100; i++) {
 		assert_int_equal(fg_segments_reserve(&l), 0);
-		fg_segments_add(&l, i * 10, 4096, 5000);
+		fg_segments_add(&l, i * 10, 4096, 4096, 5000);
 	}
 	l.end_seq = 1005;
 	assert_int_equal(fg_segments_find(&l, 9), -1);
@@ -80,28 +133,29 @@ static void segment_is_found_by_sequence_number(void **state)
 	assert_int_equal(fg_segments_find(&l, 20), 0);
 	/* An empty segment is replaced by the one that is made in its place. */
 	assert_int_equal(fg_segments_reserve(&l), 0);
-	fg_segments_add(&l, 1000, 4096, 6000);
+	fg_segments_add(&l, 1000, 8192, 8192, 9000);
 	assert_int_equal(l.n, 99);
+	assert_int_equal(l.items[98]->header_bytes, 8192);
 	fg_segments_free(&l);
 }
 
 static void closest_mark_before_is_found(void **state)
 {
 	struct fg_segments l;
-	struct fg_segment s = {.first_seq = 100};
+	struct fg_segment s = {.first_seq = 100, .header_bytes = 8192};
 	uint64_t offset, seq;
 
 	(void)state;
 	fg_segments_init(&l, NULL, "main", 64 * 1000);
 	fg_segment_mark_find(&s, 150, &offset, &seq);
-	assert_int_equal(offset, FG_SEGMENT_HEADER_BYTES);
+	assert_int_equal(offset, 8192);
 	assert_int_equal(seq, 100);
-	fg_segment_mark_set(&l, &s, 8000, 120);
-	fg_segment_mark_set(&l, &s, 8500, 130); /* same part: the first one counts */
+	fg_segment_mark_set(&l, &s, 9000, 120);
+	fg_segment_mark_set(&l, &s, 9500, 130); /* same part: the first one counts */
 	fg_segment_mark_set(&l, &s, 16000, 180);
 	fg_segment_mark_set(&l, &s, 70000, 900); /* beyond the last part */
 	fg_segment_mark_find(&s, 150, &offset, &seq);
-	assert_int_equal(offset, 8000);
+	assert_int_equal(offset, 9000);
 	assert_int_equal(seq, 120);
 	fg_segment_mark_find(&s, 1000, &offset, &seq);
 	assert_int_equal(seq, 180);
@@ -113,6 +167,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(header_comes_back_as_it_was),
+		cmocka_unit_test(header_is_as_large_as_its_table),
+		cmocka_unit_test(wild_header_sizes_are_refused),
 		cmocka_unit_test(names_are_told_apart),
 		cmocka_unit_test(segment_is_found_by_sequence_number),
 		cmocka_unit_test(closest_mark_before_is_found),

@@ -20,6 +20,12 @@
 static struct fg_journal journal;
 static struct fg_broker_config config;
 static struct fg_broker_client *broker;
+static struct fg_intake *intake;
+static bool has_commands;
+static int desk_result;
+static unsigned n_online, n_offline, n_acked;
+static uint64_t last_tag;
+static unsigned last_reason;
 static unsigned n_stopped;
 static bool frees_in_stopped;
 
@@ -45,7 +51,9 @@ size_t fg_mapping_room(const struct fg_mapping *m, size_t topic_bytes, size_t pa
 int fg_mapping_apply(struct fg_mapping *m, const struct fg_arrival *arrival, fg_mapping_emit emit,
 		     void *arg, struct fg_error *ret_reason)
 {
-	struct fg_message message = {.kind = FG_TELEMETRY, .device = fg_span_str("d")};
+	struct fg_mapped mapped = {
+		.msg = {.kind = FG_TELEMETRY, .device = fg_span_str("d")},
+	};
 	unsigned n = fg_span_is(arrival->topic, "two") ? 2 : 1;
 
 	(void)m;
@@ -56,7 +64,7 @@ int fg_mapping_apply(struct fg_mapping *m, const struct fg_arrival *arrival, fg_
 	if (fg_span_is(arrival->topic, "empty"))
 		return 0;
 	for (unsigned i = 0; i < n; i++) {
-		int r = emit(arg, &message);
+		int r = emit(arg, &mapped);
 
 		if (r < 0)
 			return r;
@@ -64,7 +72,58 @@ int fg_mapping_apply(struct fg_mapping *m, const struct fg_arrival *arrival, fg_
 	return (int)n;
 }
 
+/* ---- and so it does for a command desk */
+
+int fg_command_desk_arrived(struct fg_command_desk *d, const struct fg_command_arrival *arrival,
+			    int64_t now_ms)
+{
+	struct fg_mapped mapped = {.msg = {.kind = FG_COMMAND_RESPONSE}};
+	uint64_t seq;
+
+	(void)d;
+	(void)now_ms;
+	if (fg_span_is(arrival->topic, "one, and a command goes out")) {
+		struct fg_mqtt_publish p = {.topic = "cmd/a", .qos = 1};
+
+		assert_int_equal(fg_broker_client_publish(broker, &p, 7), 0);
+	}
+	if (!fg_span_is(arrival->topic, "answer"))
+		return 0;
+	if (desk_result > 0)
+		fg_journal_append(&journal, FG_LANE_ALARM, &mapped.msg, &seq);
+	return desk_result;
+}
+
+size_t fg_command_map_filters(const struct fg_command_map *m,
+			      const struct fg_command_filter **ret_filters)
+{
+	static const struct fg_command_filter filters[] = {
+		{.filter = "answer"},
+		{.filter = "elsewhere", .broker = "another"},
+	};
+
+	(void)m;
+	*ret_filters = filters;
+	return 2;
+}
+
 /* ---- the frame */
+
+static void changed(void *arg, struct fg_broker_client *b, bool is_online)
+{
+	(void)arg;
+	(void)b;
+	assert_int_equal(fg_broker_client_is_online(b), is_online);
+	*(is_online ? &n_online : &n_offline) += 1;
+}
+
+static void published(void *arg, uint64_t tag, unsigned reason_code)
+{
+	(void)arg;
+	n_acked++;
+	last_tag = tag;
+	last_reason = reason_code;
+}
 
 static int setup(void **state)
 {
@@ -83,6 +142,9 @@ static int setup(void **state)
 	};
 	n_stopped = 0;
 	frees_in_stopped = false;
+	has_commands = false;
+	desk_result = 1;
+	n_online = n_offline = n_acked = 0;
 	return 0;
 }
 
@@ -90,21 +152,35 @@ static int teardown(void **state)
 {
 	(void)state;
 	broker = fg_broker_client_free(broker);
+	intake = fg_intake_free(intake);
 	assert_null(fake_mqtt.client);
 	assert_int_equal(fake_timers(), 0);
 	fake_journal_done(&journal);
 	return 0;
 }
 
+/* Nobody looks into it. */
+static char something;
+
 static void make(void)
 {
+	struct fg_intake_options intake_options = {
+		.journal = &journal,
+		.desk = has_commands ? (struct fg_command_desk *)&something : NULL,
+		.max_message_bytes = MAX_MESSAGE,
+	};
 	struct fg_broker_client_options options = {
 		.journal = &journal,
 		.config = &config,
-		.max_message_bytes = MAX_MESSAGE,
+		.command_map = has_commands ? (struct fg_command_map *)&something : NULL,
 		.seed = 7,
+		.changed = changed,
+		.published = published,
 	};
 	struct fg_error err = {0};
+
+	assert_int_equal(fg_intake_new(&intake_options, &intake), 0);
+	options.intake = intake;
 
 	if (fg_broker_client_new(&options, &broker, &err) < 0)
 		fail_msg("%s", err.text);
@@ -648,6 +724,105 @@ static void tls_material_is_checked_beforehand(void **state)
 	assert_non_null(strstr(err.text, "/nonexistent/ca.pem"));
 }
 
+/* ---- commands and their answers */
+
+static void an_answer_goes_to_the_desk_and_its_puback_waits(void **state)
+{
+	(void)state;
+	has_commands = true;
+	online();
+	assert_int_equal(fake_mqtt.n_subscribes, 2);
+	assert_string_equal(fake_mqtt.filter, "answer");
+	fake_mqtt_deliver("answer", "{}");
+	fake_mqtt_after_read();
+	assert_int_equal(stats().answers, 1);
+	assert_int_equal(stats().messages, 0);
+	assert_int_equal(fake_mqtt.n_flushes, 0);
+	fg_broker_client_committed(broker, fake_journal_commit(&journal));
+	assert_int_equal(fake_mqtt.n_flushes, 1);
+}
+
+static void an_answer_the_desk_has_no_room_for_is_given_back(void **state)
+{
+	(void)state;
+	has_commands = true;
+	desk_result = -EAGAIN;
+	online();
+	fake_mqtt_deliver("answer", "{}");
+	assert_false(stats().is_online);
+	assert_int_equal(n_online, 1);
+	assert_int_equal(n_offline, 1);
+}
+
+static int publish(unsigned qos, uint64_t tag)
+{
+	struct fg_mqtt_publish p = {.topic = "cmd/a", .payload = fg_span_str("{}"), .qos = qos};
+
+	return fg_broker_client_publish(broker, &p, tag);
+}
+
+static void a_publish_is_told_when_it_is_acknowledged(void **state)
+{
+	(void)state;
+	make();
+	assert_int_equal(publish(1, 7), -ENOTCONN);
+	fg_broker_client_start(broker);
+	fake_mqtt_connect(65535, 0);
+	assert_int_equal(publish(1, 7), 0);
+	assert_int_equal(publish(1, 8), 0);
+	assert_int_equal(publish(1, 0), 0); /* nobody wants to know */
+	fake_mqtt_puback(fake_mqtt.publishes[1].packet_id, 0x10);
+	assert_int_equal(n_acked, 1);
+	assert_int_equal(last_tag, 8);
+	assert_int_equal(last_reason, 0x10);
+	fake_mqtt_puback(fake_mqtt.publishes[2].packet_id, 0);
+	assert_int_equal(n_acked, 1);
+	fake_mqtt_puback(fake_mqtt.publishes[0].packet_id, 0);
+	assert_int_equal(last_tag, 7);
+	assert_int_equal(stats().published, 3);
+}
+
+static void what_is_published_stands_behind_pubacks_that_wait(void **state)
+{
+	(void)state;
+	online();
+	fake_mqtt_deliver("one", "{}");
+	fake_mqtt_after_read();
+	assert_int_equal(publish(1, 7), 0);
+	assert_int_equal(fake_mqtt.n_flushes, 0);
+	fg_broker_client_committed(broker, fake_journal_commit(&journal));
+	assert_int_equal(fake_mqtt.n_flushes, 1);
+	assert_int_equal(publish(1, 8), 0);
+	assert_int_equal(fake_mqtt.n_flushes, 2);
+}
+
+static void what_is_published_because_of_a_message_lets_no_puback_out(void **state)
+{
+	(void)state;
+	has_commands = true;
+	online();
+	fake_mqtt_deliver("one, and a command goes out", "{}");
+	assert_int_equal(fake_mqtt.n_publishes, 1);
+	assert_int_equal(fake_mqtt.n_flushes, 0);
+	fake_mqtt_after_read();
+	assert_int_equal(fake_mqtt.n_flushes, 0);
+	fg_broker_client_committed(broker, fake_journal_commit(&journal));
+	assert_int_equal(fake_mqtt.n_flushes, 1);
+}
+
+static void so_many_publishes_wait_and_no_more(void **state)
+{
+	(void)state;
+	online();
+	for (uint64_t i = 1; i <= FG_BROKER_PUBLISHES_MAX; i++) {
+		fake_mqtt.n_publishes = 0;
+		assert_int_equal(publish(1, i), 0);
+	}
+	fake_mqtt.n_publishes = 0;
+	assert_int_equal(publish(1, 9999), -EAGAIN);
+	assert_int_equal(publish(1, 0), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -683,6 +858,12 @@ int main(void)
 		TEST(whoever_waits_for_the_stop_may_free_the_client),
 		TEST(a_client_can_be_freed_in_every_state),
 		TEST(tls_material_is_checked_beforehand),
+		TEST(an_answer_goes_to_the_desk_and_its_puback_waits),
+		TEST(an_answer_the_desk_has_no_room_for_is_given_back),
+		TEST(a_publish_is_told_when_it_is_acknowledged),
+		TEST(what_is_published_stands_behind_pubacks_that_wait),
+		TEST(what_is_published_because_of_a_message_lets_no_puback_out),
+		TEST(so_many_publishes_wait_and_no_more),
 	};
 
 	fg_log_open(FG_LOG_STDERR, LOG_CRIT);

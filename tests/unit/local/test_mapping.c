@@ -1,21 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-#include <errno.h>
-
-#include "local/mapping.h"
-#include "util/cleanup.h"
-#include "util/span.h"
-
-#define NOW_US 1690000000000001
-#define MAX_MESSAGE_BYTES 1024
-#define TEXT(literal)                                                                              \
-	{                                                                                          \
-		literal, sizeof(literal) - 1                                                       \
-	}
+#include "mapping_fixture.h"
 
 /* ------------------------------------------------------------------ counted, and failing,
  * allocations */
@@ -49,96 +32,6 @@ void *__wrap_calloc(size_t n, size_t size)
 void *__wrap_realloc(void *p, size_t size)
 {
 	return allocation_fails() ? NULL : __real_realloc(p, size);
-}
-
-/* ------------------------------------------------------------------ fixtures */
-
-static void mapping_freep(struct fg_mapping **m)
-{
-	fg_mapping_free(*m);
-}
-
-static void report_freep(struct fg_report **report)
-{
-	fg_report_free(*report);
-}
-
-/* A rule as configuration would make it, with `all` as telemetry. */
-#define RULE(pattern)                                                                              \
-	{                                                                                          \
-		.topic = pattern, .telemetry = {.is_all = true}, .place = { "a.yaml", 7, 3 }       \
-	}
-
-static struct fg_mapping *compile(struct fg_mapping_config *rules, size_t n)
-{
-	FG_CLEANUP(report_freep) struct fg_report *report = fg_report_new();
-	struct fg_config config = {
-		.mappings = rules, .n_mappings = n, .max_message_bytes = MAX_MESSAGE_BYTES};
-	struct fg_mapping *m = NULL;
-
-	if (fg_mapping_new(&config, report, &m) < 0)
-		fail_msg("%s", fg_report_line(report, 0));
-	assert_int_equal(fg_report_count(report), 0);
-	return m;
-}
-
-/* What was emitted, copied. */
-struct taken {
-	int n;
-	struct fg_message msg[3];
-	char text[3][3][4096];
-	int result;
-};
-
-static struct fg_span keep(char *room, struct fg_span span)
-{
-	assert_true(span.size <= 4096);
-	if (span.size > 0)
-		memcpy(room, span.data, span.size);
-	return fg_span_of(room, span.size);
-}
-
-static int take(void *arg, const struct fg_message *msg)
-{
-	struct taken *t = arg;
-	int i = t->n++;
-
-	assert_true(i < 3);
-	t->msg[i] = *msg;
-	t->msg[i].device = keep(t->text[i][0], msg->device);
-	t->msg[i].stream = keep(t->text[i][1], msg->stream);
-	t->msg[i].body = keep(t->text[i][2], msg->body);
-	assert_int_equal(msg->content_type.size, 0);
-	assert_int_equal(msg->ref.size, 0);
-	return t->result;
-}
-
-static int apply(struct fg_mapping *m, struct fg_span topic, struct fg_span payload,
-		 struct taken *taken, struct fg_error *reason)
-{
-	/* of exactly its size, so that a sanitizer sees every byte read beyond the end */
-	char *exact = malloc(payload.size > 0 ? payload.size : 1);
-	struct fg_arrival arrival = {topic, fg_span_of(exact, payload.size), NOW_US};
-	int r;
-
-	assert_non_null(exact);
-	if (payload.size > 0)
-		memcpy(exact, payload.data, payload.size);
-	memset(taken, 0, sizeof(*taken));
-	memset(reason, '#', sizeof(*reason));
-	r = fg_mapping_apply(m, &arrival, take, taken, reason);
-	if (r > 0)
-		assert_int_equal(r, taken->n);
-	else
-		assert_int_equal(0, taken->n);
-	free(exact);
-	return r;
-}
-
-static int apply_text(struct fg_mapping *m, const char *topic, const char *payload,
-		      struct taken *taken, struct fg_error *reason)
-{
-	return apply(m, fg_span_str(topic), fg_span_str(payload), taken, reason);
 }
 
 /* ------------------------------------------------------------------ what becomes of a payload */
@@ -631,7 +524,8 @@ static void what_the_taker_returns_ends_the_arrival(void **state)
 {
 	struct fg_mapping_config rules[] = {RULE("{device}")};
 	FG_CLEANUP(mapping_freep) struct fg_mapping *m = NULL;
-	struct fg_arrival arrival = {fg_span_str("d"), fg_span_str("{\"a\":1}"), NOW_US};
+	struct fg_arrival arrival = {
+		.topic = fg_span_str("d"), .payload = fg_span_str("{\"a\":1}"), .now_us = NOW_US};
 	struct taken t = {.result = -EAGAIN};
 
 	(void)state;
@@ -734,51 +628,123 @@ static void a_name_longer_than_255_bytes_is_reported(void **state)
 /* The bytes a message takes as a record: format.h, section 2. */
 static size_t record_bytes(const struct fg_message *msg)
 {
-	return (32 + msg->device.size + msg->stream.size + msg->body.size + 7) / 8 * 8;
+	/* with a reference of its longest, a link, and the moment of a clock that is not set */
+	return (32 + msg->device.size + msg->stream.size + 1 + (2 + 24) +
+		(msg->link.size > 0 ? 2 + 32 + 2 + msg->link.size : 0) + msg->body.size + 7) /
+	       8 * 8;
+}
+
+static char *up[] = {"1", "on"}, *down[] = {"0", "off"};
+
+/* One of each kind; the payloads below suit at least one. */
+#define EVERY_KIND                                                                                 \
+	RULE("all/{device}/{stream}"),                                                             \
+		{.topic = "some/{device}/{stream}",                                                \
+		 .telemetry = {.select = many, .n_select = 4},                                     \
+		 .attributes = {.select = many, .n_select = 4},                                    \
+		 .time = "$.ts"},                                                                  \
+		{.topic = "text/{device}/{key}",                                                   \
+		 .payload = FG_PAYLOAD_TEXT,                                                       \
+		 .telemetry = {.is_all = true},                                                    \
+		 .attributes = {.is_all = true}},                                                  \
+		{.topic = "presence/{device}/{x}",                                                 \
+		 .presence = {.is_set = true, .up = up, .n_up = 2, .down = down, .n_down = 2}},    \
+		{.topic = "state/{device}/{x}",                                                    \
+		 .presence = {.is_set = true,                                                      \
+			      .from = "$.a",                                                       \
+			      .up = up,                                                            \
+			      .n_up = 2,                                                           \
+			      .down = down,                                                        \
+			      .n_down = 2}},                                                       \
+		{.topic = "claim/{device}/{x}",                                                    \
+		 .is_alarm = true,                                                                 \
+		 .request = {.is_set = true,                                                       \
+			     .kind = FG_REQUEST_CLAIM,                                             \
+			     .link = "a-cloud",                                                    \
+			     .response = "answer/{x}"}},                                           \
+	{                                                                                          \
+		.topic = "rpc/{device}/{x}", .request = {.is_set = true, .kind = FG_REQUEST_RPC }  \
+	}
+
+#define MANY                                                                                       \
+	{.name = "a long name for a member", .from = "$"}, {.name = "b", .from = "$"},             \
+		{.name = "c", .from = "$.a"},                                                      \
+	{                                                                                          \
+		.name = "d", .from = "$.a"                                                         \
+	}
+
+static const char *const topics[] = {"all", "some", "text", "presence", "state", "claim", "rpc"};
+#define N_TOPICS (sizeof(topics) / sizeof(topics[0]))
+
+static struct fg_cloud_config clouds[] = {{.name = "the-only-cloud"}};
+
+/* The bytes of what was emitted as records, or of the quarantined message that came of it. */
+static size_t used_by(const struct taken *t, const char *reason, size_t topic_bytes,
+		      size_t payload_bytes)
+{
+	size_t used = 0;
+
+	for (int i = 0; i < t->n; i++)
+		used += record_bytes(&t->msg[i]);
+	return t->n > 0 ? used
+			: (32 + 255 + 255 + 19 + strlen(reason) + topic_bytes + payload_bytes + 7) /
+				  8 * 8;
+}
+
+/* @size ones between @before and @after. */
+static struct fg_span ones(const char *before, size_t size, const char *after, char *out)
+{
+	size_t before_size = strlen(before), after_size = strlen(after);
+
+	memcpy(out, before, before_size);
+	memset(out + before_size, '1', size);
+	memcpy(out + before_size + size, after, after_size);
+	return fg_span_of(out, before_size + size + after_size);
+}
+
+/* Returns the bytes used, which must not be more than were asked for. */
+static size_t check_room(struct fg_mapping *m, const char *topic, struct fg_span payload)
+{
+	size_t room = fg_mapping_room(m, strlen(topic), payload.size), used;
+	static struct taken t;
+	struct fg_error reason;
+
+	apply(m, fg_span_str(topic), payload, &t, &reason);
+	used = used_by(&t, reason.text, strlen(topic), payload.size);
+	if (used > room)
+		fail_msg("%.5s, %zu bytes of payload: %zu > %zu", topic, payload.size, used, room);
+	return used;
 }
 
 static void the_room_asked_for_holds_all_that_is_emitted(void **state)
 {
-	struct fg_select_config many[] = {
-		{.name = "a long name for a member", .from = "$"},
-		{.name = "b", .from = "$"},
-		{.name = "c", .from = "$.a"},
-		{.name = "d", .from = "$.a"},
-	};
-	struct fg_mapping_config rules[] = {
-		RULE("all/{device}/{stream}"),
-		{.topic = "some/{device}/{stream}",
-		 .telemetry = {.select = many, .n_select = 4},
-		 .attributes = {.select = many, .n_select = 4}},
-	};
-	FG_CLEANUP(mapping_freep) struct fg_mapping *m = compile(rules, 2);
-	char payload[MAX_MESSAGE_BYTES];
+	static const char *const forms[][2] = {
+		{"{\"a\":", "}"}, {"\"\\", "\x01\x01\x01"}, {"", ""}, {"{\"secretKey\":\"", "\"}"}};
+	struct fg_select_config many[] = {MANY};
+	struct fg_mapping_config rules[] = {EVERY_KIND};
+	FG_CLEANUP(mapping_freep) struct fg_mapping *m = compile(rules, N_TOPICS);
+	char payload[2 * MAX_MESSAGE_BYTES], topic[600];
+	size_t most = 0;
 
 	(void)state;
-	for (size_t size = 8; size <= sizeof(payload); size += 8)
-		for (int rule = 0; rule < 2; rule++) {
-			struct fg_error reason;
-			struct taken t;
-			char topic[600];
-			size_t used = 0, room;
-			int n = snprintf(topic, sizeof(topic), "%s/%0255d/%0255d",
-					 rule ? "some" : "all", 0, 0);
+	for (size_t rule = 0; rule < N_TOPICS; rule++) {
+		snprintf(topic, sizeof(topic), "%s/%0255d/%0255d", topics[rule], 0, 0);
+		for (size_t size = 1; size <= MAX_MESSAGE_BYTES; size += 3)
+			for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+				size_t used = check_room(
+					m, topic, ones(forms[i][0], size, forms[i][1], payload));
 
-			memset(payload, '1', size);
-			memcpy(payload, "{\"a\":", 5);
-			payload[size - 1] = '}';
-			room = fg_mapping_room(m, (size_t)n, size);
-			apply(m, fg_span_of(topic, (size_t)n), fg_span_of(payload, size), &t,
-			      &reason);
-			for (int i = 0; i < t.n; i++)
-				used += record_bytes(&t.msg[i]);
-			if (t.n == 0) /* quarantined: section 4 */
-				used = (32 + 255 + 255 + 19 + strlen(reason.text) + (size_t)n +
-					size + 7) /
-				       8 * 8;
-			if (used > room)
-				fail_msg("size %zu, rule %d: %zu > %zu", size, rule, used, room);
-		}
+				most = used > most ? used : most;
+			}
+	}
+	assert_true(most > 2 * MAX_MESSAGE_BYTES);
+	/* a text that becomes six times as long, beside a key that becomes twice as long */
+	snprintf(topic, sizeof(topic), "text/%0255d/%0255d", 0, 0);
+	memset(topic + strlen("text/") + 256, '"', 255);
+	memset(payload, '\x01', sizeof(payload));
+	for (size_t size = 1; size <= 171; size++)
+		most = check_room(m, topic, fg_span_of(payload, size));
+	assert_true(most < 2 * MAX_MESSAGE_BYTES); /* 171 is one too many: quarantined */
 	/* what is larger than allowed still has to fit the quarantine */
 	assert_true(fg_mapping_room(m, 65535, 1 << 20) > 65535 + (1 << 20));
 }
@@ -786,37 +752,36 @@ static void the_room_asked_for_holds_all_that_is_emitted(void **state)
 static void applying_allocates_nothing(void **state)
 {
 	static const char *const payloads[] = {
-		"{\"t\":21.50,\"ts\":1700000000,\"fw\":\"1.2\"}",
-		"{\"t\":21.50,\"ts\":\"2023-11-14T22:13:20Z\"}",
-		"{\"t\":21.50,\"ts\":\"never\"}",
+		"{\"a\":21.50,\"ts\":1700000000,\"fw\":\"1.2\"}",
+		"{\"a\":21.50,\"ts\":\"2023-11-14T22:13:20Z\"}",
+		"{\"a\":21.50,\"ts\":\"never\"}",
+		"{\"a\":\"on\"}",
+		"{\"method\":\"m\",\"params\":[1]}",
 		"{}",
 		"",
+		"0",
 		"nonsense",
 		"[1]",
 	};
-	struct fg_select_config select[] = {{.name = "t", .from = "$.t"},
-					    {.name = "f", .from = "$['fw']"}};
-	struct fg_mapping_config rules[] = {
-		RULE("a/{device}/{stream}"),
-		{.topic = "b/{device}",
-		 .telemetry = {.select = select, .n_select = 1},
-		 .attributes = {.select = select, .n_select = 2},
-		 .time = "$.ts"},
-	};
-	FG_CLEANUP(mapping_freep) struct fg_mapping *m = NULL;
+	struct fg_select_config many[] = {MANY};
+	struct fg_mapping_config rules[] = {EVERY_KIND};
+	FG_CLEANUP(mapping_freep) struct fg_mapping *m = compile(rules, N_TOPICS);
 	static struct taken t;
 
 	(void)state;
-	rules[0].time = "$.ts";
-	m = compile(rules, 2);
 	n_allocations = 0;
 	for (size_t i = 0; i < sizeof(payloads) / sizeof(payloads[0]); i++)
-		for (int rule = 0; rule < 3; rule++) {
-			static const char *const topics[] = {"a/d/s", "b/d", "c"};
-			struct fg_arrival arrival = {fg_span_str(topics[rule]),
-						     fg_span_str(payloads[i]), NOW_US};
+		for (size_t rule = 0; rule <= N_TOPICS; rule++) {
+			char topic[32];
+			struct fg_arrival arrival = {.topic = fg_span_str(topic),
+						     .payload = fg_span_str(payloads[i]),
+						     .now_us = NOW_US,
+						     .response_topic = fg_span_str("answer")};
 			struct fg_error reason;
 
+			snprintf(topic, sizeof(topic), "%s/d/x",
+				 rule < N_TOPICS ? topics[rule] : "none");
+			arrival.topic = fg_span_str(topic);
 			t.n = 0;
 			fg_mapping_apply(m, &arrival, take, &t, &reason);
 			fg_mapping_room(m, arrival.topic.size, arrival.payload.size);
@@ -826,17 +791,14 @@ static void applying_allocates_nothing(void **state)
 
 static void any_allocation_may_fail_while_rules_are_compiled(void **state)
 {
-	struct fg_select_config select[] = {{.name = "t", .from = "$.t"},
-					    {.name = "f", .from = "$['fw']"}};
-	struct fg_mapping_config rules[] = {
-		RULE("a/{device}/{stream}"),
-		{.topic = "b/{device}",
-		 .telemetry = {.select = select, .n_select = 1},
-		 .attributes = {.select = select, .n_select = 2},
-		 .time = "$.ts"},
-	};
+	struct fg_select_config many[] = {MANY};
+	struct fg_mapping_config rules[] = {EVERY_KIND};
 	FG_CLEANUP(report_freep) struct fg_report *report = fg_report_new();
-	struct fg_config config = {.mappings = rules, .n_mappings = 2, .max_message_bytes = 1024};
+	struct fg_config config = {.mappings = rules,
+				   .n_mappings = N_TOPICS,
+				   .clouds = clouds,
+				   .n_clouds = 1,
+				   .max_message_bytes = 1024};
 	struct fg_mapping *m = NULL;
 	unsigned n;
 
@@ -845,7 +807,7 @@ static void any_allocation_may_fail_while_rules_are_compiled(void **state)
 	assert_int_equal(fg_mapping_new(&config, report, &m), 0);
 	n = n_allocations;
 	m = fg_mapping_free(m);
-	assert_true(n > 10);
+	assert_true(n > 40);
 	for (unsigned i = 1; i <= n; i++) {
 		failing = i;
 		assert_int_equal(fg_mapping_new(&config, report, &m), -ENOMEM);

@@ -29,6 +29,14 @@ static struct fg_mqtt_client *client;
 static _Atomic enum way way; /* read by the server too */
 static unsigned n_ended;
 
+static int publish(struct fg_mqtt_client *c, const char *topic, struct fg_span payload,
+		   unsigned qos, int *ret_packet_id)
+{
+	struct fg_mqtt_publish p = {.topic = topic, .payload = payload, .qos = qos};
+
+	return fg_mqtt_client_publish(c, &p, ret_packet_id);
+}
+
 static void cycle_connected(void *owner, const struct fg_mqtt_connack *connack)
 {
 	int id;
@@ -36,7 +44,7 @@ static void cycle_connected(void *owner, const struct fg_mqtt_connack *connack)
 	(void)owner;
 	(void)connack;
 	for (int i = 0; i < 3; i++)
-		fg_mqtt_client_publish(client, "t/1", fg_span_str("payload"), 1, NULL, &id);
+		publish(client, "t/1", fg_span_str("payload"), 1, &id);
 	if (way == ENDS_ITSELF)
 		fg_mqtt_client_disconnect(client);
 	if (way == FREED_IN_CONNECTED || way == FREED_WITH_PUBLISHES) {

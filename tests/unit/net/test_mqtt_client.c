@@ -32,11 +32,19 @@ enum moment {
 	IN_ENDED,
 };
 
+static int publish(struct fg_mqtt_client *c, const char *topic, struct fg_span payload,
+		   unsigned qos, int *ret_packet_id)
+{
+	struct fg_mqtt_publish p = {.topic = topic, .payload = payload, .qos = qos};
+
+	return fg_mqtt_client_publish(c, &p, ret_packet_id);
+}
+
 struct owner {
 	struct fg_mqtt_client *client;
 	enum moment frees;
 	bool disconnects_in_published, publishes_in_published, flushes_in_message;
-	bool subscribes, reads_nothing;
+	bool subscribes, reads_nothing, holds;
 	unsigned publishes; /* in connected() */
 	unsigned publish_qos;
 	unsigned n_connected, n_messages, n_published, n_subscribed, n_after_read, n_ended;
@@ -44,7 +52,7 @@ struct owner {
 	int last_packet_id;
 	struct fg_mqtt_connack connack;
 	struct fg_mqtt_end end;
-	char topic[64];
+	char topic[64], response_topic[64], correlation[64];
 	bool (*is_enough)(const struct owner *o); /* the loop stops then; NULL: at the end */
 	bool gave_up;
 };
@@ -79,9 +87,8 @@ static void owner_connected(void *arg, const struct fg_mqtt_connack *connack)
 	if (o->subscribes)
 		assert_int_equal(fg_mqtt_client_subscribe(o->client, filters, 2, 1, &id), 0);
 	for (unsigned i = 0; i < o->publishes; i++)
-		assert_int_equal(fg_mqtt_client_publish(o->client, "t/1", fg_span_str("hello"),
-							o->publish_qos, NULL, &id),
-				 0);
+		assert_int_equal(
+			publish(o->client, "t/1", fg_span_str("hello"), o->publish_qos, &id), 0);
 	let_go(o, IN_CONNECTED);
 }
 
@@ -91,8 +98,14 @@ static void owner_message(void *arg, const struct fg_mqtt_message *message)
 
 	o->n_messages++;
 	snprintf(o->topic, sizeof(o->topic), "%s", message->topic);
+	snprintf(o->response_topic, sizeof(o->response_topic), "%s",
+		 message->response_topic ? message->response_topic : "none");
+	snprintf(o->correlation, sizeof(o->correlation), "%.*s", (int)message->correlation.size,
+		 message->correlation.data);
 	if (o->flushes_in_message)
 		fg_mqtt_client_flush(o->client);
+	if (o->holds)
+		fg_mqtt_client_hold(o->client);
 	let_go(o, IN_MESSAGE);
 }
 
@@ -105,8 +118,7 @@ static void owner_published(void *arg, int packet_id, unsigned code)
 	o->last_packet_id = packet_id;
 	o->last_code = code;
 	if (o->publishes_in_published)
-		fg_mqtt_client_publish(o->client, "t/again", fg_span_str("x"), o->publish_qos, NULL,
-				       &id);
+		publish(o->client, "t/again", fg_span_str("x"), o->publish_qos, &id);
 	if (o->disconnects_in_published)
 		fg_mqtt_client_disconnect(o->client);
 	let_go(o, IN_PUBLISHED);
@@ -353,14 +365,10 @@ static void connacks_limits_are_told_and_disconnect_is_sent(void **state)
 	assert_int_equal(owner.connack.receive_maximum, 9);
 	assert_int_equal(owner.connack.max_packet_bytes, 1024);
 	assert_true(fg_mqtt_client_is_connected(owner.client));
-	assert_int_equal(fg_mqtt_client_publish(owner.client, "t", fg_span_of(big, sizeof(big)), 1,
-						NULL, &id),
+	assert_int_equal(publish(owner.client, "t", fg_span_of(big, sizeof(big)), 1, &id),
 			 -EMSGSIZE);
-	assert_int_equal(
-		fg_mqtt_client_publish(owner.client, "t/#", fg_span_str("x"), 1, NULL, &id),
-		-EINVAL);
-	assert_int_equal(fg_mqtt_client_publish(owner.client, "", fg_span_str("x"), 1, NULL, &id),
-			 -EINVAL);
+	assert_int_equal(publish(owner.client, "t/#", fg_span_str("x"), 1, &id), -EINVAL);
+	assert_int_equal(publish(owner.client, "", fg_span_str("x"), 1, &id), -EINVAL);
 	assert_true(fg_mqtt_client_is_connected(owner.client));
 	owner.is_enough = NULL;
 	fg_mqtt_client_disconnect(owner.client);
@@ -605,8 +613,7 @@ static void a_reset_while_publishing_ends_the_session_once(void **state)
 	owner.publish_qos = 1;
 	against(resets_while_publishing, NULL);
 	ended_as(FG_MQTT_END_LOST, true, "");
-	assert_int_equal(fg_mqtt_client_publish(owner.client, "t", fg_span_str("x"), 1, NULL, &id),
-			 -ENOTCONN);
+	assert_int_equal(publish(owner.client, "t", fg_span_str("x"), 1, &id), -ENOTCONN);
 	fg_mqtt_client_flush(owner.client);
 	fg_mqtt_client_resume(owner.client);
 	fg_mqtt_client_disconnect(owner.client);
@@ -638,8 +645,7 @@ static void what_the_socket_does_not_take_is_written_later(void **state)
 	run(PATIENCE_S);
 	owner.is_enough = NULL;
 	for (int i = 0; i < 40; i++)
-		assert_int_equal(fg_mqtt_client_publish(owner.client, "t",
-							fg_span_of(big, sizeof(big)), 1, NULL, &id),
+		assert_int_equal(publish(owner.client, "t", fg_span_of(big, sizeof(big)), 1, &id),
 				 0);
 	fg_mqtt_client_disconnect(owner.client);
 	run(0.2); /* it waits for the socket and does not spin */
@@ -702,7 +708,7 @@ static void an_owner_may_free_while_its_own_publish_is_written(void **state)
 	run(PATIENCE_S);
 	owner.frees = IN_PUBLISHED;
 	/* At QoS 0 libmosquitto calls back while it writes, inside of our call. */
-	fg_mqtt_client_publish(owner.client, "t", fg_span_str("x"), 0, NULL, &id);
+	publish(owner.client, "t", fg_span_str("x"), 0, &id);
 	assert_int_equal(owner.n_published, 1);
 	assert_null(owner.client);
 	assert_null(server_join(s));
@@ -719,7 +725,7 @@ static void an_owner_may_disconnect_while_its_own_publish_is_written(void **stat
 	run(PATIENCE_S);
 	owner.is_enough = NULL;
 	owner.disconnects_in_published = true;
-	fg_mqtt_client_publish(owner.client, "t", fg_span_str("x"), 0, NULL, &id);
+	publish(owner.client, "t", fg_span_str("x"), 0, &id);
 	assert_int_equal(owner.n_ended, 0); /* told from the loop, not from inside the call */
 	run(PATIENCE_S);
 	ended_as(FG_MQTT_END_OWN, true, "");
@@ -987,6 +993,112 @@ static void disconnecting_lets_out_what_was_held_back(void **state)
 	failure = server_join(s);
 	if (failure)
 		fail_msg("server: %s", failure);
+}
+
+static void sends_one_that_is_held(struct peer *p)
+{
+	uint8_t packet[64];
+
+	peer_accept_connect(p, false);
+	PEER_SAYS(p, 0x32, 7, 0, 3, 'a', '/', 'b', 0, 1);
+	peer_expect_silence(p, 200);
+	peer_wait(p);
+	if (peer_expect(p, 0x40, packet, sizeof(packet)) && packet[3] != 1)
+		peer_fail(p, "PUBACK of %u", packet[3]);
+	peer_expect(p, 0x32, packet, sizeof(packet)); /* what was published meanwhile, behind it */
+	PEER_SAYS(p, 0x32, 7, 0, 3, 'a', '/', 'b', 0, 2);
+	if (peer_expect(p, 0x40, packet, sizeof(packet)) && packet[3] != 2)
+		peer_fail(p, "PUBACK of %u", packet[3]);
+}
+
+static bool is_one_there(const struct owner *o)
+{
+	return o->n_messages >= 1;
+}
+
+static void a_held_message_keeps_its_puback_until_it_is_let_go(void **state)
+{
+	struct server *s = server_start(&(struct server_options){.script = sends_one_that_is_held});
+	int id;
+
+	(void)state;
+	owner.holds = true;
+	owner.is_enough = is_one_there;
+	start(s);
+	run(PATIENCE_S);
+	assert_int_equal(owner.n_messages, 1);
+	owner.is_enough = NULL;
+	owner.holds = false;
+	assert_int_equal(publish(owner.client, "t", fg_span_str("x"), 1, &id), 0);
+	run(1.5); /* a tick and other turns of the loop change nothing */
+	owner.gave_up = false;
+	server_go(s);
+	fg_mqtt_client_let_go(owner.client);
+	run(PATIENCE_S);
+	assert_int_equal(owner.n_messages, 2);
+	ended_as(FG_MQTT_END_LOST, true, "");
+	assert_null(server_join(s));
+}
+
+/* ---- request and response (MQTT 5, 4.10) */
+
+static void asks_and_reads_an_answer(struct peer *p)
+{
+	static const uint8_t answer[] = {0x30, 19,   0, 1, 'r', 11,  0x08, 0,   3,   'b', '/',
+					 'c',  0x09, 0, 2, 'o', 'k', '{',  '}', '!', '!'};
+	uint8_t packet[64];
+	size_t n;
+
+	peer_accept_connect(p, true);
+	PEER_SAYS(p, 0x30, 18, 0, 3, 'a', '/', 'b', 11, 0x08, 0, 3, 'r', '/', '1', 0x09, 0, 2, 'i',
+		  'd', 'x');
+	n = peer_expect(p, 0x30, packet, sizeof(packet));
+	if (n != sizeof(answer) || memcmp(packet, answer, n) != 0)
+		peer_fail(p, "%zu bytes came, not the answer", n);
+}
+
+static void response_topic_and_correlation_data_go_both_ways(void **state)
+{
+	struct server *s =
+		server_start(&(struct server_options){.script = asks_and_reads_an_answer});
+	struct fg_mqtt_publish answer = {
+		.topic = "r",
+		.payload = fg_span_str("{}!!"),
+		.response_topic = "b/c",
+		.correlation = fg_span_str("ok"),
+	};
+	int id;
+
+	(void)state;
+	params.mqtt_version = 5;
+	owner.is_enough = is_one_there;
+	start(s);
+	run(PATIENCE_S);
+	assert_string_equal(owner.response_topic, "r/1");
+	assert_string_equal(owner.correlation, "id");
+	owner.is_enough = NULL;
+	assert_int_equal(fg_mqtt_client_publish(owner.client, &answer, &id), 0);
+	run(PATIENCE_S);
+	assert_null(server_join(s));
+}
+
+static void version_3_1_1_has_no_properties_to_send(void **state)
+{
+	struct fg_mqtt_publish p = {.topic = "t",
+				    .content_type = "application/json",
+				    .response_topic = "b/c",
+				    .correlation = fg_span_str("ok")};
+	struct server *s = server_start(&(struct server_options){.script = sends_three});
+	int id;
+
+	(void)state;
+	start(s);
+	run(0.5);
+	assert_int_equal(fg_mqtt_client_publish(owner.client, &p, &id), 0);
+	owner.gave_up = false;
+	server_go(s);
+	run(PATIENCE_S);
+	assert_null(server_join(s));
 }
 
 /* ---- TLS */
@@ -1334,6 +1446,9 @@ int main(void)
 		TEST(a_name_that_does_not_resolve_is_told),
 		TEST(parameters_libmosquitto_does_not_take_are_refused),
 		TEST(no_puback_leaves_before_the_flush),
+		TEST(a_held_message_keeps_its_puback_until_it_is_let_go),
+		TEST(response_topic_and_correlation_data_go_both_ways),
+		TEST(version_3_1_1_has_no_properties_to_send),
 		TEST(a_flush_inside_a_callback_is_done_after_it),
 		TEST(nothing_is_read_while_the_owner_says_no),
 		TEST(disconnecting_lets_out_what_was_held_back),

@@ -1,0 +1,637 @@
+#include "cloud/cloud_session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/span.h"
+
+#define CONNACK_TIMEOUT_S 30
+/* Sessions this short, so many in a row, look like two clients that throw each other out. */
+#define TAKEOVER_MS 5000
+#define TAKEOVER_COUNT 3
+/* MQTT 5, 2.4: what the server would have said. */
+#define TOPIC_NAME_INVALID 0x90
+#define PACKET_TOO_LARGE 0x95
+
+struct fg_cloud_session {
+	struct fg_session_common *common;
+	struct fg_outbox_session *out;
+	enum fg_link_state state;
+	struct fg_mqtt_client *client;
+	struct fg_backoff backoff;
+	char *label;         /* for the log: the link's name, and ours */
+	char *client_id;     /* for plugins that do not care */
+	ev_timer wait;       /* BACKOFF: until the next attempt; DRAINING: until we stop waiting */
+	ev_timer tick;       /* ONLINE, each second: ack timeout, renewal */
+	int64_t renew_at_ms; /* monotonic; 0: never */
+	int64_t renew_us;    /* UTC, as the plugin said */
+	int64_t online_since_ms;
+	unsigned short_sessions; /* in a row */
+	bool is_setup;           /* as the plugin said */
+	bool is_renewing;        /* DRAINING: connect again at once */
+	bool is_stopping;
+	uint64_t held_ticket; /* nothing is written before this commit; 0: no */
+	int64_t held_since_ms;
+	const char
+		*given_back; /* why the session has to end, once the plugin is through; or NULL */
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+static void session_connect(struct fg_cloud_session *s);
+
+/* ---- states */
+
+static const char *const state_names[] = {"stopped", "connecting", "online", "draining",
+					  "backing off"};
+
+static void session_enter(struct fg_cloud_session *s, enum fg_link_state state)
+{
+	struct ev_loop *loop = s->common->loop;
+	bool was_up = s->state == FG_LINK_ONLINE || s->state == FG_LINK_DRAINING;
+	bool is_up = state == FG_LINK_ONLINE || state == FG_LINK_DRAINING;
+
+	if (fg_log_wants(LOG_DEBUG) && state != s->state)
+		fg_debug("link %s: %s -> %s", s->label, state_names[s->state], state_names[state]);
+	if (is_up && !was_up)
+		s->common->n_online++;
+	if (was_up && !is_up)
+		s->common->n_online--;
+	s->state = state;
+	ev_timer_stop(loop, &s->wait);
+	if (state == FG_LINK_ONLINE)
+		ev_timer_again(loop, &s->tick);
+	else if (state != FG_LINK_DRAINING)
+		ev_timer_stop(loop, &s->tick);
+}
+
+static void session_wait(struct fg_cloud_session *s, int64_t ms)
+{
+	ev_timer_set(&s->wait, (double)ms / 1000., 0.);
+	ev_timer_start(s->common->loop, &s->wait);
+}
+
+/* Whoever is told may free the session: nothing may touch it afterwards. */
+static void session_stopped(struct fg_cloud_session *s)
+{
+	void (*stopped)(void *arg) = s->stopped;
+
+	session_enter(s, FG_LINK_STOPPED);
+	s->client = fg_mqtt_client_free(s->client);
+	s->stopped = NULL;
+	if (stopped)
+		stopped(s->stopped_arg);
+}
+
+static void pump(struct fg_cloud_session *s)
+{
+	s->common->pump(s->common->arg);
+}
+
+/* ---- how it ends */
+
+static enum fg_backoff_class refusal_class(unsigned mqtt_version, unsigned code)
+{
+	if (mqtt_version == 5)
+		return code == 0x85 || code == 0x86 || code == 0x87 || code == 0x8a || code == 0x8c
+			       ? FG_BACKOFF_CREDENTIALS
+			       : FG_BACKOFF_TRANSIENT;
+	return code == 2 || code == 4 || code == 5 ? FG_BACKOFF_CREDENTIALS : FG_BACKOFF_TRANSIENT;
+}
+
+/* `mqtt_version: auto`: the server does not speak 5, or gave no sign of understanding it. */
+static bool fall_back_to_311(struct fg_cloud_session *s, const struct fg_mqtt_end *end)
+{
+	struct fg_session_common *c = s->common;
+	bool is_refused = end->kind == FG_MQTT_END_REFUSED &&
+			  (end->reason_code == 0x84 || end->reason_code == 1);
+
+	if (c->config->mqtt_version != FG_MQTT_AUTO)
+		return false;
+	if (c->mqtt_version == 5 && is_refused) {
+		fg_notice("link %s: the server does not speak MQTT 5, using 3.1.1", s->label);
+		c->mqtt_version = 4;
+		return true;
+	}
+	/* Silence proves nothing: try the other version next time, without hurry. */
+	if (c->is_version_proven)
+		return false;
+	if (end->kind == FG_MQTT_END_SILENT || end->kind == FG_MQTT_END_PROTOCOL)
+		c->mqtt_version = c->mqtt_version == 5 ? 4 : 5;
+	return false;
+}
+
+/* Did the peer end it in a way that a record in flight may have caused? */
+static bool is_suspicious(const struct fg_mqtt_end *end)
+{
+	if (!end->was_connected)
+		return false;
+	if (end->kind == FG_MQTT_END_LOST)
+		return true;
+	/* Not: server going down, keep alive, taken over, rate limits, administrative, moved. */
+	return end->kind == FG_MQTT_END_DISCONNECT &&
+	       (end->reason_code <= 0x83 || end->reason_code == 0x90 || end->reason_code == 0x95 ||
+		end->reason_code == 0x99);
+}
+
+static void note_short_session(struct fg_cloud_session *s, const struct fg_mqtt_end *end,
+			       int64_t now_ms)
+{
+	bool is_takeover = end->kind == FG_MQTT_END_DISCONNECT && end->reason_code == 0x8e;
+
+	if (!end->was_connected)
+		return;
+	/* A reason code that names something else is believed. */
+	if (is_takeover ||
+	    (now_ms - s->online_since_ms < TAKEOVER_MS && end->kind == FG_MQTT_END_LOST))
+		s->short_sessions++;
+	else
+		s->short_sessions = 0;
+	if (is_takeover || s->short_sessions >= TAKEOVER_COUNT)
+		fg_complain(&s->common->takeover_complaint, now_ms, LOG_ERR,
+			    "link %s: accepted, then %s, %u times in a row: does another client "
+			    "use the same credentials or client id?",
+			    s->label,
+			    is_takeover ? "thrown out by a new session" : "closed within seconds",
+			    s->short_sessions);
+}
+
+static void complain_about_end(struct fg_cloud_session *s, const struct fg_mqtt_end *end,
+			       enum fg_backoff_class class, int64_t delay_ms, unsigned in_flight,
+			       int64_t now_ms)
+{
+	if (class == FG_BACKOFF_CREDENTIALS)
+		fg_complain(&s->common->attempt_complaint, now_ms, LOG_ERR,
+			    "link %s: %s; check its credentials, trying again in %lld ms", s->label,
+			    end->text, (long long)delay_ms);
+	else
+		fg_complain(&s->common->attempt_complaint, now_ms, LOG_WARNING,
+			    "link %s: %s, reconnecting in %lld ms, in_flight=%u attempt=%u",
+			    s->label, end->text, (long long)delay_ms, in_flight,
+			    s->backoff.failures);
+}
+
+/* Tell outbox and plugin that the session is gone. */
+static void forget(struct fg_cloud_session *s, bool was_online, bool suspicious)
+{
+	const struct fg_plugin *plugin = s->common->plugin;
+
+	s->held_ticket = 0;
+	s->given_back = NULL;
+	fg_outbox_session_end(s->out, suspicious);
+	if (was_online && plugin->disconnected)
+		plugin->disconnected(s->common->ctx, fg_cloud_session_name(s));
+}
+
+/* The session is over, or the attempt failed: wait, then try again. */
+static void session_ended(struct fg_cloud_session *s, const struct fg_mqtt_end *end,
+			  bool suspicious)
+{
+	int64_t now_ms = fg_clock_monotonic_ms();
+	enum fg_backoff_class class = FG_BACKOFF_TRANSIENT;
+	bool was_online = s->state == FG_LINK_ONLINE || s->state == FG_LINK_DRAINING;
+	unsigned in_flight = fg_outbox_in_flight(s->out);
+	int64_t delay_ms;
+
+	s->client = fg_mqtt_client_free(s->client);
+	forget(s, was_online, suspicious);
+	if (s->is_stopping) {
+		session_stopped(s);
+		return;
+	}
+	if (s->is_renewing) {
+		s->is_renewing = false;
+		session_connect(s);
+		return;
+	}
+	note_short_session(s, end, now_ms);
+	if (fall_back_to_311(s, end)) {
+		session_connect(s);
+		return;
+	}
+	if (end->kind == FG_MQTT_END_REFUSED)
+		class = refusal_class(s->common->mqtt_version, end->reason_code);
+	delay_ms = fg_backoff_next(&s->backoff, class, now_ms);
+	complain_about_end(s, end, class, delay_ms, in_flight, now_ms);
+	session_enter(s, FG_LINK_BACKOFF);
+	session_wait(s, delay_ms);
+	/* The others may have to go on without it. */
+	pump(s);
+}
+
+/* ---- the client's callbacks */
+
+static void on_connected(void *owner, const struct fg_mqtt_connack *connack)
+{
+	struct fg_cloud_session *s = owner;
+	struct fg_session_common *c = s->common;
+	struct fg_connack told = {
+		.session_present = connack->session_present,
+		.mqtt_version = c->mqtt_version,
+		.max_packet_bytes = connack->max_packet_bytes,
+	};
+	int64_t now_ms = fg_clock_monotonic_ms();
+
+	if (s->is_stopping)
+		return;
+	c->n_sessions++;
+	c->is_version_proven = true;
+	s->online_since_ms = now_ms;
+	fg_backoff_connected(&s->backoff, now_ms);
+	c->attempt_complaint.step = 0; /* a new outage is a new fact */
+	fg_notice("link %s: connected to %s:%u, MQTT %s, %s%s, backlog=%llu", s->label,
+		  c->config->url.host, c->config->url.port, c->mqtt_version == 5 ? "5" : "3.1.1",
+		  connack->session_present ? "session present" : "new session",
+		  s->is_setup ? ", to set itself up" : "",
+		  (unsigned long long)fg_cursor_backlog(c->cursor));
+	session_enter(s, FG_LINK_ONLINE);
+	fg_outbox_session_begin(s->out, connack->receive_maximum, connack->max_packet_bytes,
+				s->is_setup);
+	if (c->plugin->connected)
+		c->plugin->connected(c->ctx, fg_cloud_session_name(s), &told);
+	pump(s);
+}
+
+static void end_for(struct fg_cloud_session *s, enum fg_mqtt_end_kind kind, const char *text,
+		    bool suspicious)
+{
+	struct fg_mqtt_end end = {.kind = kind, .was_connected = s->state != FG_LINK_CONNECTING};
+
+	snprintf(end.text, sizeof(end.text), "%s", text);
+	session_ended(s, &end, suspicious);
+}
+
+static void on_message(void *owner, const struct fg_mqtt_message *message)
+{
+	struct fg_cloud_session *s = owner;
+	const struct fg_plugin *plugin = s->common->plugin;
+	struct fg_delivery delivery = {
+		.topic = message->topic,
+		.payload = message->payload,
+		.qos = message->qos,
+	};
+	int r = -EPROTO;
+
+	fg_timekeeper_now(s->common->timekeeper, &delivery.now_us);
+	s->common->receiving = s;
+	if (plugin->receive)
+		r = plugin->receive(s->common->ctx, fg_cloud_session_name(s), &delivery);
+	s->common->receiving = NULL;
+	if (r < 0)
+		fg_complain(&s->common->nonsense_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+			    "link %s: the cloud sent something on \"%.200s\" that this plugin does "
+			    "not understand, ignored",
+			    s->label, message->topic);
+	if (s->given_back) {
+		end_for(s, FG_MQTT_END_OWN, s->given_back, false);
+		return;
+	}
+	fg_outbox_poke(s->common->outbox, s->out);
+	pump(s);
+}
+
+static void finish_draining(struct fg_cloud_session *s)
+{
+	if (s->client)
+		fg_mqtt_client_disconnect(s->client); /* ended() follows */
+}
+
+static void on_published(void *owner, int packet_id, unsigned reason_code)
+{
+	struct fg_cloud_session *s = owner;
+
+	fg_outbox_settled(s->out, packet_id, reason_code, fg_clock_monotonic_ms());
+	if (s->state == FG_LINK_DRAINING && fg_outbox_in_flight(s->out) == 0)
+		finish_draining(s);
+}
+
+static void on_subscribed(void *owner, int packet_id, unsigned reason_code)
+{
+	struct fg_cloud_session *s = owner;
+
+	(void)packet_id;
+	if (reason_code >= 0x80)
+		fg_complain(&s->common->nonsense_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+			    "link %s: the cloud refused a subscription (0x%02x); what it covers "
+			    "will not arrive",
+			    s->label, reason_code);
+}
+
+/* All PUBACKs that were there have been taken: now there may be room for more. */
+static void on_after_read(void *owner)
+{
+	pump(owner);
+}
+
+static void on_ended(void *owner, const struct fg_mqtt_end *end)
+{
+	session_ended(owner, end, is_suspicious(end));
+}
+
+static const struct fg_mqtt_ops ops = {
+	.connected = on_connected,
+	.message = on_message,
+	.published = on_published,
+	.subscribed = on_subscribed,
+	.after_read = on_after_read,
+	.ended = on_ended,
+};
+
+/* ---- connecting */
+
+static void attempt_failed(struct fg_cloud_session *s, const char *why)
+{
+	end_for(s, FG_MQTT_END_UNREACHABLE, why, false);
+}
+
+static void session_connect(struct fg_cloud_session *s)
+{
+	struct fg_session_common *c = s->common;
+	const struct fg_cloud_config *config = c->config;
+	struct fg_connect_request request = {
+		.session = fg_cloud_session_name(s),
+		.attempt = s->backoff.failures,
+		.mqtt_version = c->mqtt_version,
+	};
+	struct fg_connect connect = {.clean_start = true};
+	struct fg_mqtt_params params;
+	int r;
+
+	session_enter(s, FG_LINK_CONNECTING);
+	fg_timekeeper_now(c->timekeeper, &request.now_us);
+	r = c->plugin->connect(c->ctx, &request, &connect);
+	if (r < 0) {
+		attempt_failed(s, "the plugin has no credentials to connect with");
+		return;
+	}
+	/* Against the time the plugin was given: the clock may be set while we connect. */
+	s->is_setup = connect.is_setup;
+	s->renew_us = connect.renew_us;
+	s->renew_at_ms = 0;
+	if (connect.renew_us)
+		s->renew_at_ms =
+			fg_clock_monotonic_ms() + (connect.renew_us - request.now_us) / 1000;
+	params = (struct fg_mqtt_params){
+		.host = config->url.host,
+		.port = config->url.port,
+		.tls = c->tls,
+		.mqtt_version = c->mqtt_version,
+		.client_id = connect.client_id ? connect.client_id : s->client_id,
+		.username = connect.username,
+		.password = connect.password,
+		.clean_start = connect.clean_start,
+		.keep_alive_s = connect.keep_alive_s ? connect.keep_alive_s : config->keep_alive_s,
+		.connack_timeout_s = CONNACK_TIMEOUT_S,
+	};
+	r = fg_mqtt_client_new(c->loop, c->connector, &params, &ops, s, &s->client);
+	if (r < 0)
+		attempt_failed(s, strerror(-r));
+}
+
+/* ---- sending */
+
+bool fg_cloud_session_send(struct fg_cloud_session *s, const struct fg_publish *publish,
+			   int64_t now_ms)
+{
+	struct fg_mqtt_publish p = {
+		.topic = publish->topic,
+		.payload = fg_span_of(publish->payload, publish->payload_len),
+		.qos = publish->qos,
+		.content_type = publish->content_type,
+	};
+	int packet_id = 0; /* no PUBLISH has that */
+	unsigned code = 0;
+	int r = fg_mqtt_client_publish(s->client, &p, &packet_id);
+
+	if (r == -ENOTCONN)
+		return false; /* the client tells soon how the session ended */
+	if (r == -ENOMEM) {
+		attempt_failed(s, "out of memory");
+		return false;
+	}
+	if (r < 0) {
+		packet_id = 0;
+		code = r == -EMSGSIZE ? PACKET_TOO_LARGE : TOPIC_NAME_INVALID;
+	}
+	fg_outbox_sent(s->common->outbox, packet_id, now_ms);
+	if (r < 0 || publish->qos == 0)
+		fg_outbox_settled(s->out, packet_id, code, now_ms);
+	return true;
+}
+
+int fg_cloud_session_subscribe(struct fg_cloud_session *s, const char *filter, unsigned qos)
+{
+	int packet_id;
+
+	if (!s->client)
+		return -ENOTCONN;
+	return fg_mqtt_client_subscribe(s->client, &filter, 1, qos, &packet_id);
+}
+
+/* ---- what came down is not on disk yet */
+
+void fg_cloud_session_hold(struct fg_cloud_session *s, uint64_t ticket)
+{
+	if (!s->client || ticket <= fg_journal_committed(s->common->journal))
+		return;
+	if (!s->held_ticket)
+		s->held_since_ms = fg_clock_monotonic_ms();
+	if (ticket > s->held_ticket)
+		s->held_ticket = ticket;
+	fg_mqtt_client_hold(s->client);
+}
+
+void fg_cloud_session_give_back(struct fg_cloud_session *s, const char *why)
+{
+	if (!s->client)
+		return;
+	fg_mqtt_client_hold(s->client);
+	s->given_back = why;
+}
+
+void fg_cloud_session_committed(struct fg_cloud_session *s, uint64_t ticket)
+{
+	if (!s->held_ticket || ticket < s->held_ticket)
+		return;
+	s->held_ticket = 0;
+	if (s->client)
+		fg_mqtt_client_let_go(s->client);
+}
+
+/* ---- timers */
+
+static void drain(struct fg_cloud_session *s)
+{
+	session_enter(s, FG_LINK_DRAINING);
+	fg_outbox_session_drain(s->out);
+	session_wait(s, FG_LINK_DRAIN_MS);
+	if (fg_outbox_in_flight(s->out) == 0)
+		finish_draining(s);
+}
+
+void fg_cloud_session_renew(struct fg_cloud_session *s, const char *why)
+{
+	if (s->state == FG_LINK_ONLINE) {
+		fg_info("link %s: renewing the session: %s", s->label, why);
+		s->is_renewing = true;
+		drain(s);
+	} else if (s->state == FG_LINK_BACKOFF) {
+		session_connect(s);
+	}
+}
+
+static void waited(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct fg_cloud_session *s = w->data;
+
+	(void)loop;
+	(void)events;
+	if (s->state == FG_LINK_BACKOFF)
+		session_connect(s);
+	else if (s->state == FG_LINK_DRAINING)
+		end_for(s, FG_MQTT_END_OWN, "not all PUBACKs came in time", false);
+}
+
+/* Returns whether the session has ended for it. */
+static bool look_at_silence(struct fg_cloud_session *s, int64_t now_ms)
+{
+	int64_t oldest_ms = fg_outbox_oldest_sent(s->out);
+	int64_t timeout_ms = s->common->config->ack_timeout_ms;
+	char text[64];
+
+	if (s->held_ticket && now_ms - s->held_since_ms > timeout_ms) {
+		end_for(s, FG_MQTT_END_OWN, "a command waits for the journal for too long", false);
+		return true;
+	}
+	if (!oldest_ms || now_ms - oldest_ms <= timeout_ms)
+		return false;
+	snprintf(text, sizeof(text), "no PUBACK for %lld ms", (long long)(now_ms - oldest_ms));
+	end_for(s, FG_MQTT_END_LOST, text, fg_outbox_may_blame(s->out));
+	return true;
+}
+
+static void ticked(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct fg_cloud_session *s = w->data;
+	int64_t now_ms = fg_clock_monotonic_ms();
+
+	(void)loop;
+	(void)events;
+	if (look_at_silence(s, now_ms))
+		return;
+	if (s->state == FG_LINK_ONLINE && s->renew_at_ms && now_ms >= s->renew_at_ms) {
+		fg_cloud_session_renew(s, "its credentials expire");
+		return;
+	}
+	if (s->short_sessions && now_ms - s->online_since_ms > FG_BACKOFF_STABLE_MS) {
+		s->short_sessions = 0;
+		fg_complain_over(&s->common->takeover_complaint,
+				 "link %s: the session is stable again", s->label);
+	}
+	pump(s);
+}
+
+void fg_cloud_session_clock_set(struct fg_cloud_session *s, bool is_learnt)
+{
+	int64_t now_us, renew_at_ms;
+
+	if (is_learnt && s->state == FG_LINK_BACKOFF) {
+		session_connect(s);
+		return;
+	}
+	fg_timekeeper_now(s->common->timekeeper, &now_us);
+	renew_at_ms = fg_clock_monotonic_ms() + (s->renew_us - now_us) / 1000;
+	/* What has expired by the new clock was accepted by the cloud all the same: it knew better.
+	 */
+	if (s->renew_at_ms && s->renew_us > now_us && renew_at_ms < s->renew_at_ms)
+		s->renew_at_ms = renew_at_ms;
+}
+
+/* ---- life */
+
+static void session_freep(struct fg_cloud_session **s)
+{
+	fg_cloud_session_free(*s);
+}
+
+int fg_cloud_session_new(struct fg_session_common *common, const char *name, const char *client_id,
+			 uint64_t seed, struct fg_cloud_session **ret)
+{
+	FG_CLEANUP(session_freep) struct fg_cloud_session *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->common = common;
+	fg_backoff_init(&s->backoff, seed);
+	ev_timer_init(&s->wait, waited, 0., 0.);
+	ev_timer_init(&s->tick, ticked, 1., 1.);
+	s->wait.data = s->tick.data = s;
+	s->client_id = strdup(client_id);
+	if (!s->client_id || asprintf(&s->label, "%s%s%s", common->config->name,
+				      name[0] ? " session " : "", name) < 0)
+		return -ENOMEM;
+	r = fg_outbox_session_open(common->outbox, name, &s->out);
+	if (r < 0)
+		return r;
+	fg_outbox_session_set_owner(s->out, s);
+
+	*ret = s; /* the caller owns it now */
+	s = NULL;
+	return 0;
+}
+
+struct fg_cloud_session *fg_cloud_session_free(struct fg_cloud_session *s)
+{
+	if (!s)
+		return NULL;
+	session_enter(s, FG_LINK_STOPPED);
+	fg_mqtt_client_free(s->client);
+	fg_outbox_session_close(s->out);
+	free(s->label);
+	free(s->client_id);
+	free(s);
+	return NULL;
+}
+
+void fg_cloud_session_start(struct fg_cloud_session *s)
+{
+	if (s->state == FG_LINK_STOPPED)
+		session_connect(s);
+}
+
+void fg_cloud_session_stop(struct fg_cloud_session *s, void (*stopped)(void *arg), void *arg)
+{
+	s->is_stopping = true;
+	s->stopped = stopped;
+	s->stopped_arg = arg;
+	if (s->state == FG_LINK_ONLINE)
+		drain(s);
+	else if (s->state != FG_LINK_DRAINING)
+		session_stopped(s);
+}
+
+void fg_cloud_session_halt(struct fg_cloud_session *s)
+{
+	bool was_online = s->state == FG_LINK_ONLINE || s->state == FG_LINK_DRAINING;
+
+	forget(s, was_online, false);
+	s->client = fg_mqtt_client_free(s->client);
+	session_enter(s, FG_LINK_STOPPED);
+}
+
+enum fg_link_state fg_cloud_session_state(const struct fg_cloud_session *s)
+{
+	return s->state;
+}
+
+const char *fg_cloud_session_name(const struct fg_cloud_session *s)
+{
+	return fg_outbox_session_name(s->out);
+}

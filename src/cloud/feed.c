@@ -1,0 +1,625 @@
+#include "cloud/feed.h"
+
+#include <errno.h>
+
+#include "cloud/devices.h"
+#include "cloud/outbox_internal.h"
+#include "util/log.h"
+
+/* Records offered to the plugin at once: enough to fill a 64 KiB packet with short readings. */
+#define WINDOW_MAIN 512u
+#define WINDOW_ALARM 64u
+#define TRACK_MIN 16u
+#define TRACK_MAX 1024u
+#define REST_AFTER_MS 10000
+
+/* What is done with a record that was read. */
+enum fate {
+	FATE_TAKE,
+	FATE_SETTLE, /* nothing is to be sent, or the track keeps it open */
+	FATE_SKIP,   /* somebody else deals with it, or will */
+	FATE_STOP,   /* not now: the pass stays in front of it */
+};
+
+static struct fg_reading *live(struct fg_feed *f)
+{
+	return &f->readings[FG_PASS_LIVE];
+}
+
+static struct fg_reading *behind(struct fg_feed *f)
+{
+	return &f->readings[FG_PASS_BEHIND];
+}
+
+void fg_feed_init(struct fg_feed *f, struct fg_outbox *o, enum fg_lane lane,
+		  struct fg_cursor *cursor)
+{
+	*f = (struct fg_feed){.outbox = o, .lane = lane, .cursor = cursor};
+	fg_ledger_init(&f->ledger, cursor);
+	behind(f)->kind = FG_PASS_BEHIND;
+	live(f)->position = fg_cursor_watermark(cursor) + 1;
+	fg_track_init(&f->ordered, &f->ledger, FG_KEY_ORDERED, NULL);
+}
+
+static void free_window(struct fg_reading *r)
+{
+	r->window = fg_window_free(r->window);
+	if (r->pass)
+		fg_pass_rest(r->pass);
+}
+
+void fg_feed_done(struct fg_feed *f)
+{
+	for (unsigned i = 0; i < FG_N_PASSES; i++) {
+		free_window(&f->readings[i]);
+		f->readings[i].pass = fg_pass_close(f->readings[i].pass);
+	}
+	fg_ledger_done(&f->ledger);
+}
+
+static bool is_open(const struct fg_reading *r)
+{
+	return r->window && fg_window_is_open(r->window);
+}
+
+void fg_feed_rest(struct fg_feed *f)
+{
+	for (unsigned i = 0; i < FG_N_PASSES; i++) {
+		struct fg_reading *r = &f->readings[i];
+		bool is_over = r->kind == FG_PASS_BEHIND && !f->is_behind;
+
+		if (r->window && (is_over || f->outbox->now_ms - r->used_ms > REST_AFTER_MS) &&
+		    !is_open(r))
+			free_window(r);
+	}
+	if (!live(f)->window)
+		fg_ledger_rest(&f->ledger);
+}
+
+unsigned fg_feed_track_max(const struct fg_feed *f)
+{
+	unsigned part = f->outbox->with.config->max_in_flight_records / 4;
+
+	if (part > TRACK_MAX)
+		return TRACK_MAX;
+	return part > TRACK_MIN ? part : TRACK_MIN;
+}
+
+/* ---- a record that was read */
+
+/* Of a link with one session. */
+static struct fg_track *track_of(struct fg_feed *f, const struct fg_message *m,
+				 struct fg_outbox_session *s)
+{
+	if (fg_kind_is_ordered(m->kind) && f->ordered.state != FG_TRACK_WITH &&
+	    m->seq >= f->ordered.from)
+		return &f->ordered;
+	return &s->tracks[f->lane];
+}
+
+static enum fate take(struct fg_feed *f, const struct fg_reading *r, struct fg_track *t,
+		      const struct fg_message *m, uint16_t *ret_entry)
+{
+	if (fg_ledger_reserve(&f->ledger, 1) == 0)
+		return FATE_STOP;
+	*ret_entry = fg_ledger_add(&f->ledger, t, m, r->kind);
+	return FATE_TAKE;
+}
+
+static enum fate take_from_one_session(struct fg_feed *f, struct fg_reading *r,
+				       struct fg_outbox_session *s, const struct fg_message *m,
+				       uint16_t *ret_entry)
+{
+	struct fg_track *t = track_of(f, m, s);
+
+	if (t == &f->ordered) {
+		if (r->kind == FG_PASS_LIVE && t->state == FG_TRACK_BEHIND)
+			return FATE_SETTLE;
+		if (t->n >= fg_feed_track_max(f))
+			return FATE_STOP;
+	}
+	return take(f, r, t, m, ret_entry);
+}
+
+static void complain_of_too_many(struct fg_outbox *o)
+{
+	fg_complain(&o->behind_complaint, o->now_ms, LOG_ERR,
+		    "link %s: more sessions are behind than the journal remembers; the others wait "
+		    "for them",
+		    o->with.config->name);
+}
+
+/* Nobody has opened the session of @m. */
+static enum fate leave_to_nobody(struct fg_feed *f, const struct fg_message *m, uint64_t key,
+				 const char *name)
+{
+	struct fg_outbox *o = f->outbox;
+
+	if (fg_cursor_left_behind(f->cursor, key) == 0 &&
+	    fg_cursor_leave_behind(f->cursor, key, m->seq) < 0) {
+		complain_of_too_many(o);
+		return FATE_STOP;
+	}
+	if (o->with.wanted)
+		o->with.wanted(o->with.arg, name);
+	return FATE_SETTLE;
+}
+
+static enum fate take_live(struct fg_feed *f, struct fg_outbox_session *s,
+			   const struct fg_message *m, uint16_t *ret_entry)
+{
+	struct fg_track *t = &s->tracks[f->lane];
+
+	if (t->state == FG_TRACK_BEHIND)
+		return FATE_SETTLE;
+	if (s->inflight && !s->is_setup && t->n < fg_feed_track_max(f))
+		return take(f, live(f), t, m, ret_entry);
+	if (fg_track_fall_out(t, &f->ledger, m->seq) < 0) {
+		complain_of_too_many(f->outbox);
+		return FATE_STOP;
+	}
+	f->is_behind = true;
+	return FATE_SETTLE;
+}
+
+static enum fate take_behind(struct fg_feed *f, struct fg_outbox_session *s,
+			     const struct fg_message *m, uint16_t *ret_entry)
+{
+	struct fg_track *t = &s->tracks[f->lane];
+
+	if (!t->rides || t->state != FG_TRACK_BEHIND || m->seq < t->from)
+		return FATE_SKIP;
+	if (t->n < fg_feed_track_max(f))
+		return take(f, behind(f), t, m, ret_entry);
+	fg_sweep_get_off(t, m->seq);
+	return FATE_SKIP;
+}
+
+/* Its session's name and that of another have the same key: there is no telling them apart on disk. */
+static enum fate refuse_stranger(struct fg_feed *f, struct fg_reading *r,
+				 struct fg_outbox_session *s, const struct fg_message *m,
+				 struct fg_span device)
+{
+	struct fg_track *t = &s->tracks[f->lane];
+	uint16_t entry;
+	enum fate fate;
+
+	if (r->kind == FG_PASS_LIVE && t->state == FG_TRACK_BEHIND)
+		return FATE_SETTLE;
+	fate = take(f, r, r->kind == FG_PASS_LIVE ? &f->orphans : t, m, &entry);
+	if (fate == FATE_TAKE &&
+	    fg_outbox_quarantine(f, entry, m, device,
+				 "its session cannot be told from another one by its key", 0) < 0) {
+		fg_ledger_forget(&f->ledger, entry);
+		return FATE_STOP;
+	}
+	return fate == FATE_TAKE ? FATE_SKIP : fate;
+}
+
+static enum fate take_from_sessions(struct fg_feed *f, struct fg_reading *r, struct fg_span device,
+				    const struct fg_message *m, uint16_t *ret_entry,
+				    struct fg_outbox_session **ret_session)
+{
+	struct fg_outbox *o = f->outbox;
+	char name[256];
+	uint64_t key;
+	struct fg_outbox_session *s = fg_outbox_session_of(o, m, &key, name);
+
+	*ret_session = s;
+	if (s && !s->name && r->kind == FG_PASS_BEHIND) {
+		fg_outbox_unexpect(s);
+		if (o->with.wanted)
+			o->with.wanted(o->with.arg, name);
+		return FATE_SKIP;
+	}
+	if (!s || !s->name)
+		return r->kind == FG_PASS_LIVE ? leave_to_nobody(f, m, key, name) : FATE_SKIP;
+	if (strcmp(s->name, name) != 0)
+		return refuse_stranger(f, r, s, m, device);
+	return r->kind == FG_PASS_LIVE ? take_live(f, s, m, ret_entry)
+				       : take_behind(f, s, m, ret_entry);
+}
+
+/* There is an entry: it was read before. */
+static enum fate take_again(struct fg_feed *f, struct fg_reading *r, uint16_t entry,
+			    const struct fg_message *m, struct fg_span device)
+{
+	struct fg_entry *e = fg_ledger_at(&f->ledger, entry);
+	struct fg_track *t = e->track;
+
+	if (e->state != FG_ENTRY_AGAIN)
+		return FATE_SKIP;
+	if (f->outbox->has_sessions &&
+	    (r->kind == FG_PASS_BEHIND ? !t->rides : t->state == FG_TRACK_BEHIND))
+		return FATE_SKIP;
+	if (e->poison) {
+		if (fg_outbox_remove_poison(f, entry, m, device) == 0)
+			return FATE_SKIP;
+		if (!f->outbox->has_sessions || r->kind == FG_PASS_LIVE)
+			return FATE_STOP;
+		fg_sweep_get_off(t, m->seq);
+		return FATE_SKIP;
+	}
+	fg_ledger_set(&f->ledger, entry, FG_ENTRY_OFFERED);
+	e->pass = (uint8_t)r->kind;
+	return FATE_TAKE;
+}
+
+static enum fate decide(struct fg_feed *f, struct fg_reading *r, struct fg_message *m,
+			struct fg_span device, uint16_t *ret_entry,
+			struct fg_outbox_session **ret_session)
+{
+	struct fg_outbox *o = f->outbox;
+
+	if (r->kind == FG_PASS_BEHIND && m->seq >= live(f)->position)
+		return FATE_STOP;
+	if (!fg_devices_map(&o->with.config->devices, device, &m->device))
+		return FATE_SETTLE;
+	*ret_entry = fg_ledger_find(&f->ledger, m->seq);
+	if (*ret_entry) {
+		void *owner = fg_ledger_at(&f->ledger, *ret_entry)->track->owner;
+
+		*ret_session = owner ? owner : o->sessions[0];
+		return take_again(f, r, *ret_entry, m, device);
+	}
+	if (o->has_sessions)
+		return take_from_sessions(f, r, device, m, ret_entry, ret_session);
+	*ret_session = o->sessions[0];
+	return take_from_one_session(f, r, o->sessions[0], m, ret_entry);
+}
+
+/*
+ * Decide about the @n records just read, and keep those in the window that are taken. What is settled
+ * at once is told the cursor in runs: between two records that follow each other there is none for us.
+ * Returns the place of the record it stopped at, or @to.
+ */
+static uint64_t sort_out(struct fg_feed *f, struct fg_reading *r, unsigned n, uint64_t to)
+{
+	struct fg_window *w = r->window;
+	uint64_t run = 0, run_last = 0;
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct fg_message *m = &w->messages[i];
+		struct fg_span device = m->device;
+		uint16_t entry = 0;
+		struct fg_outbox_session *s = NULL;
+		enum fate fate = decide(f, r, m, device, &entry, &s);
+
+		if (fate == FATE_SETTLE) {
+			run = run ? run : m->seq;
+			run_last = m->seq;
+			continue;
+		}
+		if (run)
+			fg_cursor_settle(f->cursor, run, run_last);
+		run = 0;
+		if (fate == FATE_STOP) {
+			to = m->seq;
+			break;
+		}
+		if (fate == FATE_SKIP)
+			continue;
+		if (kept != i)
+			w->messages[kept] = *m;
+		w->devices[kept] = device;
+		w->entries[kept] = entry;
+		w->sessions[kept++] = s;
+	}
+	if (run)
+		fg_cursor_settle(f->cursor, run, run_last);
+	fg_window_arrange(w, kept);
+	return to;
+}
+
+/* ---- reading */
+
+/* May a settled record be for a track that is behind? */
+static bool wants(void *arg, const struct fg_message *m)
+{
+	struct fg_feed *f = arg;
+	struct fg_outbox *o = f->outbox;
+	struct fg_message mapped = *m;
+	const struct fg_outbox_session *s;
+	char name[256];
+	uint64_t key;
+
+	if (!o->has_sessions)
+		return fg_kind_is_ordered(m->kind) && f->ordered.state != FG_TRACK_WITH &&
+		       m->seq >= f->ordered.from;
+	if (!fg_devices_map(&o->with.config->devices, m->device, &mapped.device))
+		return false;
+	s = fg_outbox_session_of(o, &mapped, &key, name);
+	return s && fg_sweep_carries(f, &s->tracks[f->lane], m->seq);
+}
+
+static int make_ready(struct fg_feed *f, struct fg_reading *r)
+{
+	unsigned size = f->lane == FG_LANE_ALARM ? WINDOW_ALARM : WINDOW_MAIN;
+
+	if (!r->pass && fg_pass_open(f->cursor, &r->pass) < 0)
+		return -ENOMEM;
+	if (!r->window && fg_window_new(size, f->outbox->has_sessions ? size : 1, &r->window) < 0)
+		return -ENOMEM;
+	if (fg_ledger_reserve(&f->ledger, size) == 0)
+		fg_feed_make_room(f);
+	return 0;
+}
+
+/* Several windows must fit what a crash may re-send, or the link would wait for cursor saves. */
+static size_t most_at_once(const struct fg_feed *f, const struct fg_window *w)
+{
+	size_t most = f->outbox->with.config->max_in_flight_records / 4;
+
+	if (most > w->size)
+		most = w->size;
+	return most > 0 ? most : 1;
+}
+
+/* How many of the @n records just read can go out: up to the first that waits for its time. */
+static unsigned count_with_time(const struct fg_feed *f, const struct fg_window *w, unsigned n)
+{
+	struct fg_timekeeper *timekeeper = f->outbox->with.timekeeper;
+
+	for (unsigned i = 0; i < n; i++)
+		if (w->messages[i].time_quality == FG_TIME_UNSYNCHRONISED)
+			return fg_timekeeper_is_waiting(timekeeper) ? i : n;
+	return n;
+}
+
+/* The behind pass of a link with one session is where the live one is. */
+static void reached(struct fg_feed *f)
+{
+	/* Those not found on the way are gone. */
+	fg_track_give_up(&f->outbox->sessions[0]->tracks[f->lane], &f->ledger, live(f)->position);
+	fg_track_give_up(&f->ordered, &f->ledger, live(f)->position);
+	fg_track_join(&f->ordered, &f->ledger, live(f)->position);
+	f->is_behind = false;
+	f->n_jumps = 0;
+}
+
+static bool may_read(struct fg_feed *f, struct fg_reading *r)
+{
+	const struct fg_outbox *o = f->outbox;
+
+	if (!o->has_sessions) {
+		const struct fg_outbox_session *s = o->n_sessions ? o->sessions[0] : NULL;
+
+		if (!s || !s->inflight || s->is_setup)
+			return false;
+	}
+	if (r->waits_for_time && fg_timekeeper_is_waiting(o->with.timekeeper))
+		return false;
+	if (r->kind == FG_PASS_LIVE)
+		return true;
+	return f->is_behind && (!o->has_sessions || fg_sweep_begin(f));
+}
+
+int fg_feed_refill(struct fg_feed *f, struct fg_reading *r)
+{
+	uint64_t from, to, read_to;
+	unsigned n_timed;
+	int n;
+
+	if (!may_read(f, r))
+		return 0;
+	if (make_ready(f, r) < 0)
+		return -ENOMEM;
+	fg_window_clear(r->window);
+	from = r->position;
+	fg_pass_seek(r->pass, from);
+	n = fg_pass_read(r->pass, r->window->messages, most_at_once(f, r->window),
+			 r->kind == FG_PASS_BEHIND ? wants : NULL, f);
+	if (n < 0 && n != -EAGAIN)
+		return n;
+	r->used_ms = f->outbox->now_ms;
+	read_to = fg_pass_position(r->pass);
+	/* There is nothing beyond: no need to look for the live pass. */
+	if (n == 0 && r->kind == FG_PASS_BEHIND && read_to < live(f)->position)
+		read_to = live(f)->position;
+	n_timed = count_with_time(f, r->window, n > 0 ? (unsigned)n : 0);
+	r->waits_for_time = n > 0 && n_timed == 0;
+	if (n > (int)n_timed)
+		read_to = r->window->messages[n_timed].seq;
+	if (r->kind == FG_PASS_BEHIND && f->outbox->has_sessions)
+		fg_sweep_read(f, read_to);
+	to = sort_out(f, r, n_timed, read_to);
+	r->position = to;
+	if (r->kind == FG_PASS_BEHIND && to >= live(f)->position) {
+		if (f->outbox->has_sessions)
+			fg_sweep_reached(f);
+		else
+			reached(f);
+	}
+	if (is_open(r))
+		return 1;
+	return n == 0 || to == from ? 0 : -EAGAIN;
+}
+
+void fg_feed_make_room(struct fg_feed *f)
+{
+	struct fg_outbox *o = f->outbox;
+
+	for (size_t i = 0; i < o->n_sessions; i++) {
+		struct fg_track *t = &o->sessions[i]->tracks[f->lane];
+
+		if (!o->sessions[i]->inflight && t->state == FG_TRACK_BEHIND)
+			fg_track_forget(t, &f->ledger, &f->orphans);
+	}
+}
+
+/* ---- who can take nothing now */
+
+/* What is open of @row goes back to where it was read. */
+static void recall_row(struct fg_feed *f, struct fg_window *w, struct fg_row *row)
+{
+	for (unsigned i = row->first; i < row->end; i++)
+		if (fg_offer_is_open(w->states[i])) {
+			w->states[i] = FG_NOTHING;
+			fg_ledger_set(&f->ledger, w->entries[i], FG_ENTRY_AGAIN);
+		}
+}
+
+static bool drop_row(struct fg_feed *f, struct fg_reading *r, struct fg_row *row)
+{
+	struct fg_track *t = &row->session->tracks[f->lane];
+
+	fg_sweep_get_off(t, behind(f)->position);
+	if ((r->kind == FG_PASS_LIVE || t->state == FG_TRACK_JOINING) &&
+	    fg_track_fall_out(t, &f->ledger, live(f)->position) < 0) {
+		complain_of_too_many(f->outbox);
+		return false;
+	}
+	recall_row(f, r->window, row);
+	if (t->state == FG_TRACK_BEHIND)
+		fg_track_trim(t, &f->ledger);
+	f->is_behind = true;
+	return true;
+}
+
+bool fg_feed_is_unstuck(struct fg_feed *f, struct fg_reading *r)
+{
+	if (!f->outbox->has_sessions)
+		return false;
+	if (r->kind == FG_PASS_LIVE ? fg_cursor_end(f->cursor) <= r->position
+				    : !fg_sweep_is_wanted(f))
+		return false;
+	for (unsigned i = 0; i < r->window->n_rows; i++) {
+		struct fg_row *row = &r->window->rows[i];
+
+		if (fg_row_is_open(r->window, row) && !drop_row(f, r, row))
+			return false;
+	}
+	return true;
+}
+
+/* ---- which pass */
+
+enum fg_pass_kind fg_feed_first(const struct fg_feed *f)
+{
+	const struct fg_cloud_config *config = f->outbox->with.config;
+
+	if (!f->outbox->has_sessions && config->order == FG_DRAIN_FIFO)
+		return FG_PASS_BEHIND;
+	return f->credit + (int)config->backlog_share >= 100 ? FG_PASS_BEHIND : FG_PASS_LIVE;
+}
+
+void fg_feed_count(struct fg_feed *f, enum fg_pass_kind kind)
+{
+	f->credit += (int)f->outbox->with.config->backlog_share;
+	if (kind == FG_PASS_BEHIND)
+		f->credit -= 100;
+	if (f->credit > 100)
+		f->credit = 100;
+	if (f->credit < -100)
+		f->credit = -100;
+}
+
+/* ---- sessions */
+
+void fg_feed_again(struct fg_feed *f, struct fg_track *t, uint64_t seq)
+{
+	if (f->outbox->has_sessions)
+		fg_sweep_get_off(t, behind(f)->position);
+	else if (!f->is_behind || seq < behind(f)->position)
+		behind(f)->position = seq;
+	f->is_behind = true;
+}
+
+/* The only session is up: nothing is in flight, nor in a window. */
+static void begin_reading(struct fg_feed *f)
+{
+	struct fg_reading *l = live(f);
+	uint64_t low = fg_cursor_watermark(f->cursor) + 1, end = fg_cursor_end(f->cursor);
+	bool is_fifo = f->outbox->with.config->order == FG_DRAIN_FIFO;
+
+	if (f->ordered.state != FG_TRACK_WITH && f->ordered.from < low)
+		low = f->ordered.from;
+	if (l->position < low || (is_fifo && f->ordered.state == FG_TRACK_WITH))
+		l->position = low;
+	f->is_behind = false;
+	if (is_fifo && f->ordered.state == FG_TRACK_WITH)
+		return;
+	if (low < end && l->position < end && f->n_jumps < FG_FEED_JUMPS &&
+	    fg_track_fall_out(&f->ordered, &f->ledger, end) == 0) {
+		l->position = end;
+		f->n_jumps++;
+	}
+	if (low < l->position) {
+		behind(f)->position = low;
+		f->is_behind = true;
+	}
+}
+
+void fg_feed_session_up(struct fg_feed *f, struct fg_outbox_session *s)
+{
+	const struct fg_track *t = &s->tracks[f->lane];
+
+	if (s->is_setup)
+		return;
+	if (!f->outbox->has_sessions)
+		begin_reading(f);
+	else if (t->state == FG_TRACK_BEHIND || t->n_again)
+		f->is_behind = true;
+}
+
+static void forget_windows(struct fg_feed *f, const struct fg_outbox_session *s)
+{
+	for (unsigned i = 0; i < FG_N_PASSES; i++) {
+		struct fg_window *w = f->readings[i].window;
+
+		for (unsigned k = 0; w && k < w->n_rows; k++)
+			if (w->rows[k].session == s)
+				w->rows[k].first = w->rows[k].end;
+		f->readings[i].waits_for_time = false;
+	}
+}
+
+void fg_feed_look_again(struct fg_feed *f)
+{
+	if (f->outbox->has_sessions)
+		f->is_behind = true;
+}
+
+/* Of a link with many sessions: what @t has to have read again is left to the behind pass. When it
+ * cannot fall out, the live pass reads it again, once it can; true then. */
+static bool leave_behind(struct fg_feed *f, struct fg_track *t)
+{
+	uint64_t lowest;
+
+	if (t->state == FG_TRACK_BEHIND || t->n_again == 0 ||
+	    fg_track_fall_out(t, &f->ledger, live(f)->position) == 0)
+		return false;
+	lowest = fg_track_resume(t, &f->ledger);
+	if (lowest < live(f)->position)
+		live(f)->position = lowest;
+	return true;
+}
+
+void fg_feed_session_down(struct fg_feed *f, struct fg_outbox_session *s)
+{
+	struct fg_track *t = &s->tracks[f->lane];
+
+	forget_windows(f, s);
+	fg_track_recall(t, &f->ledger);
+	if (f->outbox->has_sessions) {
+		fg_sweep_get_off(t, behind(f)->position);
+		leave_behind(f, t);
+	} else {
+		fg_track_recall(&f->ordered, &f->ledger);
+		/* What is trimmed may be read too late to keep its place before newer ones. */
+		if (f->ordered.state == FG_TRACK_JOINING)
+			fg_track_fall_out(&f->ordered, &f->ledger, live(f)->position);
+		fg_track_trim(&f->ordered, &f->ledger);
+	}
+	fg_track_trim(t, &f->ledger);
+}
+
+void fg_feed_session_closed(struct fg_feed *f, struct fg_outbox_session *s)
+{
+	struct fg_track *t = &s->tracks[f->lane];
+
+	if (f->outbox->has_sessions)
+		leave_behind(f, t);
+	fg_track_forget(t, &f->ledger, &f->orphans);
+}

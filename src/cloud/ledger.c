@@ -1,0 +1,384 @@
+#include "cloud/ledger.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_SIZE 64u
+
+void fg_ledger_init(struct fg_ledger *l, struct fg_cursor *cursor)
+{
+	*l = (struct fg_ledger){.cursor = cursor};
+}
+
+void fg_ledger_done(struct fg_ledger *l)
+{
+	free(l->entries);
+	free(l->hash);
+	*l = (struct fg_ledger){.cursor = l->cursor};
+}
+
+/* Sequence numbers are mostly neighbours: their low bits spread them best. */
+static uint16_t *hash_of(const struct fg_ledger *l, uint64_t seq)
+{
+	return &l->hash[seq & (l->size - 1)];
+}
+
+/* Entry 0 is none; the others keep their places. */
+static bool grow(struct fg_ledger *l)
+{
+	unsigned size = l->size ? l->size * 2 : FIRST_SIZE;
+	struct fg_entry *entries = realloc(l->entries, (size + 1) * sizeof(entries[0]));
+	uint16_t *hash;
+
+	if (!entries)
+		return false;
+	l->entries = entries;
+	entries[0] = (struct fg_entry){.seq = 0};
+	hash = calloc(size, sizeof(hash[0]));
+	if (!hash)
+		return false;
+	free(l->hash);
+	l->hash = hash;
+	for (unsigned e = 1; e <= size; e++) {
+		if (e > l->size) {
+			entries[e] = (struct fg_entry){.same_hash = l->free};
+			l->free = (uint16_t)e;
+		} else if (entries[e].track) {
+			uint16_t *head = &hash[entries[e].seq & (size - 1)];
+
+			entries[e].same_hash = *head;
+			*head = (uint16_t)e;
+		}
+	}
+	l->size = size;
+	return true;
+}
+
+unsigned fg_ledger_reserve(struct fg_ledger *l, unsigned n)
+{
+	while (l->size - l->n_used < n && l->size < FG_LEDGER_MAX && grow(l))
+		;
+	return l->size - l->n_used < n ? l->size - l->n_used : n;
+}
+
+void fg_ledger_rest(struct fg_ledger *l)
+{
+	if (l->n_used == 0)
+		fg_ledger_done(l);
+}
+
+uint16_t fg_ledger_find(const struct fg_ledger *l, uint64_t seq)
+{
+	uint16_t e = l->size ? *hash_of(l, seq) : 0;
+
+	while (e && l->entries[e].seq != seq)
+		e = l->entries[e].same_hash;
+	return e;
+}
+
+/* ---- entries come and go */
+
+static uint8_t order_hash(struct fg_span device)
+{
+	uint32_t h = 2166136261u; /* FNV-1a: whoever aims at it delays attributes */
+
+	for (size_t i = 0; i < device.size; i++)
+		h = (h ^ (uint8_t)device.data[i]) * 16777619u;
+	return (uint8_t)(h ^ h >> 8 ^ h >> 16 ^ h >> 24);
+}
+
+static void append(struct fg_track *t, struct fg_ledger *l, uint16_t e)
+{
+	l->entries[e].before = t->last;
+	l->entries[e].after = 0;
+	if (t->last)
+		l->entries[t->last].after = e;
+	else
+		t->first = e;
+	t->last = e;
+	t->n++;
+}
+
+static void take_off(struct fg_track *t, struct fg_ledger *l, uint16_t e)
+{
+	struct fg_entry *entry = &l->entries[e];
+
+	*(entry->before ? &l->entries[entry->before].after : &t->first) = entry->after;
+	*(entry->after ? &l->entries[entry->after].before : &t->last) = entry->before;
+	t->n--;
+}
+
+uint16_t fg_ledger_add(struct fg_ledger *l, struct fg_track *track, const struct fg_message *m,
+		       unsigned pass)
+{
+	uint16_t e = l->free;
+	struct fg_entry *entry = &l->entries[e];
+	uint16_t *head = hash_of(l, m->seq);
+
+	l->free = entry->same_hash;
+	*entry = (struct fg_entry){
+		.seq = m->seq,
+		.track = track,
+		.same_hash = *head,
+		.is_ordered = fg_kind_is_ordered(m->kind),
+		.state = FG_ENTRY_OFFERED,
+		.pass = (uint8_t)pass,
+	};
+	*head = e;
+	if (entry->is_ordered) {
+		entry->order_hash = order_hash(m->device);
+		entry->same_order = l->ordered[entry->order_hash];
+		l->ordered[entry->order_hash] = e;
+		l->n_ordered++;
+	}
+	append(track, l, e);
+	l->n[FG_ENTRY_OFFERED]++;
+	l->n_used++;
+	return e;
+}
+
+void fg_ledger_set(struct fg_ledger *l, uint16_t e, enum fg_entry_state state)
+{
+	struct fg_entry *entry = &l->entries[e];
+
+	l->n[entry->state]--;
+	l->order_news += entry->is_ordered;
+	entry->track->n_again -= entry->state == FG_ENTRY_AGAIN;
+	entry->state = (uint8_t)state;
+	l->n[state]++;
+	entry->track->n_again += state == FG_ENTRY_AGAIN;
+}
+
+void fg_ledger_isolate(struct fg_ledger *l, uint16_t e)
+{
+	struct fg_entry *entry = &l->entries[e];
+
+	entry->track->n_alone += !entry->is_alone;
+	entry->is_alone = true;
+}
+
+static void unlink_from(uint16_t *at, uint16_t e, uint16_t next, struct fg_ledger *l, bool is_order)
+{
+	while (*at != e)
+		at = is_order ? &l->entries[*at].same_order : &l->entries[*at].same_hash;
+	*at = next;
+}
+
+static void not_alone(struct fg_entry *entry)
+{
+	entry->track->n_alone -= entry->is_alone;
+	entry->is_alone = false;
+}
+
+void fg_ledger_forget(struct fg_ledger *l, uint16_t e)
+{
+	struct fg_entry *entry = &l->entries[e];
+	struct fg_track *t = entry->track;
+
+	not_alone(entry);
+	t->n_again -= entry->state == FG_ENTRY_AGAIN;
+	l->n[entry->state]--;
+	take_off(t, l, e);
+	unlink_from(hash_of(l, entry->seq), e, entry->same_hash, l, false);
+	if (entry->is_ordered) {
+		unlink_from(&l->ordered[entry->order_hash], e, entry->same_order, l, true);
+		l->n_ordered--;
+		l->order_news++;
+	}
+	*entry = (struct fg_entry){.same_hash = l->free};
+	l->free = e;
+	l->n_used--;
+}
+
+/* ---- settling */
+
+static void rejoin(struct fg_track *t, struct fg_ledger *l)
+{
+	t->state = FG_TRACK_WITH;
+	fg_cursor_rejoin(l->cursor, t->key);
+	for (uint16_t e = t->first, after; e; e = after) {
+		after = l->entries[e].after;
+		if (l->entries[e].state == FG_ENTRY_DONE)
+			fg_ledger_forget(l, e);
+	}
+}
+
+/* What is settled at its beginning need not be remembered: one step for each record, as the cursor
+ * counts what a crash would repeat. */
+static void advance(struct fg_track *t, struct fg_ledger *l)
+{
+	while (t->first && l->entries[t->first].state == FG_ENTRY_DONE) {
+		t->from = l->entries[t->first].seq + 1;
+		fg_cursor_leave_behind(l->cursor, t->key, t->from);
+		fg_ledger_forget(l, t->first);
+	}
+	if (t->state == FG_TRACK_JOINING && (!t->first || l->entries[t->first].seq >= t->joined))
+		rejoin(t, l);
+}
+
+void fg_ledger_settle(struct fg_ledger *l, uint16_t e)
+{
+	while (e) {
+		uint64_t first = l->entries[e].seq, last = first;
+		uint16_t next;
+
+		/* Tell the cursor of a run at once, before any track moves. */
+		for (next = l->entries[e].chain; next && l->entries[next].seq == last + 1; last++)
+			next = l->entries[next].chain;
+		fg_cursor_settle(l->cursor, first, last);
+		while (e != next) {
+			struct fg_track *t = l->entries[e].track;
+			uint16_t settled = e;
+
+			e = l->entries[e].chain;
+			if (t->state == FG_TRACK_WITH) {
+				fg_ledger_forget(l, settled);
+				continue;
+			}
+			not_alone(&l->entries[settled]);
+			fg_ledger_set(l, settled, FG_ENTRY_DONE);
+			advance(t, l);
+		}
+	}
+}
+
+uint64_t fg_ledger_holding_up(const struct fg_ledger *l, uint16_t e)
+{
+	const struct fg_entry *mine = &l->entries[e];
+	uint64_t lowest = 0;
+
+	for (uint16_t o = l->ordered[mine->order_hash]; o; o = l->entries[o].same_order) {
+		const struct fg_entry *other = &l->entries[o];
+
+		if (other->state == FG_ENTRY_DONE || other->state == FG_ENTRY_QUARANTINED ||
+		    (other->state == FG_ENTRY_OFFERED && other->pass == mine->pass))
+			continue;
+		if (lowest == 0 || other->seq < lowest)
+			lowest = other->seq;
+	}
+	return lowest;
+}
+
+uint64_t fg_ledger_at_risk(const struct fg_ledger *l)
+{
+	return (uint64_t)l->n[FG_ENTRY_SENT] + l->n[FG_ENTRY_DONE];
+}
+
+/* ---- tracks */
+
+void fg_track_init(struct fg_track *t, struct fg_ledger *l, uint64_t key, void *owner)
+{
+	*t = (struct fg_track){.key = key, .owner = owner};
+	t->from = fg_cursor_left_behind(l->cursor, key);
+	t->read_to = t->from;
+	if (t->from)
+		t->state = FG_TRACK_BEHIND;
+}
+
+int fg_track_fall_out(struct fg_track *t, struct fg_ledger *l, uint64_t seq)
+{
+	uint64_t from = t->first && l->entries[t->first].seq < seq ? l->entries[t->first].seq : seq;
+	int r;
+
+	if (t->state == FG_TRACK_BEHIND)
+		return 0;
+	if (t->state == FG_TRACK_WITH) {
+		r = fg_cursor_leave_behind(l->cursor, t->key, from);
+		if (r < 0)
+			return r;
+		t->from = from;
+	}
+	t->state = FG_TRACK_BEHIND;
+	t->read_to = seq;
+	for (uint16_t e = t->first; e; e = l->entries[e].after)
+		fg_cursor_settle(l->cursor, l->entries[e].seq, l->entries[e].seq);
+	return 0;
+}
+
+void fg_track_join(struct fg_track *t, struct fg_ledger *l, uint64_t live)
+{
+	if (t->state != FG_TRACK_BEHIND)
+		return;
+	t->state = FG_TRACK_JOINING;
+	t->joined = live;
+	advance(t, l);
+}
+
+void fg_track_recall(struct fg_track *t, struct fg_ledger *l)
+{
+	for (uint16_t e = t->first; e; e = l->entries[e].after)
+		if (l->entries[e].state == FG_ENTRY_OFFERED || l->entries[e].state == FG_ENTRY_SENT)
+			fg_ledger_set(l, e, FG_ENTRY_AGAIN);
+}
+
+static bool is_unremarkable(const struct fg_entry *entry)
+{
+	return entry->state == FG_ENTRY_AGAIN && !entry->is_alone && !entry->poison &&
+	       entry->n_tries == 0;
+}
+
+void fg_track_trim(struct fg_track *t, struct fg_ledger *l)
+{
+	uint16_t before;
+
+	for (uint16_t e = t->last; e; e = before) {
+		before = l->entries[e].before;
+		if (is_unremarkable(&l->entries[e])) {
+			if (l->entries[e].seq < t->read_to)
+				t->read_to = l->entries[e].seq;
+			fg_ledger_forget(l, e);
+		} else if (t->state != FG_TRACK_WITH) {
+			break;
+		}
+	}
+}
+
+void fg_track_forget(struct fg_track *t, struct fg_ledger *l, struct fg_track *heir)
+{
+	uint16_t after;
+
+	for (uint16_t e = t->first; e; e = after) {
+		after = l->entries[e].after;
+		if (l->entries[e].state != FG_ENTRY_QUARANTINED) {
+			fg_ledger_forget(l, e);
+			continue;
+		}
+		take_off(t, l, e);
+		l->entries[e].track = heir;
+		append(heir, l, e);
+	}
+	t->read_to = t->from;
+}
+
+/* Settling may free what comes after it. */
+static uint16_t again_below(const struct fg_track *t, const struct fg_ledger *l, uint64_t seq)
+{
+	uint16_t e = t->n_again ? t->first : 0;
+
+	while (e && (l->entries[e].state != FG_ENTRY_AGAIN || l->entries[e].seq >= seq))
+		e = l->entries[e].after;
+	return e;
+}
+
+void fg_track_give_up(struct fg_track *t, struct fg_ledger *l, uint64_t seq)
+{
+	uint16_t e;
+
+	while ((e = again_below(t, l, seq))) {
+		l->entries[e].chain = 0;
+		fg_ledger_settle(l, e);
+	}
+}
+
+uint64_t fg_track_resume(const struct fg_track *t, const struct fg_ledger *l)
+{
+	uint64_t lowest = t->state == FG_TRACK_BEHIND ? t->read_to : 0;
+
+	if (t->n_again == 0)
+		return lowest;
+	for (uint16_t e = t->first; e; e = l->entries[e].after)
+		if (l->entries[e].state == FG_ENTRY_AGAIN &&
+		    (lowest == 0 || l->entries[e].seq < lowest))
+			lowest = l->entries[e].seq;
+	return lowest;
+}

@@ -1,0 +1,379 @@
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "cloud/link_internal.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/span.h"
+
+#define HTTP_TIMEOUT_MS 30000
+#define HTTP_MAX_BYTES (256 * 1024)
+
+/* ---- words */
+
+__attribute__((format(printf, 2, 3))) static void host_warn(void *host_ctx, const char *format, ...)
+{
+	struct fg_link *link = host_ctx;
+	char text[512];
+	va_list args;
+	size_t i = 0;
+
+	while (i < FG_LINK_WARNINGS - 1 && link->warnings[i].format &&
+	       link->warnings[i].format != format)
+		i++;
+	link->warnings[i].format = format;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	fg_complain(&link->warnings[i].complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+		    "link %s: %s", link->with.config->name, text);
+}
+
+__attribute__((format(printf, 4, 5))) static void
+host_refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
+{
+	struct fg_link *link = host_ctx;
+	char reason[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, sizeof(reason), format, args);
+	va_end(args);
+	fg_outbox_refuse(link->outbox, batch, i, reason);
+}
+
+/* ---- sessions */
+
+static int host_subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
+{
+	struct fg_cloud_session *s = fg_link_session(host_ctx, session);
+
+	return s ? fg_cloud_session_subscribe(s, filter, qos) : -ENOTCONN;
+}
+
+static void host_reconnect(void *host_ctx, const char *session, const char *why)
+{
+	struct fg_cloud_session *s = fg_link_session(host_ctx, session);
+
+	if (s)
+		fg_cloud_session_renew(s, why);
+}
+
+static void host_limit(void *host_ctx, unsigned scope, enum fg_limit what,
+		       const struct fg_rate *rates, size_t n)
+{
+	struct fg_link *link = host_ctx;
+
+	if (link->outbox && scope < FG_SCOPES && what < FG_N_LIMITS)
+		fg_outbox_limit(link->outbox, scope, what, rates, n);
+}
+
+/* ---- a timer */
+
+static void host_wake(void *host_ctx, int64_t in_ms)
+{
+	struct fg_link *link = host_ctx;
+
+	if (!link->with.loop)
+		return; /* it is only checked */
+	ev_timer_stop(link->with.loop, &link->wake);
+	if (in_ms < 0)
+		return;
+	ev_timer_set(&link->wake, (double)in_ms / 1000., 0.);
+	ev_timer_start(link->with.loop, &link->wake);
+}
+
+void fg_link_woken(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct fg_link *link = w->data;
+	int64_t now_us;
+
+	(void)loop;
+	(void)events;
+	fg_timekeeper_now(link->with.timekeeper, &now_us);
+	if (link->with.plugin->woken)
+		link->with.plugin->woken(link->ctx, now_us);
+	fg_link_poke(link);
+}
+
+/* ---- what comes down */
+
+/* The field device the cloud calls @name; the gateway itself for an empty one. */
+static bool to_field(const struct fg_link *link, struct fg_span name, struct fg_span *ret)
+{
+	if (name.size == 0) {
+		*ret = fg_span_str(link->with.gateway_name);
+		return true;
+	}
+	*ret = name;
+	return fg_names_to_field(link->names, name, ret);
+}
+
+static void host_command(void *host_ctx, const struct fg_command *command)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_link_downlink *to = &link->with.downlink;
+	struct fg_command copy = *command;
+	uint64_t ticket = 0;
+	int r = -ENOSYS;
+
+	link->commands++;
+	/* One that this cloud does not get keeps its name: the desk says that it knows no such
+	 * device. */
+	to_field(link, command->device, &copy.device);
+	if (copy.timeout_ms <= 0)
+		copy.timeout_ms = link->with.config->command_timeout_ms;
+	if (to->command)
+		r = to->command(to->arg, link->with.config->name, &copy, &ticket);
+	if (r < 0)
+		fg_complain(&link->downlink_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+			    "link %s: command %.*s for device %.*s cannot be taken: %s",
+			    link->with.config->name, FG_SPAN_ARGS(copy.name),
+			    FG_SPAN_ARGS(copy.device),
+			    r == -EAGAIN ? "the journal has no room" : strerror(-r));
+	if (!link->common.receiving)
+		return;
+	if (r == -EAGAIN)
+		fg_cloud_session_give_back(link->common.receiving,
+					   "a command came that the journal has no room for");
+	else if (r == 0 && ticket > 0)
+		fg_cloud_session_hold(link->common.receiving, ticket);
+}
+
+static void host_config(void *host_ctx, struct fg_span device, struct fg_span set,
+			struct fg_span unset)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_link_downlink *to = &link->with.downlink;
+	struct fg_span field;
+
+	if (to->config && to_field(link, device, &field))
+		to->config(to->arg, link->with.config->name, field, set, unset);
+}
+
+static void host_respond(void *host_ctx, struct fg_span ref, struct fg_span body)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_link_downlink *to = &link->with.downlink;
+
+	if (to->respond)
+		to->respond(to->arg, ref, body);
+}
+
+/* ---- names */
+
+static int host_rename(void *host_ctx, struct fg_span from, struct fg_span to)
+{
+	struct fg_link *link = host_ctx;
+	int r = fg_names_rename(link->names, from, to);
+
+	if (r < 0)
+		fg_warning("link %s: the cloud calls %.*s now %.*s, which cannot be followed: %s",
+			   link->with.config->name, FG_SPAN_ARGS(from), FG_SPAN_ARGS(to),
+			   strerror(-r));
+	else
+		fg_notice("link %s: the cloud calls %.*s now %.*s", link->with.config->name,
+			  FG_SPAN_ARGS(from), FG_SPAN_ARGS(to));
+	return r == 0 ? 0 : -EINVAL;
+}
+
+static int host_mute(void *host_ctx, struct fg_span device)
+{
+	struct fg_link *link = host_ctx;
+	int r = fg_names_mute(link->names, device, true);
+
+	if (r == 0)
+		fg_notice("link %s: the cloud has deleted %.*s, it gets nothing more of it",
+			  link->with.config->name, FG_SPAN_ARGS(device));
+	return r == 0 ? 0 : -EINVAL;
+}
+
+/* ---- memory */
+
+static int host_remember(void *host_ctx, const char *key, struct fg_span value)
+{
+	struct fg_link *link = host_ctx;
+	int r = link->store ? fg_store_set(link->store, fg_span_str(key), value) : -EINVAL;
+
+	return r == -ENOMEM ? -EMSGSIZE : r;
+}
+
+static int host_recall(void *host_ctx, const char *key, struct fg_span *ret)
+{
+	struct fg_link *link = host_ctx;
+
+	return link->store ? fg_store_get(link->store, fg_span_str(key), ret) : -ENOENT;
+}
+
+void fg_link_stored(void *arg, struct fg_span key, int error)
+{
+	struct fg_link *link = arg;
+	char name[FG_STORE_KEY_MAX + 1];
+
+	memcpy(name, key.data, key.size);
+	name[key.size] = '\0';
+	if (error < 0)
+		fg_error_log("link %s: what it must remember cannot be written: %s",
+			     link->with.config->name, strerror(-error));
+	if (link->with.plugin->remembered)
+		link->with.plugin->remembered(link->ctx, name, error);
+	fg_link_poke(link);
+}
+
+/* ---- HTTP */
+
+static void http_done(void *owner, const struct fg_http_response *response)
+{
+	struct fg_link_http_call *call = owner;
+	struct fg_link *link = call->link;
+	struct fg_http_result result = {
+		.tag = call->tag,
+		.error = response->error,
+		.status = response->status,
+		.body = response->body,
+	};
+	struct fg_http_request *request = call->request;
+
+	call->request = NULL; /* the plugin may make the next one right now */
+	if (response->error < 0)
+		fg_complain(&link->downlink_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+			    "link %s: HTTP request failed: %s", link->with.config->name,
+			    response->text);
+	if (link->with.plugin->http_done)
+		link->with.plugin->http_done(link->ctx, &result);
+	fg_http_request_free(request);
+	fg_link_poke(link);
+}
+
+static const struct fg_http_ops http_ops = {.done = http_done};
+
+static int method_of(const char *name)
+{
+	static const char *const names[] = {
+		[FG_HTTP_GET] = "GET", [FG_HTTP_HEAD] = "HEAD",   [FG_HTTP_POST] = "POST",
+		[FG_HTTP_PUT] = "PUT", [FG_HTTP_PATCH] = "PATCH", [FG_HTTP_DELETE] = "DELETE",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(names[i], name) == 0)
+			return (int)i;
+	return -EINVAL;
+}
+
+static int host_http(void *host_ctx, const struct fg_http_call *c)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_tls_config *tls = &link->with.config->tls;
+	int method = method_of(c->method);
+	struct fg_http_params params = {
+		.method = (enum fg_http_method)method,
+		.url = c->url,
+		.headers = c->headers,
+		.body = c->body,
+		.tls = {.ca = tls->ca,
+			.certificate = tls->certificate,
+			.key = tls->key,
+			.key_password = tls->key_password,
+			.is_insecure = tls->is_insecure},
+		.total_timeout_ms = c->timeout_ms > 0 ? (unsigned)c->timeout_ms : HTTP_TIMEOUT_MS,
+		.max_bytes = HTTP_MAX_BYTES,
+	};
+	struct fg_link_http_call *call = link->calls;
+	struct fg_error err = {0};
+	int r;
+
+	if (!link->with.http || method < 0)
+		return -EINVAL;
+	while (call < link->calls + FG_LINK_HTTP_CALLS && call->request)
+		call++;
+	if (call == link->calls + FG_LINK_HTTP_CALLS)
+		return -EAGAIN;
+	while (c->headers && c->headers[params.n_headers])
+		params.n_headers++;
+	call->link = link;
+	call->tag = c->tag;
+	r = fg_http_request_new(link->with.http, &params, &http_ops, call, &call->request, &err);
+	if (r == -EINVAL)
+		host_warn(link, "HTTP request: %s", err.text);
+	return r == 0 || r == -EINVAL ? r : -EAGAIN;
+}
+
+void fg_link_drop_calls(struct fg_link *link)
+{
+	for (size_t i = 0; i < FG_LINK_HTTP_CALLS; i++)
+		link->calls[i].request = fg_http_request_free(link->calls[i].request);
+}
+
+/* ---- images */
+
+static int host_image_begin(void *host_ctx, const struct fg_image *image, uint64_t *ret_have)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_link_downlink *to = &link->with.downlink;
+	struct fg_image copy = *image;
+
+	if (!to->image_begin || !to_field(link, image->device, &copy.device))
+		return -EINVAL;
+	return to->image_begin(to->arg, link->with.config->name, &copy, ret_have);
+}
+
+static int host_image_write(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			    uint64_t offset, struct fg_span data)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_link_downlink *to = &link->with.downlink;
+	struct fg_span field;
+
+	if (!to->image_write || !to_field(link, device, &field))
+		return -ENOENT;
+	return to->image_write(to->arg, link->with.config->name, field, kind, offset, data);
+}
+
+static void host_image_abandon(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			       const char *why)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_link_downlink *to = &link->with.downlink;
+	struct fg_span field;
+
+	if (to->image_abandon && to_field(link, device, &field))
+		to->image_abandon(to->arg, link->with.config->name, field, kind, why);
+}
+
+void fg_link_image_progress(struct fg_link *link, const struct fg_image_progress *progress)
+{
+	struct fg_image_progress copy = *progress;
+
+	if (!link->with.plugin->image_progress)
+		return;
+	if (fg_span_is(progress->device, link->with.gateway_name))
+		copy.device = (struct fg_span){.size = 0};
+	else if (!fg_names_to_cloud(link->names, progress->device, &copy.device))
+		return;
+	link->with.plugin->image_progress(link->ctx, &copy);
+	fg_link_poke(link);
+}
+
+const struct fg_host fg_link_host = {
+	.size = sizeof(struct fg_host),
+	.warn = host_warn,
+	.subscribe = host_subscribe,
+	.refuse = host_refuse,
+	.wake = host_wake,
+	.reconnect = host_reconnect,
+	.command = host_command,
+	.config = host_config,
+	.respond = host_respond,
+	.rename = host_rename,
+	.mute = host_mute,
+	.limit = host_limit,
+	.remember = host_remember,
+	.recall = host_recall,
+	.http = host_http,
+	.image_begin = host_image_begin,
+	.image_write = host_image_write,
+	.image_abandon = host_image_abandon,
+};

@@ -1,0 +1,329 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloud/outbox_internal.h"
+#include "cloud/session_key.h"
+#include "util/log.h"
+
+/* In front of what the Remaining Length counts: one byte, and up to four for the length itself. */
+#define FIXED_HEADER_BYTES 5
+/*
+ * Packet ids have 16 bits and libmosquitto hands them out in turn, without a look at which are in
+ * use. So many publishes after one that is still in flight we wait for it; the rest is for
+ * SUBSCRIBE.
+ */
+#define MAX_PACKET_IDS 60000
+
+#define FIRST_TABLE_SIZE 8
+
+/* ---- the table */
+
+static struct fg_outbox_session **place_of(const struct fg_outbox *o, uint64_t key)
+{
+	size_t i = key & (o->table_size - 1);
+
+	while (o->table[i] && o->table[i]->key != key)
+		i = (i + 1) & (o->table_size - 1);
+	return &o->table[i];
+}
+
+static struct fg_outbox_session *find(const struct fg_outbox *o, uint64_t key)
+{
+	return o->table_size ? *place_of(o, key) : NULL;
+}
+
+static void fill_table(struct fg_outbox *o)
+{
+	memset(o->table, 0, o->table_size * sizeof(o->table[0]));
+	for (size_t i = 0; i < o->n_sessions; i++)
+		*place_of(o, o->sessions[i]->key) = o->sessions[i];
+}
+
+/* Room for one more. */
+static int grow(struct fg_outbox *o)
+{
+	size_t size = o->table_size ? o->table_size * 2 : FIRST_TABLE_SIZE;
+	struct fg_outbox_session **sessions, **table;
+
+	if (o->n_sessions < o->table_size / 2)
+		return 0;
+	sessions = realloc(o->sessions, size / 2 * sizeof(sessions[0]));
+	if (!sessions)
+		return -ENOMEM;
+	o->sessions = sessions;
+	table = malloc(size * sizeof(table[0]));
+	if (!table)
+		return -ENOMEM;
+	free(o->table);
+	o->table = table;
+	o->table_size = size;
+	fill_table(o);
+	return 0;
+}
+
+static int add(struct fg_outbox *o, uint64_t key, struct fg_outbox_session **ret)
+{
+	struct fg_outbox_session *s;
+
+	if (grow(o) < 0)
+		return -ENOMEM;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->outbox = o;
+	s->key = key;
+	s->news = 1;
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+		fg_track_init(&s->tracks[lane], &o->feeds[lane].ledger, key, s);
+	o->sessions[o->n_sessions++] = s;
+	*place_of(o, key) = s;
+	*ret = s;
+	return 0;
+}
+
+void fg_outbox_session_poke(struct fg_outbox_session *s)
+{
+	struct fg_outbox *o = s->outbox;
+
+	if (s->is_poked || !s->inflight)
+		return;
+	s->is_poked = true;
+	s->next_poked = NULL;
+	*(o->first_poked ? &o->last_poked->next_poked : &o->first_poked) = s;
+	o->last_poked = s;
+}
+
+struct fg_outbox_session *fg_outbox_next_poked(struct fg_outbox *o)
+{
+	struct fg_outbox_session *s = o->first_poked;
+
+	if (!s)
+		return NULL;
+	s->is_poked = false;
+	o->first_poked = s->next_poked;
+	return s;
+}
+
+/* Those who were in front of it come behind it: nobody minds. */
+static void unpoke(struct fg_outbox_session *s)
+{
+	while (s->is_poked) {
+		struct fg_outbox_session *first = fg_outbox_next_poked(s->outbox);
+
+		if (first != s)
+			fg_outbox_session_poke(first);
+	}
+}
+
+static void remove_session(struct fg_outbox_session *s)
+{
+	struct fg_outbox *o = s->outbox;
+	size_t i = 0;
+
+	while (o->sessions[i] != s)
+		i++;
+	o->sessions[i] = o->sessions[--o->n_sessions];
+	fill_table(o);
+	free(s->name);
+	free(s);
+}
+
+struct fg_outbox_session *fg_outbox_session_of(struct fg_outbox *o, const struct fg_message *m,
+					       uint64_t *ret_key, char *ret_name)
+{
+	ret_name[0] = '\0';
+	o->with.plugin->session_of(o->with.ctx, m->device, ret_name);
+	ret_name[255] = '\0';
+	*ret_key = fg_session_key(ret_name, strlen(ret_name));
+	return find(o, *ret_key);
+}
+
+int fg_outbox_expect_sessions(struct fg_outbox *o)
+{
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++) {
+		uint64_t key, from;
+
+		for (size_t i = 0;
+		     fg_cursor_each_left_behind(o->feeds[lane].cursor, i, &key, &from); i++) {
+			struct fg_outbox_session *s;
+
+			if (!find(o, key) && add(o, key, &s) < 0)
+				return -ENOMEM;
+			o->feeds[lane].is_behind = true;
+		}
+	}
+	return 0;
+}
+
+void fg_outbox_unexpect(struct fg_outbox_session *s)
+{
+	remove_session(s);
+}
+
+void fg_outbox_free_sessions(struct fg_outbox *o)
+{
+	for (size_t i = 0; i < o->n_sessions; i++) {
+		fg_inflight_free(o->sessions[i]->inflight);
+		free(o->sessions[i]->name);
+		free(o->sessions[i]);
+	}
+	free(o->sessions);
+	free(o->table);
+}
+
+/* ---- open and closed */
+
+int fg_outbox_session_open(struct fg_outbox *o, const char *name, struct fg_outbox_session **ret)
+{
+	size_t size = strlen(name);
+	uint64_t key = fg_session_key(name, size);
+	struct fg_outbox_session *s = find(o, key);
+	char *copy;
+
+	if (size > 255 || (size > 0 && !o->has_sessions))
+		return -EINVAL;
+	if (s && s->name)
+		return -EEXIST;
+	copy = strdup(name);
+	if (!copy)
+		return -ENOMEM;
+	if (!s && add(o, key, &s) < 0) {
+		free(copy);
+		return -ENOMEM;
+	}
+	s->name = copy;
+	*ret = s;
+	return 0;
+}
+
+struct fg_outbox_session *fg_outbox_session_close(struct fg_outbox_session *s)
+{
+	if (!s)
+		return NULL;
+	fg_outbox_session_end(s, false);
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+		fg_feed_session_closed(&s->outbox->feeds[lane], s);
+	remove_session(s);
+	return NULL;
+}
+
+const char *fg_outbox_session_name(const struct fg_outbox_session *s)
+{
+	return s->name;
+}
+
+void fg_outbox_session_set_owner(struct fg_outbox_session *s, void *owner)
+{
+	s->owner = owner;
+}
+
+void *fg_outbox_session_owner(const struct fg_outbox_session *s)
+{
+	return s->owner;
+}
+
+/* ---- up and down */
+
+void fg_outbox_session_begin(struct fg_outbox_session *s, unsigned receive_maximum,
+			     size_t max_packet_bytes, bool is_setup)
+{
+	unsigned limit = s->outbox->with.config->max_in_flight;
+
+	fg_outbox_session_end(s, false);
+	if (receive_maximum < limit)
+		limit = receive_maximum;
+	if (fg_inflight_new(limit > 0 ? limit : 1, &s->inflight) < 0) {
+		fg_error_log("link %s: out of memory, a session stays idle",
+			     s->outbox->with.config->name);
+		return;
+	}
+	s->limit = limit > 0 ? limit : 1;
+	s->max_packet_bytes = max_packet_bytes;
+	if (max_packet_bytes > FIXED_HEADER_BYTES)
+		s->max_packet_bytes -= FIXED_HEADER_BYTES;
+	s->is_setup = is_setup;
+	s->is_draining = false;
+	s->has_acks = false;
+	s->paused_until_ms = 0;
+	s->news++;
+	fg_outbox_session_poke(s);
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+		fg_feed_session_up(&s->outbox->feeds[lane], s);
+}
+
+void fg_outbox_session_drain(struct fg_outbox_session *s)
+{
+	s->is_draining = true;
+}
+
+void fg_outbox_session_end(struct fg_outbox_session *s, bool is_suspicious)
+{
+	if (!s->inflight)
+		return;
+	fg_outbox_take_back(s, is_suspicious);
+	unpoke(s);
+	s->inflight = fg_inflight_free(s->inflight);
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+		fg_feed_session_down(&s->outbox->feeds[lane], s);
+}
+
+void fg_outbox_poke(struct fg_outbox *o, struct fg_outbox_session *s)
+{
+	for (size_t i = 0; i < o->n_sessions; i++)
+		if (!s || s == o->sessions[i]) {
+			fg_outbox_session_poke(o->sessions[i]);
+			o->sessions[i]->news++;
+		}
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+		fg_feed_look_again(&o->feeds[lane]);
+}
+
+/* ---- what it can take */
+
+uint64_t fg_outbox_session_news(const struct fg_outbox_session *s, enum fg_lane lane)
+{
+	return s->news + s->outbox->feeds[lane].ledger.order_news;
+}
+
+bool fg_outbox_session_isolates(const struct fg_outbox_session *s)
+{
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+		if (s->tracks[lane].n_alone > 0 ||
+		    (!s->outbox->has_sessions && s->outbox->feeds[lane].ordered.n_alone > 0))
+			return true;
+	return false;
+}
+
+bool fg_outbox_session_has_room(const struct fg_outbox_session *s)
+{
+	const struct fg_inflight_entry *oldest;
+
+	if (!s->inflight || s->is_draining || s->outbox->now_ms < s->paused_until_ms)
+		return false;
+	oldest = fg_inflight_oldest(s->inflight);
+	return fg_inflight_count(s->inflight) < s->limit &&
+	       fg_inflight_bytes(s->inflight) < FG_OUTBOX_IN_FLIGHT_BYTES &&
+	       (!oldest || s->n_published - oldest->number < MAX_PACKET_IDS);
+}
+
+bool fg_outbox_session_can_take(const struct fg_outbox_session *s)
+{
+	return fg_outbox_session_has_room(s) && !s->is_setup &&
+	       (fg_inflight_oldest_data(s->inflight) == NULL || !fg_outbox_session_isolates(s));
+}
+
+/* ---- asking */
+
+int64_t fg_outbox_oldest_sent(const struct fg_outbox_session *s)
+{
+	const struct fg_inflight_entry *oldest =
+		s->inflight ? fg_inflight_oldest(s->inflight) : NULL;
+
+	return oldest ? oldest->sent_ms : 0;
+}
+
+unsigned fg_outbox_in_flight(const struct fg_outbox_session *s)
+{
+	return s->inflight ? fg_inflight_count(s->inflight) : 0;
+}

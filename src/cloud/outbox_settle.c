@@ -1,0 +1,302 @@
+#include <stdio.h>
+
+#include "cloud/outbox_internal.h"
+#include "util/log.h"
+#include "util/span.h"
+
+/* After so many tries with the same record it is the record's fault. */
+#define MAX_DROPS 3
+#define MAX_BLAMED 5 /* doubles MAX_DROPS so often at most */
+#define MAX_RETRIES 3
+#define PAUSE_FIRST_MS 1000
+#define PAUSE_MAX_MS 60000
+
+/* An entry's `poison`, when it is no reason code of MQTT (those are 0x80 and above). */
+#define POISON_BREAKS 1  /* sessions broke on it */
+#define POISON_REFUSED 2 /* the plugin says so of an answer without such a code */
+
+void fg_outbox_ask_again(struct fg_outbox *o, int64_t ms)
+{
+	if (o->again_ms == 0 || ms < o->again_ms)
+		o->again_ms = ms;
+}
+
+/* ---- quarantine */
+
+static void release(struct fg_feed *f, unsigned parity, uint64_t ticket)
+{
+	uint16_t first = f->quarantined[parity].first;
+
+	if (!first || f->quarantined[parity].ticket > ticket)
+		return;
+	f->quarantined[parity].first = 0;
+	fg_ledger_settle(&f->ledger, first);
+}
+
+int fg_outbox_quarantine(struct fg_feed *f, uint16_t entry, const struct fg_message *m,
+			 struct fg_span device, const char *reason, unsigned attempts)
+{
+	struct fg_outbox *o = f->outbox;
+	struct fg_quarantined q = {
+		.link = fg_span_str(o->with.config->name),
+		.lane = f->lane,
+		.reason = fg_span_str(reason),
+		.device = device,
+		.stream = m->stream,
+		.kind = (uint8_t)m->kind,
+		.time_quality = (uint8_t)m->time_quality,
+		.time_us = m->time_us,
+		.attempts = attempts,
+		.whole_size = m->body.size,
+		.content_type = m->content_type,
+		.ref = m->ref,
+		.body = m->body,
+	};
+	uint64_t ticket;
+	unsigned parity;
+	int r = fg_journal_quarantine(o->with.journal, &q);
+
+	if (r < 0)
+		return r;
+	ticket = fg_journal_ticket(o->with.journal);
+	parity = ticket & 1;
+	/* What still waits there had an older ticket, and before this one gathered that was on disk. */
+	if (f->quarantined[parity].ticket != ticket)
+		release(f, parity, ticket);
+	fg_ledger_set(&f->ledger, entry, FG_ENTRY_QUARANTINED);
+	fg_ledger_at(&f->ledger, entry)->chain = f->quarantined[parity].first;
+	f->quarantined[parity].first = entry;
+	f->quarantined[parity].ticket = ticket;
+	o->stats.quarantined++;
+	fg_complain(&o->quarantine_complaint, o->now_ms, LOG_WARNING,
+		    "link %s: record %llu of device %.*s cannot be sent: %s; put into quarantine",
+		    o->with.config->name, (unsigned long long)m->seq, FG_SPAN_ARGS(device), reason);
+	return 0;
+}
+
+static struct fg_outbox_session *session_of(const struct fg_feed *f, const struct fg_entry *e)
+{
+	return e->track->owner ? e->track->owner : f->outbox->sessions[0];
+}
+
+int fg_outbox_remove_poison(struct fg_feed *f, uint16_t entry, const struct fg_message *m,
+			    struct fg_span device)
+{
+	struct fg_entry *e = fg_ledger_at(&f->ledger, entry);
+	struct fg_outbox_session *s = session_of(f, e);
+	char reason[128];
+	int r;
+
+	if (e->poison == POISON_BREAKS)
+		snprintf(reason, sizeof(reason),
+			 "the session broke %u times while this record was unacknowledged",
+			 e->n_tries);
+	else if (e->poison == POISON_REFUSED)
+		snprintf(reason, sizeof(reason), "the cloud refused it");
+	else
+		snprintf(reason, sizeof(reason), "the cloud refused it with reason code 0x%02x",
+			 e->poison);
+	r = fg_outbox_quarantine(f, entry, m, device, reason, e->n_tries);
+	if (r < 0)
+		return r;
+	if (e->poison == POISON_BREAKS) {
+		s->suspect.drops = 0;
+		if (s->n_blamed < MAX_BLAMED)
+			s->n_blamed++;
+	}
+	return 0;
+}
+
+void fg_outbox_committed(struct fg_outbox *o, uint64_t ticket)
+{
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++) {
+		release(&o->feeds[lane], 0, ticket);
+		release(&o->feeds[lane], 1, ticket);
+	}
+	if (o->had_no_room) {
+		o->had_no_room = false;
+		for (size_t i = 0; i < o->n_sessions; i++)
+			o->sessions[i]->news++;
+	}
+}
+
+/* ---- sessions that break */
+
+static void isolate(struct fg_feed *f, uint16_t first)
+{
+	for (uint16_t e = first; e; e = fg_ledger_at(&f->ledger, e)->chain) {
+		fg_ledger_isolate(&f->ledger, e);
+		fg_ledger_at(&f->ledger, e)->n_tries = 0;
+	}
+}
+
+/*
+ * The same record unacknowledged each time a session breaks: first isolate it, then put it aside.
+ * When the next one fares no better and nothing is acknowledged in between, it may well be the
+ * cloud: each takes twice as long as the one before, so that a cloud that throws us out all night
+ * does not empty the journal.
+ */
+static void suspect(struct fg_outbox_session *s, const struct fg_inflight_entry *oldest)
+{
+	struct fg_feed *f = &s->outbox->feeds[oldest->lane];
+	struct fg_entry *e = fg_ledger_at(&f->ledger, oldest->records);
+
+	if (e->seq != s->suspect.seq || f->lane != s->suspect.lane) {
+		s->suspect.seq = e->seq;
+		s->suspect.lane = f->lane;
+		s->suspect.drops = 0;
+	}
+	s->suspect.drops++;
+	if (s->suspect.drops < 2)
+		return;
+	if (oldest->n_records == 1 && s->suspect.drops >= (unsigned)MAX_DROPS << s->n_blamed) {
+		e->poison = POISON_BREAKS;
+		e->n_tries = (uint8_t)s->suspect.drops;
+	} else {
+		isolate(f, oldest->records);
+	}
+}
+
+void fg_outbox_take_back(struct fg_outbox_session *s, bool is_suspicious)
+{
+	const struct fg_inflight_entry *oldest = fg_inflight_oldest_data(s->inflight);
+
+	if (is_suspicious && oldest)
+		suspect(s, oldest);
+	if (s->outbox->made.session == s)
+		s->outbox->made.session = NULL;
+}
+
+bool fg_outbox_may_blame(const struct fg_outbox_session *s)
+{
+	const struct fg_inflight_entry *oldest =
+		s->inflight ? fg_inflight_oldest_data(s->inflight) : NULL;
+
+	if (s->has_acks)
+		return true;
+	return oldest && oldest->lane == s->suspect.lane &&
+	       fg_ledger_at(&s->outbox->feeds[oldest->lane].ledger, oldest->records)->seq ==
+		       s->suspect.seq &&
+	       s->suspect.drops >= MAX_DROPS - 1;
+}
+
+/* ---- acknowledgements */
+
+static void pause_sending(struct fg_outbox_session *s)
+{
+	struct fg_outbox *o = s->outbox;
+	int64_t ms = PAUSE_FIRST_MS;
+
+	/* All that was in flight is refused together: that is one pause, not many. */
+	if (o->now_ms < s->paused_until_ms)
+		return;
+	for (unsigned i = 0; i < s->n_pauses && ms < PAUSE_MAX_MS; i++)
+		ms *= 2;
+	s->n_pauses++;
+	s->paused_until_ms = o->now_ms + (ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS);
+	if (o->pause_ms == 0 || s->paused_until_ms < o->pause_ms)
+		o->pause_ms = s->paused_until_ms;
+	fg_outbox_ask_again(o, s->paused_until_ms);
+}
+
+static void send_again(struct fg_feed *f, uint16_t first)
+{
+	for (uint16_t e = first; e; e = fg_ledger_at(&f->ledger, e)->chain) {
+		struct fg_entry *entry = fg_ledger_at(&f->ledger, e);
+
+		fg_ledger_set(&f->ledger, e, FG_ENTRY_AGAIN);
+		fg_feed_again(f, entry->track, entry->seq);
+	}
+}
+
+/* Read it again: for its copy in quarantine, or one record a publish when it was not alone. */
+static void settle_poison(struct fg_feed *f, const struct fg_inflight_entry *sent,
+			  unsigned reason_code)
+{
+	if (sent->n_records == 1) {
+		struct fg_entry *e = fg_ledger_at(&f->ledger, sent->records);
+
+		e->poison = reason_code >= 0x80 ? (uint8_t)reason_code : POISON_REFUSED;
+		e->n_tries++;
+	} else {
+		isolate(f, sent->records);
+	}
+	send_again(f, sent->records);
+}
+
+static void settle_retry(struct fg_outbox_session *s, struct fg_feed *f,
+			 const struct fg_inflight_entry *sent, unsigned reason_code)
+{
+	unsigned most = 0;
+
+	for (uint16_t e = sent->records; e; e = fg_ledger_at(&f->ledger, e)->chain) {
+		struct fg_entry *entry = fg_ledger_at(&f->ledger, e);
+
+		if (++entry->n_tries > most)
+			most = entry->n_tries;
+	}
+	if (most > MAX_RETRIES) {
+		settle_poison(f, sent, reason_code);
+		return;
+	}
+	send_again(f, sent->records);
+	pause_sending(s);
+}
+
+void fg_outbox_settled(struct fg_outbox_session *s, int packet_id, unsigned reason_code,
+		       int64_t now_ms)
+{
+	struct fg_outbox *o = s->outbox;
+	enum fg_verdict verdict = reason_code < 0x80 ? FG_ACCEPTED : FG_POISON;
+	struct fg_inflight_entry sent;
+	struct fg_feed *f;
+
+	if (!s->inflight || fg_inflight_ack(s->inflight, packet_id, &sent) < 0)
+		return;
+	o->now_ms = now_ms;
+	f = &o->feeds[sent.lane];
+	fg_outbox_session_poke(s);
+	s->news++;
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+		if (s->tracks[lane].state == FG_TRACK_BEHIND || s->tracks[lane].n_again > 0 ||
+		    o->feeds[lane].ledger.n_ordered > 0)
+			fg_feed_look_again(&o->feeds[lane]);
+	if (o->with.plugin->settled) {
+		struct fg_settlement how = {
+			.tag = sent.tag,
+			.reason_code = reason_code,
+			.n_messages = sent.n_records,
+		};
+
+		fg_timekeeper_now(o->with.timekeeper, &how.now_us);
+		verdict = o->with.plugin->settled(o->with.ctx, s->name, &how);
+	}
+	if (verdict != FG_ACCEPTED)
+		fg_complain(&o->nack_complaint, now_ms, LOG_WARNING,
+			    "link %s: publish of %u records refused with reason code 0x%02x, %s",
+			    o->with.config->name, sent.n_records, reason_code,
+			    verdict == FG_POISON ? "looking for the one at fault"
+						 : "sending again after a pause");
+	switch (verdict) {
+	case FG_ACCEPTED:
+		s->has_acks = true;
+		s->n_pauses = 0;
+		if (sent.n_records > 0)
+			s->n_blamed = 0;
+		o->stats.records_acked += sent.n_records;
+		fg_ledger_settle(&f->ledger, sent.records);
+		break;
+	case FG_LATER:
+		send_again(f, sent.records);
+		pause_sending(s);
+		break;
+	case FG_RETRY:
+		settle_retry(s, f, &sent, reason_code);
+		break;
+	case FG_POISON:
+		/* The plugin's own: it knows. */
+		if (sent.n_records > 0)
+			settle_poison(f, &sent, reason_code);
+		break;
+	}
+}

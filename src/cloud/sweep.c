@@ -1,0 +1,162 @@
+/*
+ * The behind pass of a link with many sessions. It goes upward through what sessions have missed, and
+ * carries along all that can take records; then it begins again below. Nobody waits for a session that
+ * is slow: it gets off, and gets on again where it got off with the next sweep.
+ */
+#include "cloud/feed.h"
+#include "cloud/outbox_internal.h"
+
+/* So many reads in one sweep, then those have their turn that wait further below. */
+#define READS_MAX 64
+
+static const uint64_t nowhere = UINT64_MAX;
+
+static struct fg_reading *behind(struct fg_feed *f)
+{
+	return &f->readings[FG_PASS_BEHIND];
+}
+
+/*
+ * Is it worth reading for? With half its window free at least, so that a pass does not come by for each
+ * acknowledgement. One whose name is not known takes everything: its first record tells.
+ */
+static bool can_ride(const struct fg_feed *f, const struct fg_outbox_session *s)
+{
+	const struct fg_track *t = &s->tracks[f->lane];
+
+	if (!s->name)
+		return true;
+	return fg_outbox_session_can_take(s) && 2 * fg_inflight_count(s->inflight) <= s->limit &&
+	       t->n < fg_feed_track_max(f) && t->asleep != fg_outbox_session_news(s, f->lane);
+}
+
+void fg_sweep_get_off(struct fg_track *t, uint64_t seq)
+{
+	if (t->rides && t->state == FG_TRACK_BEHIND)
+		t->read_to = seq;
+	t->rides = false;
+	t->resume = nowhere;
+}
+
+bool fg_sweep_carries(const struct fg_feed *f, const struct fg_track *t, uint64_t seq)
+{
+	return t->rides || (t->resume >= f->readings[FG_PASS_BEHIND].position && t->resume <= seq);
+}
+
+/* Where each session that does not ride would have to get on. */
+struct outlook {
+	bool has_riders;
+	uint64_t lowest, ahead; /* of all, and at the position of the pass or above */
+};
+
+static void look(struct fg_feed *f, struct outlook *ret)
+{
+	uint64_t position = behind(f)->position;
+
+	*ret = (struct outlook){.lowest = nowhere, .ahead = nowhere};
+	for (size_t i = 0; i < f->outbox->n_sessions; i++) {
+		struct fg_outbox_session *s = f->outbox->sessions[i];
+		struct fg_track *t = &s->tracks[f->lane];
+		uint64_t resume;
+
+		if (!can_ride(f, s)) {
+			fg_sweep_get_off(t, position);
+			continue;
+		}
+		if (t->rides) {
+			ret->has_riders = true;
+			continue;
+		}
+		resume = fg_track_resume(t, &f->ledger);
+		t->resume = resume ? resume : nowhere;
+		if (t->resume < ret->lowest)
+			ret->lowest = t->resume;
+		if (t->resume >= position && t->resume < ret->ahead)
+			ret->ahead = t->resume;
+	}
+}
+
+static void all_get_off(struct fg_feed *f)
+{
+	for (size_t i = 0; i < f->outbox->n_sessions; i++)
+		fg_sweep_get_off(&f->outbox->sessions[i]->tracks[f->lane], behind(f)->position);
+}
+
+bool fg_sweep_begin(struct fg_feed *f)
+{
+	struct fg_reading *r = behind(f);
+	bool is_long = f->n_reads >= READS_MAX;
+	struct outlook out;
+
+	look(f, &out);
+	if (out.has_riders && is_long && out.lowest < r->position) {
+		all_get_off(f);
+		look(f, &out);
+	}
+	f->n_reads++;
+	if (out.has_riders)
+		return true;
+	f->is_behind = out.lowest != nowhere;
+	if (out.ahead != nowhere && !is_long) {
+		r->position = out.ahead;
+	} else if (f->is_behind) {
+		r->position = out.lowest;
+		f->n_reads = 0;
+	}
+	return f->is_behind;
+}
+
+void fg_sweep_read(struct fg_feed *f, uint64_t to)
+{
+	for (size_t i = 0; i < f->outbox->n_sessions; i++) {
+		struct fg_track *t = &f->outbox->sessions[i]->tracks[f->lane];
+
+		if (t->resume >= behind(f)->position && t->resume <= to)
+			t->rides = true;
+	}
+}
+
+static void caught_up(struct fg_feed *f, struct fg_outbox_session *s)
+{
+	struct fg_track *t = &s->tracks[f->lane];
+
+	fg_sweep_get_off(t, behind(f)->position);
+	/* Those not found on the way are gone. */
+	fg_track_give_up(t, &f->ledger, f->readings[FG_PASS_LIVE].position);
+	fg_track_join(t, &f->ledger, f->readings[FG_PASS_LIVE].position);
+	if (s->name)
+		return;
+	/* All of it has gone, or is not for this link any more. */
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+		if (s->tracks[lane].state == FG_TRACK_BEHIND)
+			return;
+	fg_outbox_unexpect(s);
+}
+
+void fg_sweep_reached(struct fg_feed *f)
+{
+	/* From the end: one that goes is replaced by the last. */
+	for (size_t i = f->outbox->n_sessions; i-- > 0;)
+		if (f->outbox->sessions[i]->tracks[f->lane].rides)
+			caught_up(f, f->outbox->sessions[i]);
+}
+
+static bool could_ride(const struct fg_feed *f, const struct fg_outbox_session *s)
+{
+	const struct fg_track *t = &s->tracks[f->lane];
+
+	return can_ride(f, s) && (t->rides || fg_track_resume(t, &f->ledger) != 0);
+}
+
+bool fg_sweep_is_wanted(struct fg_feed *f)
+{
+	struct fg_window *w = behind(f)->window;
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->outbox->n_sessions; i++)
+		n += could_ride(f, f->outbox->sessions[i]);
+	for (unsigned i = 0; i < w->n_rows; i++)
+		if (fg_row_is_open(w, &w->rows[i]))
+			n -= could_ride(f, w->rows[i].session);
+	return n > 0;
+}

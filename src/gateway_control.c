@@ -1,0 +1,357 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/server.h"
+#include "gateway_internal.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/span.h"
+
+/* Messages that one request may name; and how many are looked at before others get a turn. */
+#define MAX_NUMBERS 1000
+#define MAX_WALKED 100000
+
+/* ---- calls whose answer waits for a commit */
+
+struct pending {
+	struct fg_control_call *call; /* NULL: free */
+	uint64_t ticket;
+};
+
+struct fg_gateway_control {
+	struct fg_gateway *gateway;
+	struct fg_control *server;
+	struct pending pending[FG_CONTROL_CLIENTS_MAX];
+};
+
+static void end_when_committed(struct fg_gateway *g, struct fg_control_call *call)
+{
+	uint64_t ticket = fg_journal_ticket(g->journal);
+
+	for (size_t i = 0; i < FG_CONTROL_CLIENTS_MAX; i++) {
+		struct pending *p = &g->control->pending[i];
+
+		if (p->call)
+			continue;
+		*p = (struct pending){.call = call, .ticket = ticket};
+		fg_gateway_control_committed(g, fg_journal_committed(g->journal));
+		return;
+	}
+}
+
+void fg_gateway_control_committed(struct fg_gateway *g, uint64_t ticket)
+{
+	if (!g->control)
+		return;
+	for (size_t i = 0; i < FG_CONTROL_CLIENTS_MAX; i++) {
+		struct pending *p = &g->control->pending[i];
+		struct fg_control_call *call = p->call;
+
+		if (!call || ticket < p->ticket)
+			continue;
+		p->call = NULL;
+		fg_control_end(call, NULL);
+	}
+}
+
+static void client_gone(void *arg, struct fg_control_call *call)
+{
+	struct fg_gateway *g = arg;
+
+	for (size_t i = 0; i < FG_CONTROL_CLIENTS_MAX; i++)
+		if (g->control->pending[i].call == call)
+			g->control->pending[i].call = NULL;
+}
+
+/* ---- quarantine */
+
+enum what {
+	RETRY,
+	DROP,
+};
+
+struct job {
+	struct fg_gateway *g;
+	struct fg_control_call *call;
+	enum what what;
+	uint64_t number; /* only this one; 0: all */
+	char link[64];   /* of this link; "": of any */
+	uint64_t walked; /* the last number looked at */
+	size_t n_looked, n_done;
+	bool is_found, has_no_room;
+};
+
+/* Whether it goes where it was to go. Returns 0, or a negative errno with a sentence. */
+static int send_again(struct fg_gateway *g, const struct fg_quarantined *q, struct fg_error *err)
+{
+	struct fg_message msg = {
+		.time_us = q->time_us,
+		.kind = q->kind,
+		.time_quality = q->time_quality,
+		.device = q->device,
+		.stream = q->stream,
+		.content_type = q->content_type,
+		.ref = q->ref,
+		.link = q->link,
+		.body = q->body,
+	};
+	uint64_t seq;
+	int r;
+
+	if (q->whole_size > q->body.size)
+		return fg_error_set(err, -EMSGSIZE, "it was cut when it was put aside");
+	if (q->kind == 0)
+		return fg_intake_again(g->intake, q, err);
+	if (q->device.size == 0)
+		return fg_error_set(err, -EINVAL, "it has no device");
+	r = fg_journal_append(g->journal, q->lane, &msg, &seq);
+	return r < 0 ? fg_error_set(err, r, "the journal has no room") : 0;
+}
+
+static void report(struct job *job, uint64_t number, const char *error)
+{
+	struct fg_object *o = fg_control_line(job->call);
+
+	fg_object_add_uint(o, "number", number);
+	fg_object_add_string(o, "result",
+			     error                ? "kept"
+			     : job->what == RETRY ? "sent again"
+						  : "dropped");
+	if (error)
+		fg_object_add_string(o, "error", error);
+	fg_control_line_end(job->call);
+}
+
+static int take_one(void *arg, uint64_t number, const struct fg_quarantined *q)
+{
+	struct job *job = arg;
+	struct fg_error err = {0};
+	int r = 0;
+
+	if (job->number && number != job->number)
+		return 1; /* the one asked for is not there */
+	job->walked = number;
+	if (++job->n_looked > MAX_WALKED)
+		return 1;
+	if (job->link[0] && !fg_span_is(q->link, job->link))
+		return 0;
+	job->is_found = true;
+	if (job->what == RETRY)
+		r = send_again(job->g, q, &err);
+	if (r == 0)
+		r = fg_journal_quarantine_settle(job->g->journal, number);
+	if (r == -EAGAIN || r == -ENOSPC)
+		job->has_no_room = true;
+	else
+		report(job, number, r == 0 ? NULL : err.text[0] ? err.text : strerror(-r));
+	if (r == 0)
+		job->n_done++;
+	return job->number || job->has_no_room || job->n_done == MAX_NUMBERS ? 1 : 0;
+}
+
+static void walk(struct job *job, uint64_t from)
+{
+	struct fg_error err = {0};
+	int r = fg_journal_each_quarantined(job->g->fs, from, take_one, job, &err);
+	struct fg_object *o;
+
+	if (r < 0)
+		fg_warning("control: quarantine: %s", err.text);
+	if (job->number && !job->is_found)
+		report(job, job->number, "there is no such message");
+	if (job->number)
+		return;
+	/* There may be more: whoever asks goes on from here. */
+	o = fg_control_line(job->call);
+	fg_object_add_uint(o, "next", r == 1 ? job->walked + (job->has_no_room ? 0 : 1) : 0);
+	fg_control_line_end(job->call);
+}
+
+static void quarantine(struct fg_gateway *g, struct fg_control_call *call,
+		       struct fg_json_value request, enum what what)
+{
+	struct job job = {.g = g, .call = call, .what = what};
+	struct fg_json_value numbers, from;
+	struct fg_json_member m;
+	struct fg_json_walk all;
+	size_t n = 0;
+
+	fg_control_text(request, "link", job.link, sizeof(job.link));
+	if (!fg_json_member(request, fg_span_str("numbers"), &numbers)) {
+		bool has_from = fg_json_member(request, fg_span_str("from"), &from);
+
+		walk(&job, has_from ? strtoull(from.text.data, NULL, 10) : 0);
+		end_when_committed(g, call);
+		return;
+	}
+	fg_json_walk_begin(&all, numbers);
+	while (fg_json_walk_next(&all, &m) && n++ < MAX_NUMBERS && !job.has_no_room) {
+		job.number = strtoull(m.value.text.data, NULL, 10);
+		job.is_found = false;
+		if (job.number > 0)
+			walk(&job, job.number);
+	}
+	if (job.has_no_room)
+		fg_control_end(call, "the journal has no room now: try again");
+	else
+		end_when_committed(g, call);
+}
+
+static void quarantine_retry(void *arg, struct fg_control_call *call, struct fg_json_value request)
+{
+	quarantine(arg, call, request, RETRY);
+}
+
+static void quarantine_drop(void *arg, struct fg_control_call *call, struct fg_json_value request)
+{
+	quarantine(arg, call, request, DROP);
+}
+
+/* ---- status */
+
+static void add_journal(struct fg_control_call *call, const struct fg_journal *j)
+{
+	struct fg_object *o = fg_control_line(call);
+	struct fg_journal_stats s;
+
+	fg_journal_get_stats(j, &s);
+	fg_object_add_string(o, "what", "journal");
+	fg_object_add_uint(o, "first_seq", s.first_seq);
+	fg_object_add_uint(o, "next_seq", s.next_seq);
+	fg_object_add_uint(o, "synced_seq", s.synced_seq);
+	fg_object_add_uint(o, "bytes_on_disk", s.bytes_on_disk);
+	fg_object_add_uint(o, "commits", s.commits);
+	fg_object_add_uint(o, "bytes_written", s.bytes_written);
+	fg_object_add_uint(o, "quarantine_records", s.quarantine_records);
+	fg_object_add_uint(o, "damaged_records", s.damaged_records);
+	fg_object_add_uint(o, "refused_records", s.refused_records);
+	fg_object_add_bool(o, "is_full", s.is_full);
+	fg_control_line_end(call);
+}
+
+static void add_broker(struct fg_control_call *call, const struct fg_broker_client *b)
+{
+	struct fg_object *o = fg_control_line(call);
+	struct fg_broker_client_stats s;
+
+	fg_broker_client_get_stats(b, &s);
+	fg_object_add_string(o, "what", "broker");
+	fg_object_add_string(o, "name", fg_broker_client_name(b));
+	fg_object_add_bool(o, "is_online", s.is_online);
+	fg_object_add_uint(o, "received", s.received);
+	fg_object_add_uint(o, "appended", s.messages);
+	fg_object_add_uint(o, "answers", s.answers);
+	fg_object_add_uint(o, "quarantined", s.quarantined);
+	fg_object_add_uint(o, "unmapped", s.unmapped);
+	fg_object_add_uint(o, "published", s.published);
+	fg_control_line_end(call);
+}
+
+static void add_link(struct fg_control_call *call, const struct fg_link *link)
+{
+	struct fg_object *o = fg_control_line(call);
+	struct fg_link_stats s;
+
+	fg_link_get_stats(link, &s);
+	fg_object_add_string(o, "what", "link");
+	fg_object_add_string(o, "name", fg_link_name(link));
+	fg_object_add_string(o, "state", fg_link_state_name(s.state));
+	fg_object_add_uint(o, "sessions_open", s.n_sessions_open);
+	fg_object_add_uint(o, "sessions_online", s.n_sessions_online);
+	fg_object_add_uint(o, "behind", s.behind);
+	fg_object_add_uint(o, "backlog", s.backlog);
+	fg_object_add_uint(o, "alarm_backlog", s.alarm_backlog);
+	fg_object_add_uint(o, "published", s.published);
+	fg_object_add_uint(o, "records_acked", s.records_acked);
+	fg_object_add_uint(o, "quarantined", s.quarantined);
+	fg_object_add_uint(o, "values_dropped", s.values_dropped);
+	fg_object_add_uint(o, "commands", s.commands);
+	fg_object_add_uint(o, "lost", s.lost);
+	fg_control_line_end(call);
+}
+
+static void add_devices(struct fg_control_call *call, const struct fg_presence *presence)
+{
+	struct fg_object *o = fg_control_line(call);
+	struct fg_presence_stats s;
+
+	fg_presence_get_stats(presence, &s);
+	fg_object_add_string(o, "what", "devices");
+	fg_object_add_uint(o, "known", s.known);
+	fg_object_add_uint(o, "up", s.up);
+	fg_object_add_uint(o, "down", s.down);
+	fg_control_line_end(call);
+}
+
+static void add_commands(struct fg_control_call *call, const struct fg_command_desk *desk)
+{
+	struct fg_object *o = fg_control_line(call);
+	struct fg_command_stats s;
+
+	fg_command_desk_get_stats(desk, &s);
+	fg_object_add_string(o, "what", "commands");
+	fg_object_add_uint(o, "open", s.open);
+	for (int i = 0; i < FG_N_COMMAND_STATES; i++)
+		fg_object_add_uint(o, fg_command_state_word((enum fg_command_state)i), s.states[i]);
+	fg_object_add_uint(o, "received", s.received);
+	fg_object_add_uint(o, "answered", s.answered);
+	fg_object_add_uint(o, "without_answer", s.done);
+	fg_object_add_uint(o, "duplicates", s.duplicates);
+	fg_object_add_uint(o, "late", s.late);
+	fg_control_line_end(call);
+}
+
+static void status(void *arg, struct fg_control_call *call, struct fg_json_value request)
+{
+	struct fg_gateway *g = arg;
+
+	(void)request;
+	add_journal(call, g->journal);
+	for (size_t i = 0; i < g->config->n_brokers; i++)
+		if (g->brokers[i])
+			add_broker(call, g->brokers[i]);
+	add_devices(call, g->presence);
+	add_commands(call, g->desk);
+	for (size_t i = 0; i < g->config->n_clouds; i++)
+		if (g->clouds[i].link)
+			add_link(call, g->clouds[i].link);
+	fg_control_end(call, NULL);
+}
+
+static const struct fg_control_command commands[] = {
+	{"status", status},
+	{"quarantine_retry", quarantine_retry},
+	{"quarantine_drop", quarantine_drop},
+	{0},
+};
+
+/* ---- life */
+
+int fg_gateway_open_control(struct fg_gateway *g, struct fg_error *err)
+{
+	struct fg_control_options options = {
+		.loop = g->loop,
+		.commands = commands,
+		.gone = client_gone,
+		.arg = g,
+	};
+	FG_CLEANUP(fg_free_p) char *path = NULL;
+
+	g->control = calloc(1, sizeof(*g->control));
+	if (!g->control || asprintf(&path, "%s/control", g->config->state_directory) < 0)
+		return -ENOMEM;
+	options.path = path;
+	return fg_control_open(&options, &g->control->server, err);
+}
+
+void fg_gateway_close_control(struct fg_gateway *g)
+{
+	if (!g->control)
+		return;
+	fg_control_free(g->control->server);
+	free(g->control);
+	g->control = NULL;
+}

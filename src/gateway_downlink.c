@@ -1,0 +1,318 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway_internal.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/span.h"
+
+/* Names and parameters of all open commands. */
+#define MAX_COMMAND_BYTES ((size_t)16 << 20)
+
+/* ---- to a broker */
+
+static struct fg_broker_client *find_broker(const struct fg_gateway *g, const char *name)
+{
+	for (size_t i = 0; i < g->config->n_brokers; i++)
+		if (g->brokers[i] && strcmp(fg_broker_client_name(g->brokers[i]), name) == 0)
+			return g->brokers[i];
+	return NULL;
+}
+
+/* The broker @device is at: the one named, or where it was heard last, or the only one. */
+static struct fg_broker_client *broker_of(const struct fg_gateway *g, const char *name,
+					  struct fg_span device)
+{
+	if (!name)
+		name = fg_presence_source(g->presence, device);
+	if (name)
+		return find_broker(g, name);
+	return g->config->n_brokers == 1 ? g->brokers[0] : NULL;
+}
+
+static int publish_command(void *arg, const struct fg_command_publish *c)
+{
+	struct fg_gateway *g = arg;
+	struct fg_broker_client *b = broker_of(g, c->broker, c->device);
+	struct fg_mqtt_publish p = {
+		.topic = c->topic,
+		.payload = c->payload,
+		.qos = c->qos,
+		.response_topic = c->response_topic,
+		.correlation = c->correlation,
+		.expiry_s = c->expiry_s,
+	};
+
+	return b ? fg_broker_client_publish(b, &p, c->tag) : -ENODEV;
+}
+
+static int publish_config(void *arg, const char *broker, struct fg_span device,
+			  const struct fg_mqtt_publish *p)
+{
+	struct fg_gateway *g = arg;
+	struct fg_broker_client *b = broker_of(g, broker, device);
+
+	return b ? fg_broker_client_publish(b, p, 0) : -ENODEV;
+}
+
+static int publish_answer(void *arg, const char *broker, const struct fg_mqtt_publish *p)
+{
+	struct fg_gateway *g = arg;
+	struct fg_broker_client *b = find_broker(g, broker);
+
+	return b ? fg_broker_client_publish(b, p, 0) : -ENODEV;
+}
+
+/* ---- from a broker */
+
+void fg_gateway_broker_changed(void *arg, struct fg_broker_client *b, bool is_online)
+{
+	struct fg_gateway *g = arg;
+
+	if (!is_online || g->is_stopping)
+		return;
+	fg_configs_broker_up(g->configs, fg_broker_client_name(b));
+	fg_command_desk_device_up(g->desk, fg_span_str(NULL), fg_clock_monotonic_ms());
+}
+
+void fg_gateway_published(void *arg, uint64_t tag, unsigned reason_code)
+{
+	struct fg_gateway *g = arg;
+
+	fg_command_desk_published(g->desk, tag, reason_code, fg_clock_monotonic_ms());
+}
+
+/* A device has come or gone: the journal knows first. */
+static int presence_changed(void *arg, struct fg_span device, bool is_up)
+{
+	struct fg_gateway *g = arg;
+	struct fg_message msg = {
+		.kind = FG_PRESENCE,
+		.device = device,
+		.body = fg_span_str(is_up ? "{\"state\":\"up\"}" : "{\"state\":\"down\"}"),
+	};
+	int64_t now_ms = fg_clock_monotonic_ms();
+	uint64_t seq;
+	int r;
+
+	msg.time_quality = fg_timekeeper_now(g->timekeeper, &msg.time_us);
+	r = fg_journal_append(g->journal, FG_LANE_MAIN, &msg, &seq);
+	if (r < 0)
+		return -EAGAIN;
+	if (is_up)
+		fg_command_desk_device_up(g->desk, device, now_ms);
+	else
+		fg_command_desk_device_down(g->desk, device, now_ms);
+	return 0;
+}
+
+/* ---- what the command desk asks */
+
+static bool is_reachable(void *arg, struct fg_span device)
+{
+	const struct fg_gateway *g = arg;
+	const struct fg_broker_client *b = broker_of(g, NULL, device);
+
+	if (!fg_presence_is_up(g->presence, device))
+		return false;
+	if (b)
+		return fg_broker_client_is_online(b);
+	for (size_t i = 0; i < g->config->n_brokers; i++)
+		if (g->brokers[i] && fg_broker_client_is_online(g->brokers[i]))
+			return true;
+	return false;
+}
+
+static bool has_sent(void *arg, struct fg_span name, uint64_t seq)
+{
+	const struct fg_gateway *g = arg;
+
+	for (size_t i = 0; i < g->config->n_clouds; i++)
+		if (g->clouds[i].link && fg_span_is(name, fg_link_name(g->clouds[i].link)))
+			return fg_link_has_sent(g->clouds[i].link, seq);
+	return true; /* it is not configured any more */
+}
+
+static void desk_is_due(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct fg_gateway *g = w->data;
+
+	(void)loop;
+	(void)events;
+	g->desk_due_ms = INT64_MAX;
+	fg_command_desk_tick(g->desk, fg_clock_monotonic_ms());
+}
+
+void fg_gateway_arm_desk(struct fg_gateway *g, int64_t now_ms)
+{
+	int64_t due_ms = fg_command_desk_next(g->desk);
+
+	if (due_ms == g->desk_due_ms)
+		return;
+	g->desk_due_ms = due_ms;
+	ev_timer_stop(g->loop, &g->desk_due);
+	if (due_ms == INT64_MAX)
+		return;
+	ev_timer_set(&g->desk_due, due_ms > now_ms ? (double)(due_ms - now_ms) / 1000. : 0., 0.);
+	ev_timer_start(g->loop, &g->desk_due);
+}
+
+/* ---- what links ask */
+
+static int link_command(void *arg, const char *link, const struct fg_command *command,
+			uint64_t *ret_ticket)
+{
+	struct fg_gateway *g = arg;
+
+	return fg_command_desk_submit(g->desk, fg_span_str(link), command, fg_clock_monotonic_ms(),
+				      ret_ticket);
+}
+
+static void link_config(void *arg, const char *link, struct fg_span device, struct fg_span set,
+			struct fg_span unset)
+{
+	struct fg_gateway *g = arg;
+
+	fg_configs_change(g->configs, link, device, set, unset, fg_clock_monotonic_ms());
+}
+
+static void link_respond(void *arg, struct fg_span ref, struct fg_span body)
+{
+	struct fg_gateway *g = arg;
+
+	fg_requests_answer(g->requests, ref, body);
+}
+
+static bool link_is_awaited(void *arg, struct fg_span ref)
+{
+	const struct fg_gateway *g = arg;
+
+	return fg_requests_is_open(g->requests, ref);
+}
+
+struct fg_link_downlink fg_gateway_downlink(struct fg_gateway *g)
+{
+	return (struct fg_link_downlink){
+		.command = link_command,
+		.config = link_config,
+		.respond = link_respond,
+		.is_awaited = link_is_awaited,
+		.arg = g,
+	};
+}
+
+struct fg_link *fg_gateway_link(const struct fg_gateway *g, const char *name)
+{
+	for (size_t i = 0; i < g->config->n_clouds; i++)
+		if (g->clouds[i].link && strcmp(fg_link_name(g->clouds[i].link), name) == 0)
+			return g->clouds[i].link;
+	return NULL;
+}
+
+/* ---- life */
+
+int fg_gateway_check_downlink(struct fg_gateway *g, struct fg_report *report)
+{
+	int commands = fg_command_map_new(g->config, report, &g->command_map);
+	int configs = commands == -ENOMEM ? 0 : fg_configs_check(g->config, report);
+
+	if (commands == -ENOMEM || configs == -ENOMEM)
+		return -ENOMEM;
+	return commands < 0 || configs < 0 ? -EINVAL : 0;
+}
+
+static int open_desk(struct fg_gateway *g, struct fg_error *err)
+{
+	struct fg_command_desk_options options = {
+		.journal = g->journal,
+		.timekeeper = g->timekeeper,
+		.map = g->command_map,
+		.max_commands = g->config->max_commands,
+		.max_command_bytes = MAX_COMMAND_BYTES,
+		.max_alarm_bytes = g->config->journal.max_alarm_bytes,
+		.max_age_ms = g->config->journal.max_age_ms,
+		.seed = fg_gateway_random(),
+		.ops = {.publish = publish_command,
+			.is_up = is_reachable,
+			.has_sent = has_sent,
+			.arg = g},
+	};
+
+	fg_timekeeper_boot_id(options.boot_id);
+	return fg_command_desk_open(&options, fg_clock_monotonic_ms(), &g->desk, err);
+}
+
+static int open_configs(struct fg_gateway *g, struct fg_error *err)
+{
+	struct fg_configs_options options = {
+		.config = g->config,
+		.connector = g->connector,
+		.publish = publish_config,
+		.arg = g,
+	};
+	FG_CLEANUP(fg_free_p) char *path = NULL;
+
+	if (asprintf(&path, "%s/configs", g->config->state_directory) < 0)
+		return -ENOMEM;
+	options.path = path;
+	return fg_configs_open(&options, &g->configs, err);
+}
+
+int fg_gateway_open_downlink(struct fg_gateway *g, struct fg_error *err)
+{
+	struct fg_presence_options presence = {
+		.inactivity_ms = g->config->inactivity_ms,
+		.changed = presence_changed,
+		.arg = g,
+	};
+	struct fg_requests_options requests = {.publish = publish_answer, .arg = g};
+	struct fg_intake_options intake = {
+		.journal = g->journal,
+		.timekeeper = g->timekeeper,
+		.mapping = g->mapping,
+		.max_message_bytes = g->config->max_message_bytes,
+	};
+	int r = fg_presence_new(&presence, &g->presence);
+
+	if (r == 0)
+		r = fg_requests_new(&requests, &g->requests);
+	if (r == 0)
+		r = open_configs(g, err);
+	if (r == 0)
+		r = open_desk(g, err);
+	if (r < 0)
+		return r;
+	intake.presence = g->presence;
+	intake.requests = g->requests;
+	intake.desk = g->desk;
+	ev_timer_init(&g->desk_due, desk_is_due, 0., 0.);
+	g->desk_due.data = g;
+	g->desk_due_ms = INT64_MAX;
+	return fg_intake_new(&intake, &g->intake);
+}
+
+void fg_gateway_tick_downlink(struct fg_gateway *g, int64_t now_ms)
+{
+	fg_presence_tick(g->presence, now_ms);
+	fg_requests_tick(g->requests, now_ms);
+	fg_configs_tick(g->configs, now_ms);
+	fg_command_desk_tick(g->desk, now_ms);
+	for (size_t i = 0; i < g->config->n_clouds; i++)
+		if (g->clouds[i].link)
+			fg_link_tick(g->clouds[i].link, now_ms);
+}
+
+void fg_gateway_close_downlink(struct fg_gateway *g)
+{
+	if (g->is_started)
+		ev_timer_stop(g->loop, &g->desk_due);
+	g->intake = fg_intake_free(g->intake);
+	g->desk = fg_command_desk_free(g->desk);
+	g->configs = fg_configs_free(g->configs);
+	g->requests = fg_requests_free(g->requests);
+	g->presence = fg_presence_free(g->presence);
+	g->command_map = fg_command_map_free(g->command_map);
+}

@@ -1,0 +1,274 @@
+#include "local/presence.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "util/cleanup.h"
+
+#define FIRST_BUCKETS 64
+
+enum state {
+	UNKNOWN,
+	UP,
+	DOWN,
+};
+
+struct device {
+	struct device *next;               /* in its bucket */
+	struct device *quieter, *livelier; /* by when it was heard */
+	const char *source;
+	int64_t heard_ms;
+	uint64_t hash;
+	enum state state;
+	uint8_t name_size;
+	char name[];
+};
+
+struct fg_presence {
+	struct fg_presence_options with;
+	uint64_t seed; /* so that nobody can choose names that collide */
+	struct device **buckets;
+	size_t n_buckets, n_devices;
+	size_t n_in[3];                      /* by state */
+	struct device *quietest, *liveliest; /* heard longest ago, and last */
+	struct device *watched;              /* none that is quieter is UP; NULL: none is */
+};
+
+static uint64_t hash_of(const struct fg_presence *p, struct fg_span name)
+{
+	uint64_t h = p->seed;
+
+	/* FNV-1a, from a seed of its own, and a finish that brings all bits down. */
+	for (size_t i = 0; i < name.size; i++)
+		h = (h ^ (uint8_t)name.data[i]) * 0x100000001b3;
+	h ^= h >> 32;
+	h *= 0xd6e8feb86659fd93;
+	return h ^ h >> 32;
+}
+
+static struct device *find_hashed(const struct fg_presence *p, struct fg_span name, uint64_t hash)
+{
+	struct device *d = p->buckets[hash & (p->n_buckets - 1)];
+
+	while (d && (d->hash != hash || !fg_span_equal(fg_span_of(d->name, d->name_size), name)))
+		d = d->next;
+	return d;
+}
+
+static struct device *find(const struct fg_presence *p, struct fg_span name)
+{
+	return find_hashed(p, name, hash_of(p, name));
+}
+
+/* ---- the order of silence */
+
+static void take_out(struct fg_presence *p, struct device *d)
+{
+	if (p->watched == d)
+		p->watched = d->livelier;
+	if (d->quieter)
+		d->quieter->livelier = d->livelier;
+	else
+		p->quietest = d->livelier;
+	if (d->livelier)
+		d->livelier->quieter = d->quieter;
+	else
+		p->liveliest = d->quieter;
+}
+
+static void put_last(struct fg_presence *p, struct device *d)
+{
+	d->quieter = p->liveliest;
+	d->livelier = NULL;
+	if (p->liveliest)
+		p->liveliest->livelier = d;
+	else
+		p->quietest = d;
+	p->liveliest = d;
+	if (!p->watched)
+		p->watched = d;
+}
+
+/* ---- the table */
+
+static void forget(struct fg_presence *p, struct device *d)
+{
+	struct device **at = &p->buckets[d->hash & (p->n_buckets - 1)];
+
+	while (*at != d)
+		at = &(*at)->next;
+	*at = d->next;
+	take_out(p, d);
+	p->n_devices--;
+	p->n_in[d->state]--;
+	free(d);
+}
+
+static int grow(struct fg_presence *p)
+{
+	size_t n = p->n_buckets * 2;
+	struct device **buckets = calloc(n, sizeof(struct device *));
+
+	if (!buckets)
+		return -ENOMEM;
+	for (struct device *d = p->quietest; d; d = d->livelier) {
+		d->next = buckets[d->hash & (n - 1)];
+		buckets[d->hash & (n - 1)] = d;
+	}
+	free(p->buckets);
+	p->buckets = buckets;
+	p->n_buckets = n;
+	return 0;
+}
+
+/* Returns it, or NULL without memory. */
+static struct device *find_or_add(struct fg_presence *p, struct fg_span name)
+{
+	uint64_t hash = hash_of(p, name);
+	struct device *d = find_hashed(p, name, hash);
+
+	if (d)
+		return d;
+	if (p->n_devices >= p->n_buckets && grow(p) < 0)
+		return NULL;
+	d = calloc(1, sizeof(*d) + name.size);
+	if (!d)
+		return NULL;
+	if (p->n_devices == FG_PRESENCE_MAX_DEVICES)
+		forget(p, p->quietest);
+	memcpy(d->name, name.data, name.size);
+	d->name_size = (uint8_t)name.size;
+	d->hash = hash;
+	d->next = p->buckets[hash & (p->n_buckets - 1)];
+	p->buckets[hash & (p->n_buckets - 1)] = d;
+	put_last(p, d);
+	p->n_devices++;
+	p->n_in[UNKNOWN]++;
+	return d;
+}
+
+/* ---- events */
+
+static int enter(struct fg_presence *p, struct device *d, enum state state, bool is_told)
+{
+	int r = 0;
+
+	if (d->state == state)
+		return 0;
+	if (is_told)
+		r = p->with.changed(p->with.arg, fg_span_of(d->name, d->name_size), state == UP);
+	if (r < 0)
+		return r;
+	p->n_in[d->state]--;
+	p->n_in[state]++;
+	d->state = state;
+	return 0;
+}
+
+static struct device *hear(struct fg_presence *p, struct fg_span name, const char *source,
+			   int64_t now_ms)
+{
+	struct device *d = find_or_add(p, name);
+
+	if (!d)
+		return NULL;
+	d->source = source;
+	d->heard_ms = now_ms;
+	if (d != p->liveliest) {
+		take_out(p, d);
+		put_last(p, d);
+	}
+	return d;
+}
+
+int fg_presence_heard(struct fg_presence *p, struct fg_span device, const char *source,
+		      int64_t now_ms)
+{
+	struct device *d = hear(p, device, source, now_ms);
+
+	return d ? enter(p, d, UP, d->state != UNKNOWN || p->with.inactivity_ms > 0) : -ENOMEM;
+}
+
+int fg_presence_said(struct fg_presence *p, struct fg_span device, const char *source, bool is_up,
+		     int64_t now_ms)
+{
+	struct device *d = hear(p, device, source, now_ms);
+
+	return d ? enter(p, d, is_up ? UP : DOWN, true) : -ENOMEM;
+}
+
+void fg_presence_tick(struct fg_presence *p, int64_t now_ms)
+{
+	if (p->with.inactivity_ms == 0)
+		return;
+	for (; p->watched; p->watched = p->watched->livelier) {
+		if (now_ms - p->watched->heard_ms < p->with.inactivity_ms)
+			return;
+		if (p->watched->state == UP && enter(p, p->watched, DOWN, true) < 0)
+			return; /* no room: again in a second */
+	}
+}
+
+/* ---- asking */
+
+bool fg_presence_is_up(const struct fg_presence *p, struct fg_span device)
+{
+	const struct device *d = find(p, device);
+
+	return !d || d->state != DOWN;
+}
+
+const char *fg_presence_source(const struct fg_presence *p, struct fg_span device)
+{
+	const struct device *d = find(p, device);
+
+	return d ? d->source : NULL;
+}
+
+void fg_presence_get_stats(const struct fg_presence *p, struct fg_presence_stats *ret)
+{
+	*ret = (struct fg_presence_stats){
+		.known = p->n_devices, .up = p->n_in[UP], .down = p->n_in[DOWN]};
+}
+
+/* ---- life */
+
+static void presence_freep(struct fg_presence **p)
+{
+	fg_presence_free(*p);
+}
+
+int fg_presence_new(const struct fg_presence_options *options, struct fg_presence **ret)
+{
+	FG_CLEANUP(presence_freep) struct fg_presence *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	p->with = *options;
+	if (getrandom(&p->seed, sizeof(p->seed), GRND_NONBLOCK) < 0)
+		p->seed = (uint64_t)(uintptr_t)p;
+	p->n_buckets = FIRST_BUCKETS;
+	p->buckets = calloc(p->n_buckets, sizeof(struct device *));
+	if (!p->buckets)
+		return -ENOMEM;
+
+	*ret = p; /* the caller owns it now */
+	p = NULL;
+	return 0;
+}
+
+struct fg_presence *fg_presence_free(struct fg_presence *p)
+{
+	if (!p)
+		return NULL;
+	for (struct device *d = p->quietest; d;) {
+		struct device *next = d->livelier;
+
+		free(d);
+		d = next;
+	}
+	free(p->buckets);
+	free(p);
+	return NULL;
+}
