@@ -174,21 +174,36 @@ static int load_cursors(struct fg_journal *j, const struct fg_recovered *found)
 	return 0;
 }
 
-/* Take the journal's clock up where the last daemon left it: the newest of all lanes tells. */
-static void resume_clock(struct fg_journal *j, const struct fg_recovered *found)
+/* How long the daemon was away, by what one lane knew last; 0 when UTC does not tell. */
+static int64_t away_ms(const struct fg_journal *j, const struct fg_recovered *found)
 {
-	const struct fg_recovered *newest = &found[FG_LANE_MAIN];
 	int64_t away_us;
 
+	if (found->utc_us <= 0 ||
+	    __builtin_sub_overflow(fg_journal_utc_us(j), found->utc_us, &away_us) || away_us < 0 ||
+	    away_us / 1000 > AWAY_MAX_MS)
+		return 0;
+	return away_us / 1000;
+}
+
+/*
+ * Take the journal's clock up where the last daemon left it: the newest of all lanes tells. When
+ * lanes agree on the clock but not on UTC, that has stepped in between, and which of them was
+ * written before nobody knows: then what makes records younger is right.
+ */
+static void resume_clock(struct fg_journal *j, const struct fg_recovered *found)
+{
+	int64_t newest_ms = found[FG_LANE_MAIN].clock_ms;
+	int64_t away = AWAY_MAX_MS;
+
 	for (int i = 0; i < FG_N_CURSOR_LANES; i++)
-		if (found[i].clock_ms > newest->clock_ms)
-			newest = &found[i];
+		if (found[i].clock_ms > newest_ms)
+			newest_ms = found[i].clock_ms;
+	for (int i = 0; i < FG_N_CURSOR_LANES; i++)
+		if (found[i].clock_ms == newest_ms && away_ms(j, &found[i]) < away)
+			away = away_ms(j, &found[i]);
 	j->last_now_ms = INT64_MIN;
-	j->clock_ms = newest->clock_ms;
-	if (newest->utc_us > 0 &&
-	    !__builtin_sub_overflow(fg_journal_utc_us(j), newest->utc_us, &away_us) &&
-	    away_us > 0 && away_us / 1000 <= AWAY_MAX_MS)
-		j->clock_ms += away_us / 1000;
+	j->clock_ms = newest_ms + away;
 	for (int i = 0; i < FG_N_CURSOR_LANES; i++) {
 		struct fg_segments *l = &j->lanes[i].segments;
 

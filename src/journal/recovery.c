@@ -394,7 +394,8 @@ static void find_clock(const struct fg_recovery *r, uint64_t table_seq,
 	for (size_t i = 0; i < r->n; i++) {
 		const struct file *f = &r->files[i];
 
-		if (f->state != FILE_GOOD || f->clock_ms <= found->clock_ms)
+		if (f->state != FILE_GOOD || f->clock_ms < found->clock_ms ||
+		    (f->clock_ms == table->clock_ms && table->clock_ms > 0))
 			continue;
 		found->clock_ms = f->clock_ms;
 		found->utc_us = f->utc_us;
