@@ -9,6 +9,7 @@
 #include "util/span.h"
 
 #define TABLE_FILE_BYTES 8192 /* a segment with nothing but a cursor table */
+#define TABLE_BYTES 1024      /* one more in it */
 #define RANGES_KEPT 64        /* of a cursor, by any table */
 #define TABLES_UNKNOWN 8      /* of a former run, more than a cursor can remember */
 
@@ -193,9 +194,11 @@ void check_lost(void *arg, const char *name, uint64_t records, uint64_t seq, con
 
 static void check_limit(struct life *l, const char *lane, uint64_t bytes, uint64_t limit)
 {
-	/* A start in a full journal may need a file for a cursor table, beyond what is reserved. */
+	/* In a full journal links go on, and each start may need a file for their cursors, beyond
+	 * what is reserved. */
 	if (l->options.on_full != FG_ON_FULL_DROP_OLDEST)
-		limit += l->n_starts * TABLE_FILE_BYTES;
+		limit += l->n_starts * TABLE_FILE_BYTES +
+			 (l->n_saves + l->n_saves_now) * TABLE_BYTES;
 	/* A file whose removal was not on disk may be back after a cut; it goes with the first
 	 * flush. */
 	if (!l->has_faults && l->has_flushed && bytes > limit)
@@ -209,10 +212,11 @@ void check_policy(struct life *l)
 	struct fg_journal_stats stats;
 
 	fg_journal_get_stats(l->j, &stats);
+	l->n_saves_now = stats.cursor_saves;
 	if (l->has_limit) {
 		if (stats.bytes_on_disk + 2 * SEGMENT_BYTES < l->options.max_bytes &&
 		    stats.alarm_bytes + 2 * SEGMENT_BYTES < l->options.max_bytes)
-			l->n_starts = 0;
+			l->n_starts = l->n_saves = 0;
 		check_limit(l, "main", stats.bytes_on_disk, l->options.max_bytes);
 		check_limit(l, "alarm", stats.alarm_bytes, l->options.max_bytes);
 	}
@@ -496,6 +500,8 @@ void check_forget_session(struct life *l)
 	l->room_misses = 0;
 	l->has_flushed = false;
 	l->n_starts++;
+	l->n_saves += l->n_saves_now;
+	l->n_saves_now = 0;
 	for (int k = 0; k < FG_N_CURSOR_LANES; k++) {
 		struct model_lane *m = &l->lanes[k];
 

@@ -122,6 +122,8 @@ struct life {
 	uint64_t room_misses; /* appends that found no room, since the start */
 	bool has_flushed;     /* since the start */
 	uint64_t n_starts;    /* since there was room */
+	uint64_t n_saves;     /* likewise, of cursors, by those who ran before */
+	uint64_t n_saves_now; /* and by this one */
 	bool has_faults, has_limit;
 	bool is_wrong;
 	enum sabotage sabotage;
