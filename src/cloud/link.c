@@ -421,7 +421,6 @@ void fg_link_clock_set(struct fg_link *link, bool is_learnt)
 
 void fg_link_lost(struct fg_link *link, uint64_t records, uint64_t seq, const char *why)
 {
-	link->lost += records;
 	fg_complain(&link->lost_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
 		    "link %s: lost %llu records up to %llu: %s", link->with.config->name,
 		    (unsigned long long)records, (unsigned long long)seq, why);
@@ -468,6 +467,7 @@ static enum fg_link_state state_of(const struct fg_link *link)
 void fg_link_get_stats(const struct fg_link *link, struct fg_link_stats *ret)
 {
 	struct fg_outbox_stats outbox;
+	uint64_t alarm_losses[FG_N_LOSSES];
 
 	fg_outbox_get_stats(link->outbox, &outbox);
 	*ret = (struct fg_link_stats){
@@ -483,7 +483,11 @@ void fg_link_get_stats(const struct fg_link *link, struct fg_link_stats *ret)
 		.values_dropped = outbox.values_dropped,
 		.sessions = link->common.n_sessions,
 		.commands = link->commands,
-		.lost = link->lost,
 	};
 	fg_cursor_get_losses(link->cursors[FG_LANE_MAIN], ret->losses);
+	fg_cursor_get_losses(link->cursors[FG_LANE_ALARM], alarm_losses);
+	for (size_t i = 0; i < FG_N_LOSSES; i++) {
+		ret->losses[i] += alarm_losses[i];
+		ret->lost += ret->losses[i];
+	}
 }

@@ -71,11 +71,11 @@ struct fg_link_stats {
 	uint64_t published;         /* publishes sent */
 	uint64_t records_acked;     /* records in acknowledged publishes */
 	uint64_t quarantined;
-	uint64_t values_dropped; /* members the cloud has no form for */
-	uint64_t sessions;       /* successful CONNECTs */
-	uint64_t commands;       /* that came down */
-	uint64_t lost;           /* records dropped by retention or damage before they were sent */
-	uint64_t losses[FG_N_LOSSES]; /* the same by reason, and what came to a full journal */
+	uint64_t values_dropped;      /* members the cloud has no form for */
+	uint64_t sessions;            /* successful CONNECTs */
+	uint64_t commands;            /* that came down */
+	uint64_t lost;                /* records it will never get, of both lanes */
+	uint64_t losses[FG_N_LOSSES]; /* the same by reason */
 };
 
 /**

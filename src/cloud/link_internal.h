@@ -33,7 +33,7 @@ struct fg_link {
 	size_t n_stopping; /* sessions that have not stopped yet */
 	void (*stopped)(void *arg);
 	void *stopped_arg;
-	uint64_t lost, commands;
+	uint64_t commands;
 	struct fg_link_http_call calls[FG_LINK_HTTP_CALLS];
 	struct fg_complaint lost_complaint, downlink_complaint;
 	struct {
