@@ -250,6 +250,12 @@ static void add_broker(struct fg_control_call *call, const struct fg_broker_clie
 	fg_control_line_end(call);
 }
 
+static const char *const loss_names[FG_N_LOSSES] = {
+	[FG_LOSS_LIMIT] = "lost_limit",         [FG_LOSS_AGE] = "lost_age",
+	[FG_LOSS_OWN_LIMIT] = "lost_own_limit", [FG_LOSS_FULL] = "lost_full",
+	[FG_LOSS_DAMAGED] = "lost_damaged",
+};
+
 static void add_link(struct fg_control_call *call, const struct fg_link *link)
 {
 	struct fg_object *o = fg_control_line(call);
@@ -270,6 +276,8 @@ static void add_link(struct fg_control_call *call, const struct fg_link *link)
 	fg_object_add_uint(o, "values_dropped", s.values_dropped);
 	fg_object_add_uint(o, "commands", s.commands);
 	fg_object_add_uint(o, "lost", s.lost);
+	for (int i = 0; i < FG_N_LOSSES; i++)
+		fg_object_add_uint(o, loss_names[i], s.losses[i]);
 	fg_control_line_end(call);
 }
 
