@@ -271,9 +271,9 @@ class Gateway:
         """[(link, reason, topic, body)] of what stands in quarantine."""
         return [parse_quarantine(body) for kind, body in records(self.state, "quarantine") if kind == 129]
 
-    def journalled(self):
+    def journalled(self, lane="main"):
         """How many messages the journal on disk holds."""
-        return sum(1 for kind, _ in records(self.state, "main") if kind < 128)
+        return sum(1 for kind, _ in records(self.state, lane) if kind < 128)
 
 
 def check(path, *more):
