@@ -13,6 +13,7 @@
 /* Messages that one request may name; and how many are looked at before others get a turn. */
 #define MAX_NUMBERS 1000
 #define MAX_WALKED 100000
+#define NO_ROOM "the journal has no room now: try again later"
 
 /* ---- calls whose answer waits for a commit */
 
@@ -68,6 +69,9 @@ static void client_gone(void *arg, struct fg_control_call *call)
 
 /* ---- quarantine */
 
+/* Of a walk: all that was asked for is done. 1: there is more. */
+#define STOP 2
+
 enum what {
 	RETRY,
 	DROP,
@@ -77,15 +81,17 @@ struct job {
 	struct fg_gateway *g;
 	struct fg_control_call *call;
 	enum what what;
-	uint64_t number; /* only this one; 0: all */
-	char link[64];   /* of this link; "": of any */
-	uint64_t walked; /* the last number looked at */
+	const uint64_t *numbers; /* rising; NULL: all */
+	size_t n_numbers, i;     /* how many there are, and are done with */
+	char link[64];           /* of this link; "": of any */
+	uint64_t last;           /* no number above this one */
+	uint64_t walked;         /* the last number looked at */
 	size_t n_looked, n_done;
-	bool is_found, has_no_room;
+	bool has_no_room;
 };
 
-/* Whether it goes where it was to go. Returns 0, or a negative errno with a sentence. */
-static int send_again(struct fg_gateway *g, const struct fg_quarantined *q, struct fg_error *err)
+/* Returns 0, or a negative errno, but for -EAGAIN and -ENOSPC (no room now) with a sentence. */
+static int append_again(struct fg_gateway *g, const struct fg_quarantined *q, struct fg_error *err)
 {
 	struct fg_message msg = {
 		.time_us = q->time_us,
@@ -98,8 +104,8 @@ static int send_again(struct fg_gateway *g, const struct fg_quarantined *q, stru
 		.link = q->link,
 		.body = q->body,
 	};
+	char link[64] = "";
 	uint64_t seq;
-	int r;
 
 	if (q->whole_size > q->body.size)
 		return fg_error_set(err, -EMSGSIZE, "it was cut when it was put aside");
@@ -107,8 +113,28 @@ static int send_again(struct fg_gateway *g, const struct fg_quarantined *q, stru
 		return fg_intake_again(g->intake, q, err);
 	if (q->device.size == 0)
 		return fg_error_set(err, -EINVAL, "it has no device");
-	r = fg_journal_append(g->journal, q->lane, &msg, &seq);
-	return r < 0 ? fg_error_set(err, r, "the journal has no room") : 0;
+	if (q->link.size > 0 && q->link.size < sizeof(link))
+		memcpy(link, q->link.data, q->link.size);
+	if (q->link.size > 0 && !fg_gateway_link(g, link))
+		return fg_error_set(err, -ENOENT, "no cloud \"%s\" is configured any more", link);
+	return fg_journal_append(g->journal, q->lane, &msg, &seq);
+}
+
+static uint64_t n_refused(const struct fg_journal *j)
+{
+	struct fg_journal_stats s;
+
+	fg_journal_get_stats(j, &s);
+	return s.refused_records;
+}
+
+/* A full journal that drops what comes takes all, and forgets it: it then stays where it is. */
+static int send_again(struct fg_gateway *g, const struct fg_quarantined *q, struct fg_error *err)
+{
+	uint64_t before = n_refused(g->journal);
+	int r = append_again(g, q, err);
+
+	return r == 0 && n_refused(g->journal) != before ? -EAGAIN : r;
 }
 
 static void report(struct job *job, uint64_t number, const char *error)
@@ -125,79 +151,169 @@ static void report(struct job *job, uint64_t number, const char *error)
 	fg_control_line_end(job->call);
 }
 
+/* Those asked for, below @number, are not there. */
+static void report_missing(struct job *job, uint64_t number)
+{
+	while (job->i < job->n_numbers && job->numbers[job->i] < number)
+		report(job, job->numbers[job->i++], "there is no such message");
+}
+
 static int take_one(void *arg, uint64_t number, const struct fg_quarantined *q)
 {
 	struct job *job = arg;
 	struct fg_error err = {0};
 	int r = 0;
 
-	if (job->number && number != job->number)
-		return 1; /* the one asked for is not there */
-	job->walked = number;
-	if (++job->n_looked > MAX_WALKED)
+	if (number > job->last)
+		return STOP;
+	if (job->numbers) {
+		report_missing(job, number);
+		if (job->i == job->n_numbers)
+			return STOP;
+		if (job->numbers[job->i] != number)
+			return 0;
+	} else if (++job->n_looked > MAX_WALKED) {
 		return 1;
+	}
+	job->walked = number;
 	if (job->link[0] && !fg_span_is(q->link, job->link))
 		return 0;
-	job->is_found = true;
 	if (job->what == RETRY)
 		r = send_again(job->g, q, &err);
 	if (r == 0)
 		r = fg_journal_quarantine_settle(job->g->journal, number);
-	if (r == -EAGAIN || r == -ENOSPC)
+	if (r == -EAGAIN || r == -ENOSPC) {
 		job->has_no_room = true;
-	else
-		report(job, number, r == 0 ? NULL : err.text[0] ? err.text : strerror(-r));
-	if (r == 0)
-		job->n_done++;
-	return job->number || job->has_no_room || job->n_done == MAX_NUMBERS ? 1 : 0;
+		return 1;
+	}
+	report(job, number, r == 0 ? NULL : err.text[0] ? err.text : strerror(-r));
+	job->i++;
+	job->n_done++;
+	return !job->numbers && job->n_done == MAX_NUMBERS ? 1 : 0;
 }
 
-static void walk(struct job *job, uint64_t from)
+/* Returns 0, STOP, 1 or a negative errno (logged). */
+static int walk(struct job *job, uint64_t from)
 {
 	struct fg_error err = {0};
 	int r = fg_journal_each_quarantined(job->g->fs, from, take_one, job, &err);
-	struct fg_object *o;
 
 	if (r < 0)
 		fg_warning("control: quarantine: %s", err.text);
-	if (job->number && !job->is_found)
-		report(job, job->number, "there is no such message");
-	if (job->number)
+	return r;
+}
+
+static void job_end(struct job *job, int r)
+{
+	if (r < 0)
+		fg_control_end(job->call, "the quarantine cannot be read");
+	else
+		end_when_committed(job->g, job->call);
+}
+
+static int note_last(void *arg, uint64_t number, const struct fg_quarantined *q)
+{
+	struct job *job = arg;
+
+	(void)q;
+	job->last = number;
+	return 0;
+}
+
+/*
+ * There may be more than one request can do: whoever asks goes on from "next", up to "last", so that
+ * what is refused again meanwhile is not met again.
+ */
+static void do_all(struct job *job, uint64_t from)
+{
+	struct fg_object *o;
+	int r = 0;
+
+	if (job->last == UINT64_MAX) {
+		job->last = 0;
+		r = fg_journal_each_quarantined(job->g->fs, from, note_last, job,
+						&(struct fg_error){0});
+	}
+	if (r == 0)
+		r = walk(job, from);
+	if (job->has_no_room && job->n_done == 0) {
+		fg_control_end(job->call, NO_ROOM);
 		return;
-	/* There may be more: whoever asks goes on from here. */
+	}
 	o = fg_control_line(job->call);
 	fg_object_add_uint(o, "next", r == 1 ? job->walked + (job->has_no_room ? 0 : 1) : 0);
+	fg_object_add_uint(o, "last", job->last);
 	fg_control_line_end(job->call);
+	job_end(job, r);
+}
+
+static int by_size(const void *a, const void *b)
+{
+	uint64_t x, y;
+
+	memcpy(&x, a, sizeof(x));
+	memcpy(&y, b, sizeof(y));
+	return (x > y) - (x < y);
+}
+
+static void do_numbers(struct job *job, uint64_t *numbers, size_t n)
+{
+	int r;
+
+	qsort(numbers, n, sizeof(*numbers), by_size);
+	job->numbers = numbers;
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || numbers[i] != numbers[i - 1])
+			numbers[job->n_numbers++] = numbers[i];
+	r = walk(job, numbers[0]);
+	if (r == 0)
+		report_missing(job, UINT64_MAX);
+	while (job->has_no_room && job->i < job->n_numbers)
+		report(job, job->numbers[job->i++], NO_ROOM);
+	job_end(job, r);
+}
+
+/* Returns how many, or -EINVAL: no array, or too long, or not of numbers. */
+static int take_numbers(struct fg_json_value array, uint64_t *ret)
+{
+	struct fg_json_member m;
+	struct fg_json_walk walk;
+	int n = 0;
+
+	if (array.type != FG_JSON_ARRAY)
+		return -EINVAL;
+	fg_json_walk_begin(&walk, array);
+	while (fg_json_walk_next(&walk, &m))
+		if (n == MAX_NUMBERS || !fg_control_number(m.value, &ret[n++]))
+			return -EINVAL;
+	return n > 0 ? n : -EINVAL;
 }
 
 static void quarantine(struct fg_gateway *g, struct fg_control_call *call,
 		       struct fg_json_value request, enum what what)
 {
-	struct job job = {.g = g, .call = call, .what = what};
-	struct fg_json_value numbers, from;
-	struct fg_json_member m;
-	struct fg_json_walk all;
-	size_t n = 0;
+	struct job job = {.g = g, .call = call, .what = what, .last = UINT64_MAX};
+	struct fg_json_value value;
+	uint64_t numbers[MAX_NUMBERS], from = 0;
+	int n;
 
-	fg_control_text(request, "link", job.link, sizeof(job.link));
-	if (!fg_json_member(request, fg_span_str("numbers"), &numbers)) {
-		bool has_from = fg_json_member(request, fg_span_str("from"), &from);
-
-		walk(&job, has_from ? strtoull(from.text.data, NULL, 10) : 0);
-		end_when_committed(g, call);
-		return;
+	if (fg_json_member(request, fg_span_str("link"), &value) &&
+	    !fg_control_text(request, "link", job.link, sizeof(job.link))) {
+		fg_control_end(call, "\"link\" is not the name of a cloud");
+	} else if (fg_json_member(request, fg_span_str("numbers"), &value)) {
+		n = take_numbers(value, numbers);
+		if (n < 0)
+			fg_control_end(call, "\"numbers\" is not an array of up to 1000 numbers");
+		else
+			do_numbers(&job, numbers, (size_t)n);
+	} else if ((fg_json_member(request, fg_span_str("from"), &value) &&
+		    !fg_control_number(value, &from)) ||
+		   (fg_json_member(request, fg_span_str("last"), &value) &&
+		    !fg_control_number(value, &job.last))) {
+		fg_control_end(call, "\"from\" and \"last\" are numbers");
+	} else {
+		do_all(&job, from);
 	}
-	fg_json_walk_begin(&all, numbers);
-	while (fg_json_walk_next(&all, &m) && n++ < MAX_NUMBERS && !job.has_no_room) {
-		job.number = strtoull(m.value.text.data, NULL, 10);
-		job.is_found = false;
-		if (job.number > 0)
-			walk(&job, job.number);
-	}
-	if (job.has_no_room)
-		fg_control_end(call, "the journal has no room now: try again");
-	else
-		end_when_committed(g, call);
 }
 
 static void quarantine_retry(void *arg, struct fg_control_call *call, struct fg_json_value request)

@@ -13,6 +13,8 @@
 #include "util/span.h"
 
 #define DEFAULT_STATE "/var/lib/fieldgate"
+/* Of messages in one request. */
+#define MAX_NUMBERS 1000
 
 static const struct option long_options[] = {
 	{"json", no_argument, NULL, 'j'},
@@ -26,7 +28,8 @@ struct asking {
 	const char *state;
 	const char *link; /* or NULL */
 	bool is_json, is_all;
-	uint64_t n_done, n_kept, next;
+	uint64_t n_done, n_kept;
+	uint64_t next, last; /* --all: where to go on, and where to end */
 };
 
 static int read_options(int argc, char **argv, struct asking *a)
@@ -115,6 +118,7 @@ static int print_result(void *arg, struct fg_json_value object)
 
 	if (fg_json_member(object, fg_span_str("next"), &member)) {
 		a->next = fg_client_number(object, "next");
+		a->last = fg_client_number(object, "last");
 		return 0;
 	}
 	fg_client_text(object, "result", result, sizeof(result));
@@ -138,52 +142,66 @@ static int ask(struct asking *a, const char *text)
 	return 0;
 }
 
-/* The request for the numbers on the command line, or an exit status. */
-static int ask_for_numbers(struct asking *a, const char *command, int argc, char **argv)
+/* Ask for up to MAX_NUMBERS of them, which have been looked at. Returns 0, or an exit status. */
+static int ask_for_some(struct asking *a, const char *command, int n, char **numbers)
 {
 	char *text = NULL;
 	size_t size = 0;
 	FILE *request = open_memstream(&text, &size);
-	int r = 0;
+	int r;
 
 	if (!request)
 		return fg_ctl_fail("out of memory");
 	fprintf(request, "{\"command\":\"%s\",\"numbers\":[", command);
-	for (int i = optind; i < argc && r == 0; i++) {
-		uint64_t number;
+	for (int i = 0; i < n; i++) {
+		uint64_t number = 0;
 
-		if (!fg_ctl_number(argv[i], &number) || number == 0)
-			r = fg_ctl_usage("%s: \"%s\" is not the number of a message", argv[0],
-					 argv[i]);
-		else
-			fprintf(request, "%s%" PRIu64, i > optind ? "," : "", number);
+		fg_ctl_number(numbers[i], &number);
+		fprintf(request, "%s%" PRIu64, i > 0 ? "," : "", number);
 	}
 	fprintf(request, "]}");
 	fclose(request);
-	if (r == 0)
-		r = ask(a, text);
+	r = text ? ask(a, text) : fg_ctl_fail("out of memory");
 	free(text);
+	return r;
+}
+
+/* The numbers on the command line, none of which is asked for when one is wrong. */
+static int ask_for_numbers(struct asking *a, const char *command, int argc, char **argv)
+{
+	uint64_t number;
+	int r = 0;
+
+	for (int i = optind; i < argc; i++)
+		if (!fg_ctl_number(argv[i], &number) || number == 0)
+			return fg_ctl_usage("quarantine %s: \"%s\" is not the number of a message",
+					    argv[0], argv[i]);
+	for (int i = optind; i < argc && r == 0; i += MAX_NUMBERS)
+		r = ask_for_some(a, command, argc - i < MAX_NUMBERS ? argc - i : MAX_NUMBERS,
+				 argv + i);
 	return r;
 }
 
 static int ask_for_all(struct asking *a, const char *command)
 {
-	char link[160], text[256];
-	size_t n = 0;
+	char link[160] = "", text[320];
 	int r;
 
 	if (a->link) {
-		n = fg_json_quote(fg_span_str(a->link), link, sizeof(link) - 1);
+		size_t n = fg_json_quote(fg_span_str(a->link), link, sizeof(link) - 1);
+
 		if (n >= sizeof(link))
 			return fg_ctl_usage("--link: the name is too long");
+		link[n] = '\0';
 	}
-	link[n] = '\0';
+	a->last = UINT64_MAX;
 	do {
-		uint64_t from = a->next;
+		uint64_t from = a->next, last = a->last;
 
 		a->next = 0;
-		snprintf(text, sizeof(text), "{\"command\":\"%s\",\"from\":%" PRIu64 "%s%s}",
-			 command, from, n ? ",\"link\":" : "", link);
+		snprintf(text, sizeof(text),
+			 "{\"command\":\"%s\",\"from\":%" PRIu64 ",\"last\":%" PRIu64 "%s%s}",
+			 command, from, last, link[0] ? ",\"link\":" : "", link);
 		r = ask(a, text);
 	} while (r == 0 && a->next > 0);
 	return r;
@@ -195,13 +213,14 @@ static int quarantine(int argc, char **argv, const char *command)
 	int r = read_options(argc, argv, &a);
 
 	if (r != 0)
-		return fg_ctl_usage("%s: wrong option", argv[0]);
+		return fg_ctl_usage("quarantine %s: wrong option", argv[0]);
 	if (a.is_all == (optind < argc))
-		return fg_ctl_usage("%s: which? Numbers as \"quarantine list\" tells them, or "
-				    "--all",
-				    argv[0]);
+		return fg_ctl_usage(
+			"quarantine %s: which? Numbers as \"quarantine list\" tells them, or "
+			"--all",
+			argv[0]);
 	if (a.link && !a.is_all)
-		return fg_ctl_usage("%s: --link goes with --all", argv[0]);
+		return fg_ctl_usage("quarantine %s: --link goes with --all", argv[0]);
 	r = a.is_all ? ask_for_all(&a, command) : ask_for_numbers(&a, command, argc, argv);
 	if (r != 0)
 		return r;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -76,6 +77,7 @@ uint64_t fg_client_number(struct fg_json_value object, const char *name)
 
 	if (!fg_json_member(object, fg_span_str(name), &value) || value.type != FG_JSON_INTEGER)
 		return 0;
+	/* Behind its digits comes what closes the object. */
 	return strtoull(value.text.data, NULL, 10);
 }
 
@@ -106,6 +108,8 @@ int fg_client_ask(const char *state, struct fg_span request,
 {
 	FG_CLEANUP(fg_close_p) int fd = connect_to(state, err);
 	FG_CLEANUP(fg_free_p) char *line = NULL;
+	const struct timeval patience = {.tv_sec = FG_CLIENT_PATIENCE_S};
+	bool is_silent;
 	size_t capacity = 0;
 	FILE *answer;
 	ssize_t n;
@@ -113,18 +117,29 @@ int fg_client_ask(const char *state, struct fg_span request,
 
 	if (fd < 0)
 		return fd;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	r = send_all(fd, request.data, request.size);
 	if (r == 0)
 		r = send_all(fd, "\n", 1);
-	if (r < 0)
+	/* Who is turned away at the door is told why, though nobody took the request. */
+	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
 		return fg_error_set(err, r, "the daemon does not listen: %s", strerror(-r));
+	r = 0;
 	answer = fdopen(fd, "r");
 	if (!answer)
 		return -ENOMEM;
 	fd = -1; /* the stream's now */
 	while (r == 0 && (n = getline(&line, &capacity, answer)) > 0)
 		r = take_line(line, (size_t)n, each, arg, err);
+	is_silent = r == 0 && !feof(answer) && (errno == EAGAIN || errno == EWOULDBLOCK);
 	fclose(answer);
+	if (is_silent)
+		return fg_error_set(
+			err, -ETIMEDOUT,
+			"no answer for %d s; does the daemon hang, or its disk? It may still "
+			"do what it was asked for",
+			FG_CLIENT_PATIENCE_S);
 	if (r == 0)
 		return fg_error_set(err, -EPROTO, "the daemon has ended the connection");
 	return r == 1 ? 0 : r;

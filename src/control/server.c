@@ -13,29 +13,29 @@
 #include "util/log.h"
 #include "util/span.h"
 
-/* A client that says nothing for so long is dropped. */
+/* How long a client may take for its request, and for each part of the answer. */
 #define PATIENCE_S 10.
 
 struct fg_control_call {
 	struct fg_control *control; /* NULL: the place is free */
 	ev_io io;
-	ev_timer patience; /* until the request is there */
+	ev_timer patience; /* for the request; then for the client to take the answer */
 	char *request;
 	size_t request_size;
 	bool is_running; /* handed to its command, which has not ended it */
 	bool is_ended;   /* all of the answer is in `answer` */
+	bool is_lost;    /* the answer is not whole: too long, or no memory */
 
-	FILE *stream; /* of the line being written, into line */
-	char *line;
-	size_t line_size;
-	struct fg_object object;
-	char *answer; /* not yet taken by the client */
-	size_t answer_size, answer_capacity;
+	struct fg_object line; /* being written */
+	FILE *stream;          /* into `answer` */
+	char *answer;
+	size_t answer_size, n_taken; /* by the client */
 };
 
 struct fg_control {
 	struct fg_control_options with;
 	char *path;
+	double patience_s;
 	ev_io io;
 	struct fg_control_call calls[FG_CONTROL_CLIENTS_MAX];
 };
@@ -51,9 +51,8 @@ static void call_free(struct fg_control_call *c)
 	close(c->io.fd);
 	if (c->stream)
 		fclose(c->stream);
-	free(c->line);
-	free(c->request);
 	free(c->answer);
+	free(c->request);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -67,94 +66,64 @@ static void call_drop(struct fg_control_call *c)
 	call_free(c);
 }
 
+static bool has_more(const struct fg_control_call *c)
+{
+	return c->answer_size > c->n_taken;
+}
+
 static void watch(struct fg_control_call *c)
 {
 	struct ev_loop *loop = c->control->with.loop;
 	/* Reading shows when the client goes. */
-	int events = EV_READ | (c->answer_size > 0 ? EV_WRITE : 0);
+	int events = EV_READ | (has_more(c) || c->is_lost ? EV_WRITE : 0);
 
 	ev_io_stop(loop, &c->io);
 	ev_io_set(&c->io, c->io.fd, events);
 	ev_io_start(loop, &c->io);
+	if (c->is_running && !has_more(c))
+		ev_timer_stop(loop, &c->patience);
+	else if (!ev_is_active(&c->patience))
+		ev_timer_again(loop, &c->patience);
 }
 
-/* Returns false when the client is gone. */
+/* Returns false when the client is gone, or has all. */
 static bool write_some(struct fg_control_call *c)
 {
-	ssize_t n = send(c->io.fd, c->answer, c->answer_size, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t n = send(c->io.fd, c->answer + c->n_taken, c->answer_size - c->n_taken,
+			 MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	if (n < 0 && errno != EAGAIN && errno != EINTR)
-		return false;
-	if (n > 0) {
-		c->answer_size -= (size_t)n;
-		memmove(c->answer, c->answer + n, c->answer_size);
-	}
-	return !(c->is_ended && c->answer_size == 0);
-}
-
-static bool append(struct fg_control_call *c, const char *data, size_t size)
-{
-	size_t capacity = c->answer_capacity;
-	char *more;
-
-	if (c->answer_size + size > FG_CONTROL_ANSWER_MAX)
-		return false;
-	while (capacity < c->answer_size + size)
-		capacity = capacity > 0 ? capacity * 2 : 4096;
-	if (capacity != c->answer_capacity) {
-		more = realloc(c->answer, capacity);
-		if (!more)
-			return false;
-		c->answer = more;
-		c->answer_capacity = capacity;
-	}
-	memcpy(c->answer + c->answer_size, data, size);
-	c->answer_size += size;
-	return true;
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	c->n_taken += (size_t)n;
+	ev_timer_again(c->control->with.loop, &c->patience);
+	return has_more(c) || !c->is_ended;
 }
 
 struct fg_object *fg_control_line(struct fg_control_call *c)
 {
-	static struct fg_object nowhere; /* without memory: what is added goes to nobody */
-	static FILE *sink;
-
-	c->stream = open_memstream(&c->line, &c->line_size);
-	if (c->stream) {
-		fg_object_begin(&c->object, c->stream);
-		return &c->object;
-	}
-	if (!sink)
-		sink = fopen("/dev/null", "w");
-	fg_object_begin(&nowhere, sink);
-	return &nowhere;
+	fg_object_begin(&c->line, c->stream);
+	return &c->line;
 }
 
 void fg_control_line_end(struct fg_control_call *c)
 {
-	if (!c->stream)
-		return;
-	fg_object_end(&c->object);
-	fclose(c->stream);
-	c->stream = NULL;
-	append(c, c->line, c->line_size);
-	free(c->line);
-	c->line = NULL;
-	if (!ev_is_pending(&c->io) && c->is_running)
-		watch(c);
+	fg_object_end(&c->line);
+	if (fflush(c->stream) != 0 || ferror(c->stream) || c->answer_size > FG_CONTROL_ANSWER_MAX)
+		c->is_lost = true;
+	watch(c);
 }
 
 void fg_control_end(struct fg_control_call *c, const char *error)
 {
 	struct fg_object *o = fg_control_line(c);
 
-	c->is_running = false;
 	if (error)
 		fg_object_add_string(o, "error", error);
 	else
 		fg_object_add_bool(o, "done", true);
-	fg_control_line_end(c);
+	c->is_running = false;
 	c->is_ended = true;
-	watch(c);
+	fg_control_line_end(c);
 }
 
 bool fg_control_text(struct fg_json_value request, const char *name, char *out, size_t out_size)
@@ -168,6 +137,20 @@ bool fg_control_text(struct fg_json_value request, const char *name, char *out, 
 	if (raw.size >= out_size)
 		return false;
 	out[fg_json_unescape(raw, out)] = '\0';
+	return true;
+}
+
+bool fg_control_number(struct fg_json_value value, uint64_t *ret)
+{
+	uint64_t number = 0;
+
+	if (value.type != FG_JSON_INTEGER || value.text.data[0] == '-')
+		return false;
+	for (size_t i = 0; i < value.text.size; i++)
+		if (__builtin_mul_overflow(number, 10, &number) ||
+		    __builtin_add_overflow(number, (uint64_t)(value.text.data[i] - '0'), &number))
+			return false;
+	*ret = number;
 	return true;
 }
 
@@ -237,11 +220,9 @@ static void client_ready(struct ev_loop *loop, ev_io *w, int events)
 		call_drop(c);
 		return;
 	}
-	if (c->answer_size > 0 || c->is_ended) {
-		if (!write_some(c)) {
-			call_drop(c);
-			return;
-		}
+	if (c->is_lost || (has_more(c) && !write_some(c))) {
+		call_drop(c);
+		return;
 	}
 	watch(c);
 }
@@ -265,39 +246,53 @@ static bool may_use(int fd)
 	       (peer.uid == 0 || peer.uid == geteuid());
 }
 
+/* Tell a client that was just let in why it cannot stay; what is lost is only the reason. */
+static void turn_away(int fd, const char *line)
+{
+	send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(fd);
+}
+
+static bool call_begin(struct fg_control *control, struct fg_control_call *c, int fd)
+{
+	c->request = malloc(FG_CONTROL_REQUEST_MAX);
+	c->stream = c->request ? open_memstream(&c->answer, &c->answer_size) : NULL;
+	if (!c->stream) {
+		free(c->request);
+		c->request = NULL;
+		return false;
+	}
+	c->control = control;
+	ev_io_init(&c->io, client_ready, fd, EV_READ);
+	ev_timer_init(&c->patience, client_is_slow, 0., control->patience_s);
+	c->io.data = c->patience.data = c;
+	ev_io_start(control->with.loop, &c->io);
+	ev_timer_again(control->with.loop, &c->patience);
+	return true;
+}
+
 static void client_came(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct fg_control *control = w->data;
 	struct fg_control_call *c = control->calls;
 	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+	(void)loop;
 	(void)events;
 	if (fd < 0)
 		return;
 	while (c < control->calls + FG_CONTROL_CLIENTS_MAX && c->control)
 		c++;
-	if (c == control->calls + FG_CONTROL_CLIENTS_MAX || !may_use(fd)) {
-		close(fd);
-		return;
-	}
-	c->request = malloc(FG_CONTROL_REQUEST_MAX);
-	if (!c->request) {
-		close(fd);
-		return;
-	}
-	c->control = control;
-	ev_io_init(&c->io, client_ready, fd, EV_READ);
-	ev_timer_init(&c->patience, client_is_slow, PATIENCE_S, 0.);
-	c->io.data = c->patience.data = c;
-	ev_io_start(loop, &c->io);
-	ev_timer_start(loop, &c->patience);
+	if (!may_use(fd))
+		turn_away(fd, "{\"error\":\"only root and the user fieldgate runs as may\"}\n");
+	else if (c == control->calls + FG_CONTROL_CLIENTS_MAX || !call_begin(control, c, fd))
+		turn_away(fd, "{\"error\":\"fieldgate is busy with others: try again\"}\n");
 }
 
 /* Returns a socket that listens, or a negative errno. */
 static int listen_at(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	mode_t before;
 	int fd, r;
 
 	if (strlen(path) >= sizeof(address.sun_path))
@@ -308,12 +303,11 @@ static int listen_at(const char *path)
 		return -errno;
 	/* Whoever holds the state directory's lock owns the name. */
 	unlink(path);
-	before = umask(0177);
-	r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	/* Linux gives the name the mode of the socket, so it is never open to others. */
+	r = fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
 			    listen(fd, FG_CONTROL_CLIENTS_MAX) < 0
 		    ? -errno
 		    : 0;
-	umask(before);
 	if (r < 0) {
 		close(fd);
 		return r;
@@ -330,6 +324,7 @@ int fg_control_open(const struct fg_control_options *options, struct fg_control 
 	if (!c)
 		return -ENOMEM;
 	c->with = *options;
+	c->patience_s = options->patience_s > 0. ? options->patience_s : PATIENCE_S;
 	c->path = strdup(options->path);
 	if (!c->path) {
 		free(c);

@@ -4,8 +4,15 @@
  * The control socket: what fieldgatectl asks a running daemon for. A Unix stream socket that only
  * root and the daemon's own user may use. A client sends one JSON object on one line,
  * {"command": "…", …}; it gets any number of JSON objects back, one a line, the last of which is
- * {"done": true} or {"error": "…"}; then the connection ends. Runs on the loop and never blocks it:
- * a client that does not read is dropped.
+ * {"done": true} or {"error": "…"}; then the connection ends. Runs on the loop and never blocks it.
+ * A client that does not send its request, or does not read the answer, is dropped, and so is one
+ * that closes its end before it has the answer; what it asked for is done all the same.
+ *
+ *   place \ event  | a client comes | request whole | too long, slow | command ends | gone     | answer read
+ *   free           | reading        |               |                |              |          |
+ *   reading        |                | running       | free           |              | free     |
+ *   running        |                |               | free, gone()   | answering    | free, gone() |
+ *   answering      |                |               | free           |              | free     | free
  */
 #include <ev.h>
 
@@ -15,7 +22,7 @@
 
 #define FG_CONTROL_CLIENTS_MAX 8
 #define FG_CONTROL_REQUEST_MAX 65536
-/* What waits for a client to read it. */
+/* Of a whole answer; a client whose answer is longer is dropped. */
 #define FG_CONTROL_ANSWER_MAX ((size_t)4 << 20)
 #define FG_CONTROL_PATH_MAX 107 /* of a Unix socket */
 
@@ -40,6 +47,7 @@ struct fg_control_options {
 	/* The client of a call that was not ended has gone; the call is none any more. May be NULL. */
 	void (*gone)(void *arg, struct fg_control_call *call);
 	void *arg;
+	double patience_s; /* with a client that is slow; 0: 10 s */
 };
 
 /**
@@ -58,6 +66,9 @@ void fg_control_line_end(struct fg_control_call *call);
 
 /** The answer is complete: @error is a sentence, or NULL: done. The call is none any more. */
 void fg_control_end(struct fg_control_call *call, const char *error);
+
+/** @value as a number from 0 to UINT64_MAX. Returns false when it is none. */
+bool fg_control_number(struct fg_json_value value, uint64_t *ret);
 
 /** A member of a request, as text without its quotes, NUL-terminated, in @out. Returns false when
  * there is none, or it is no string or too long. */
