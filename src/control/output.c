@@ -341,6 +341,7 @@ static const struct {
 	     {FG_PRESENCE, "presence"},
 	     {FG_COMMAND_RESPONSE, "command-response"},
 	     {FG_EVENT, "event"},
+	     {FG_REQUEST, "request"},
 	     {FG_RECORD_KIND_CURSORS, "cursors"},
 	     {FG_RECORD_KIND_QUARANTINE, "quarantined"},
 	     {FG_RECORD_KIND_SETTLED, "settled"},

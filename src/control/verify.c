@@ -195,11 +195,6 @@ static void tell_gone(struct verify *v, const struct fg_scan_event *e)
 
 /* ---- records */
 
-static bool is_message(uint8_t kind)
-{
-	return kind >= FG_TELEMETRY && kind <= FG_EVENT;
-}
-
 /* Whether the parts of a record, whose CRC is right, are what its kind says. */
 static bool is_sound(const struct fg_record *record)
 {
@@ -220,7 +215,7 @@ static bool is_open(const struct verify *v, const struct fg_cursor_entry *c,
 {
 	struct fg_range range;
 
-	if (record->seq <= c->watermark || !is_message(record->kind) ||
+	if (record->seq <= c->watermark || !fg_record_is_message(record->kind) ||
 	    (record->link.size > 0 && !fg_span_is(record->link, c->name)))
 		return false;
 	for (unsigned i = 0; i < c->n_ranges; i++)
@@ -271,7 +266,7 @@ static void take_record(struct verify *v, const struct fg_scan_event *e)
 	else if (record.kind == FG_RECORD_KIND_COMMAND ||
 		 record.kind == FG_RECORD_KIND_COMMAND_STATE)
 		v->notes++;
-	else if (is_message(record.kind) || record.kind == FG_RECORD_KIND_QUARANTINE)
+	else if (fg_record_is_message(record.kind) || record.kind == FG_RECORD_KIND_QUARANTINE)
 		v->messages++;
 	else
 		v->unknown++;

@@ -52,7 +52,7 @@
  *       16    8  time, UTC microseconds, signed
  *       24    4  batch index: how many records before this one were written in the same commit
  *       28    1  kind: 1 telemetry, 2 attributes, 3 presence, 4 command response, 5 event,
- *                 128 cursor table (body: section 3), 129 quarantined message, 130 quarantined
+ *                 6 request, 128 cursor table (body: section 3), 129 quarantined message, 130 quarantined
  *                 message settled (bodies: section 4), 192..255 notes (section 5)
  *       29    1  bits 0..1: time quality (0 device, 1 gateway, 2 gateway not synchronised)
  *                 bit 2: the body is opaque and a content type is present; else it is a JSON object

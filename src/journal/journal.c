@@ -305,7 +305,7 @@ bool fg_journal_has_room(const struct fg_journal *j, size_t bytes)
 
 static bool is_message(const struct fg_message *m)
 {
-	return m->kind >= FG_TELEMETRY && m->kind <= FG_EVENT && m->device.size > 0;
+	return fg_record_is_message((unsigned)m->kind) && m->device.size > 0;
 }
 
 static bool is_note(const struct fg_message *m)

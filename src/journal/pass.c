@@ -79,7 +79,7 @@ static bool is_for_us(const struct fg_pass *p, const struct fg_record *r)
 {
 	bool is_note = r->kind >= FG_NOTE_FIRST;
 
-	if (is_note ? !p->wants_notes : r->kind < FG_TELEMETRY || r->kind > FG_EVENT)
+	if (is_note ? !p->wants_notes : !fg_record_is_message(r->kind))
 		return false;
 	return r->link.size == 0 || fg_span_is(r->link, p->cursor->name);
 }

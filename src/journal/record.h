@@ -31,6 +31,12 @@ struct fg_record {
 	struct fg_span body;
 };
 
+/** Is @kind that of a message, as in enum fg_kind? */
+static inline bool fg_record_is_message(unsigned kind)
+{
+	return kind >= FG_TELEMETRY && kind <= FG_REQUEST;
+}
+
 /** @size rounded up to where the next record may start. */
 static inline size_t fg_record_align(size_t size)
 {

@@ -103,6 +103,23 @@ static void all_fields_come_back(void **state)
 	assert_true(fg_span_equal(out.body, in.body));
 }
 
+static void every_kind_of_message_comes_back(void **state)
+{
+	struct bench *b = *state;
+	struct fg_message in = {.device = fg_span_str("pump-01"), .body = fg_span_str("{}")};
+	struct fg_cursor *c = bench_cursor(b, "a", 10);
+	struct fg_message out[FG_REQUEST];
+	uint64_t seq;
+
+	for (in.kind = FG_TELEMETRY; in.kind <= FG_REQUEST; in.kind++)
+		assert_int_equal(fg_journal_append(b->j, FG_LANE_MAIN, &in, &seq), 0);
+	assert_int_equal(fg_journal_append(b->j, FG_LANE_MAIN, &in, &seq), -EINVAL);
+	bench_flush(b);
+	assert_int_equal(bench_read(b, c, out, FG_REQUEST), FG_REQUEST);
+	for (size_t i = 0; i < FG_REQUEST; i++)
+		assert_int_equal(out[i].kind, i + 1);
+}
+
 static void records_are_found_again_after_a_restart(void **state)
 {
 	struct bench *b = *state;
@@ -395,6 +412,7 @@ int main(void)
 		TEST(ticket_of_an_empty_batch_is_one_that_is_on_disk),
 		TEST(flush_of_nothing_writes_nothing),
 		TEST(all_fields_come_back),
+		TEST(every_kind_of_message_comes_back),
 		TEST(records_are_found_again_after_a_restart),
 		TEST(restarts_without_data_leave_no_files_behind),
 		TEST(clean_shutdown_saves_the_cursors),
