@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "cloud/devices.h"
+#include "cloud/names.h"
 #include "cloud/outbox_internal.h"
 #include "util/log.h"
 
@@ -245,6 +246,33 @@ static enum fate take_again(struct fg_feed *f, struct fg_reading *r, uint16_t en
 	return FATE_TAKE;
 }
 
+/* What the cloud calls @device now. Returns false when it does not get it. */
+static bool map_device(const struct fg_outbox *o, struct fg_span device, struct fg_span *ret_name)
+{
+	if (o->with.names)
+		return fg_names_to_cloud(o->with.names, device, ret_name);
+	return fg_devices_map(&o->with.config->devices, device, ret_name);
+}
+
+/* Has the device given up waiting for what it asks here? */
+static bool is_stale(const struct fg_outbox *o, const struct fg_message *m)
+{
+	return m->kind == FG_REQUEST && o->with.is_awaited &&
+	       !o->with.is_awaited(o->with.arg, m->ref);
+}
+
+/* Nothing of a record is to be sent, or to be sent again. */
+static enum fate drop(struct fg_feed *f, uint16_t entry)
+{
+	if (!entry)
+		return FATE_SETTLE;
+	if (fg_ledger_at(&f->ledger, entry)->state == FG_ENTRY_AGAIN) {
+		fg_ledger_at(&f->ledger, entry)->chain = 0;
+		fg_ledger_settle(&f->ledger, entry);
+	}
+	return FATE_SKIP;
+}
+
 static enum fate decide(struct fg_feed *f, struct fg_reading *r, struct fg_message *m,
 			struct fg_span device, uint16_t *ret_entry,
 			struct fg_outbox_session **ret_session)
@@ -253,9 +281,9 @@ static enum fate decide(struct fg_feed *f, struct fg_reading *r, struct fg_messa
 
 	if (r->kind == FG_PASS_BEHIND && m->seq >= live(f)->position)
 		return FATE_STOP;
-	if (!fg_devices_map(&o->with.config->devices, device, &m->device))
-		return FATE_SETTLE;
 	*ret_entry = fg_ledger_find(&f->ledger, m->seq);
+	if (!map_device(o, device, &m->device) || is_stale(o, m))
+		return drop(f, *ret_entry);
 	if (*ret_entry) {
 		void *owner = fg_ledger_at(&f->ledger, *ret_entry)->track->owner;
 
@@ -327,7 +355,7 @@ static bool wants(void *arg, const struct fg_message *m)
 	if (!o->has_sessions)
 		return fg_kind_is_ordered(m->kind) && f->ordered.state != FG_TRACK_WITH &&
 		       m->seq >= f->ordered.from;
-	if (!fg_devices_map(&o->with.config->devices, m->device, &mapped.device))
+	if (!map_device(o, m->device, &mapped.device))
 		return false;
 	s = fg_outbox_session_of(o, &mapped, &key, name);
 	return s && fg_sweep_carries(f, &s->tracks[f->lane], m->seq);
@@ -446,6 +474,27 @@ void fg_feed_make_room(struct fg_feed *f)
 		if (!o->sessions[i]->inflight && t->state == FG_TRACK_BEHIND)
 			fg_track_forget(t, &f->ledger, &f->orphans);
 	}
+}
+
+static void map_anew(struct fg_feed *f, struct fg_window *w)
+{
+	for (unsigned i = 0; w && i < w->n; i++) {
+		uint16_t entry = w->entries[i];
+
+		if (!fg_offer_is_open(w->states[i]) ||
+		    map_device(f->outbox, w->devices[i], &w->messages[i].device))
+			continue;
+		w->states[i] = FG_NOTHING;
+		w->entries[i] = 0;
+		fg_ledger_at(&f->ledger, entry)->chain = 0;
+		fg_ledger_settle(&f->ledger, entry);
+	}
+}
+
+void fg_feed_names_changed(struct fg_feed *f)
+{
+	for (unsigned i = 0; i < FG_N_PASSES; i++)
+		map_anew(f, f->readings[i].window);
 }
 
 /* ---- who can take nothing now */

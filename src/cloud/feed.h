@@ -72,6 +72,9 @@ void fg_feed_done(struct fg_feed *f);
  */
 int fg_feed_refill(struct fg_feed *f, struct fg_reading *r);
 
+/** What has been read and not been sent goes by other names now, or is not for this cloud. */
+void fg_feed_names_changed(struct fg_feed *f);
+
 /** Nobody who is in the window can take more. May others wait for them? Empties it, if not, and
  * returns true. */
 bool fg_feed_is_unstuck(struct fg_feed *f, struct fg_reading *r);

@@ -223,16 +223,25 @@ static int link_open_memory(struct fg_link *link, struct fg_error *err)
 	return r < 0 ? r : fg_store_open(&store, &link->store, err);
 }
 
+static bool request_is_awaited(void *arg, struct fg_span ref)
+{
+	const struct fg_link_downlink *to = &((struct fg_link *)arg)->with.downlink;
+
+	return to->is_awaited(to->arg, ref);
+}
+
 static int link_open_outbox(struct fg_link *link, struct fg_error *err)
 {
 	const struct fg_cloud_config *config = link->with.config;
 	struct fg_outbox_options options = {
 		.config = config,
 		.journal = link->with.journal,
+		.names = link->names,
 		.timekeeper = link->with.timekeeper,
 		.plugin = link->with.plugin,
 		.ctx = link->ctx,
 		.wanted = session_wanted,
+		.is_awaited = link->with.downlink.is_awaited ? request_is_awaited : NULL,
 		.arg = link,
 	};
 

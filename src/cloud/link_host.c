@@ -177,6 +177,7 @@ static int host_rename(void *host_ctx, struct fg_span from, struct fg_span to)
 	else
 		fg_notice("link %s: the cloud calls %.*s now %.*s", link->with.config->name,
 			  FG_SPAN_ARGS(from), FG_SPAN_ARGS(to));
+	fg_outbox_names_changed(link->outbox);
 	return r == 0 ? 0 : -EINVAL;
 }
 
@@ -188,6 +189,7 @@ static int host_mute(void *host_ctx, struct fg_span device)
 	if (r == 0)
 		fg_notice("link %s: the cloud has deleted %.*s, it gets nothing more of it",
 			  link->with.config->name, FG_SPAN_ARGS(device));
+	fg_outbox_names_changed(link->outbox);
 	return r == 0 ? 0 : -EINVAL;
 }
 

@@ -157,6 +157,12 @@ void fg_outbox_refuse(struct fg_outbox *o, struct fg_batch *batch, size_t i, con
 	w->entries[at] = 0;
 }
 
+void fg_outbox_names_changed(struct fg_outbox *o)
+{
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+		fg_feed_names_changed(&o->feeds[lane]);
+}
+
 /* ---- offering records */
 
 /* How many more records may be sent, as far as a crash is concerned; at most @most. */

@@ -22,6 +22,7 @@
 #include "journal/journal.h"
 #include "util/timekeeper.h"
 
+struct fg_names;
 struct fg_outbox;
 
 /** One MQTT session of the link: of a plugin without session_of() the only one, called "". */
@@ -32,7 +33,8 @@ struct fg_outbox_options {
 		*config; /* outlives the outbox: name, devices, windows, order, rates */
 	struct fg_journal *journal;
 	struct fg_cursor *cursors[FG_N_CURSOR_LANES]; /* open; closed after fg_outbox_free() */
-	struct fg_timekeeper *timekeeper;             /* or NULL: nothing waits for the time */
+	const struct fg_names *names;     /* outlives the outbox; or NULL: as @config says */
+	struct fg_timekeeper *timekeeper; /* or NULL: nothing waits for the time */
 	const struct fg_plugin *plugin;
 	void *ctx; /* the plugin's */
 	/*
@@ -40,6 +42,9 @@ struct fg_outbox_options {
 	 * right here. Comes again with the next record for it. NULL for plugins without session_of().
 	 */
 	void (*wanted)(void *arg, const char *name);
+	/* Does anybody still wait for the answer to request @ref? One that nobody waits for is not
+	 * sent. NULL: somebody does. */
+	bool (*is_awaited)(void *arg, struct fg_span ref);
 	void *arg;
 };
 
@@ -128,6 +133,9 @@ void fg_outbox_committed(struct fg_outbox *o, uint64_t ticket);
 /** Monotonic ms at which fg_outbox_next() shall be called again though nothing has happened, or 0. May
  * be in the past: soon, then. */
 int64_t fg_outbox_paused_until(const struct fg_outbox *o);
+
+/** What the cloud calls devices, or which of them it gets, has changed. Not within encode(). */
+void fg_outbox_names_changed(struct fg_outbox *o);
 
 /* ---- asking */
 

@@ -27,6 +27,7 @@ static struct fg_outbox_session *session;
 static const struct fg_publish *publish;
 static int64_t now_ms;
 static int last_id;
+static bool (*is_awaited)(void *arg, struct fg_span ref);
 
 static void open_outbox(void)
 {
@@ -35,6 +36,7 @@ static void open_outbox(void)
 		.journal = &journal,
 		.plugin = &script_plugin,
 		.ctx = &script,
+		.is_awaited = is_awaited,
 	};
 
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
@@ -69,6 +71,7 @@ static int setup(void **state)
 	fake_journal_init(&journal);
 	memset(&script, 0, sizeof(script));
 	config = (struct fg_cloud_config){.name = link_name, .backlog_share = 20};
+	is_awaited = NULL;
 	now_ms = 1000000;
 	last_id = 0;
 	return 0;
@@ -276,6 +279,69 @@ static void only_devices_of_this_cloud_are_sent_under_their_name(void **state)
 	assert_watermark(600);
 	settled(a, 0);
 	assert_watermark(1201);
+}
+
+static void what_was_read_before_a_device_was_renamed_goes_out_under_the_new_name(void **state)
+{
+	static struct fg_rename renames[] = {{"s-2", "sZwei"}};
+	static char *exclude[] = {"s-3"};
+	int a;
+
+	(void)state;
+	add("s-1", 1);
+	add("s-2", 1);
+	add("s-3", 1);
+	add("s-4", 1);
+	make(1, 10000);
+	a = sends("1");
+	config.devices.rename = renames;
+	config.devices.n_rename = 1;
+	config.devices.exclude = exclude;
+	config.devices.n_exclude = 1;
+	fg_outbox_names_changed(outbox);
+	settled(a, 0);
+	a = sends("2");
+	assert_string_equal(publish->topic, "data/sZwei");
+	settled(a, 0);
+	settled(sends("4"), 0);
+	assert_watermark(4);
+}
+
+static void what_is_sent_again_after_its_device_was_excluded_is_not(void **state)
+{
+	static char *exclude[] = {"s-1"};
+
+	(void)state;
+	add("s-1", 1);
+	add("s-2", 1);
+	make(16, 10000);
+	sends("1");
+	sends("2");
+	config.devices.exclude = exclude;
+	config.devices.n_exclude = 1;
+	fg_outbox_names_changed(outbox);
+	new_session(false);
+	settled(sends("2"), 0);
+	sends_nothing();
+	assert_watermark(2);
+}
+
+static bool nobody_waits(void *arg, struct fg_span ref)
+{
+	(void)arg;
+	(void)ref;
+	return false;
+}
+
+static void a_request_nobody_waits_for_is_not_sent(void **state)
+{
+	(void)state;
+	add("s-1", 2);
+	journal.records[0].kind = FG_REQUEST;
+	is_awaited = nobody_waits;
+	make(16, 10000);
+	settled(sends("2"), 0);
+	assert_watermark(2);
 }
 
 static void quarantine_knows_the_device_by_its_own_name(void **state)
@@ -1083,6 +1149,9 @@ int main(void)
 		TEST(what_the_plugin_has_nothing_for_is_settled_at_once),
 		TEST(nothings_behind_an_unsettled_record_wait_with_it),
 		TEST(only_devices_of_this_cloud_are_sent_under_their_name),
+		TEST(what_was_read_before_a_device_was_renamed_goes_out_under_the_new_name),
+		TEST(what_is_sent_again_after_its_device_was_excluded_is_not),
+		TEST(a_request_nobody_waits_for_is_not_sent),
 		TEST(quarantine_knows_the_device_by_its_own_name),
 		TEST(messages_held_for_a_control_publish_follow_it),
 		TEST(messages_held_survive_the_session_they_were_held_in),
