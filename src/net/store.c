@@ -253,6 +253,20 @@ static void store_release(struct fg_store *s)
 	free(s);
 }
 
+/* Nobody comes back for it: write what was set last, by this thread, and release. */
+static void store_end(struct fg_store *s)
+{
+	int r = 0;
+
+	if (s->is_dirty)
+		r = table_copy(&s->wanted, &s->writing);
+	if (s->is_dirty && r == 0)
+		r = write_file(s);
+	if (r < 0)
+		fg_error_log("%s: cannot be written: %s", s->path, strerror(-r));
+	store_release(s);
+}
+
 static struct fg_store *store_of(struct fg_connector_job *job)
 {
 	return (struct fg_store *)((char *)job - offsetof(struct fg_store, job));
@@ -273,7 +287,8 @@ static void job_done(struct fg_connector_job *job)
 
 	s->is_writing = false;
 	if (s->is_freed) {
-		store_release(s);
+		s->is_dirty = s->is_dirty || s->result < 0;
+		store_end(s);
 		return;
 	}
 	s->writing = (struct table){.data = NULL};
@@ -297,7 +312,7 @@ static void job_orphaned(struct fg_connector_job *job)
 
 	s->is_writing = false;
 	if (s->is_freed)
-		store_release(s);
+		store_end(s);
 }
 
 static void start_writing(struct fg_store *s)
@@ -365,11 +380,8 @@ struct fg_store *fg_store_free(struct fg_store *s)
 	if (!s)
 		return NULL;
 	s->is_freed = true;
-	if (s->is_writing)
-		return NULL; /* the job releases it; what came after it is lost with the process */
-	if (s->is_dirty && table_copy(&s->wanted, &s->writing) == 0 && write_file(s) < 0)
-		fg_error_log("%s: cannot be written: %s", s->path, strerror(errno));
-	store_release(s);
+	if (!s->is_writing) /* else the job does it */
+		store_end(s);
 	return NULL;
 }
 

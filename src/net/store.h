@@ -44,8 +44,8 @@ struct fg_store_options {
 int fg_store_open(const struct fg_store_options *options, struct fg_store **ret,
 		  struct fg_error *err);
 
-/** Release. What is being written will be, and nobody is told; what was set but not handed over is
- * written now, by the caller's thread. Takes NULL. */
+/** Release. What was set is still written, and nobody is told: now, by the caller's thread, or, when
+ * a thread is at it already, after that. Takes NULL. */
 struct fg_store *fg_store_free(struct fg_store *s);
 
 /**

@@ -169,6 +169,22 @@ static void what_is_set_while_it_writes_follows(void **state)
 	assert_string_equal(get("b"), "3");
 }
 
+static void what_was_set_last_is_written_after_the_release(void **state)
+{
+	ev_timer turn;
+
+	(void)state;
+	open_store(4096);
+	set("a", "1");
+	set("a", "2"); /* while the first is being written */
+	store = fg_store_free(store);
+	ev_timer_init(&turn, given_up, 0.2, 0.);
+	ev_timer_start(loop, &turn);
+	ev_run(loop, 0);
+	open_store(4096);
+	assert_string_equal(get("a"), "2");
+}
+
 static void bounds_are_kept(void **state)
 {
 	char big[5000];
@@ -418,6 +434,7 @@ int main(void)
 		TEST(the_file_is_for_its_owner_alone),
 		TEST(values_are_replaced_and_removed),
 		TEST(what_is_set_while_it_writes_follows),
+		TEST(what_was_set_last_is_written_after_the_release),
 		TEST(bounds_are_kept),
 		TEST(a_disk_that_refuses_is_told_and_tried_again),
 		TEST(a_damaged_file_is_set_aside),
