@@ -27,6 +27,7 @@ struct fg_download {
 	void *owner;
 	struct fg_http_spec *source;
 	struct fg_image_description description; /* strings are ours */
+	uint64_t max_bytes;
 	unsigned max_attempts;
 	bool gives_up_room;
 
@@ -228,7 +229,7 @@ static int attempt_fail(struct fg_download *d, int error, bool is_final, const c
 /* The server says how large it is. */
 static int check_total(struct fg_download *d, int64_t total)
 {
-	uint64_t limit = fg_image_store_max_image_bytes(d->store);
+	uint64_t limit = d->max_bytes;
 
 	if (total < 0)
 		return 0;
@@ -417,8 +418,7 @@ static void download_fetch(struct fg_download *d)
 	d->began_at = have_bytes(d);
 	params.range_start = d->began_at;
 	/* The whole may come although a part was asked for. */
-	params.max_bytes = d->description.size ? d->description.size
-					       : fg_image_store_max_image_bytes(d->store);
+	params.max_bytes = d->description.size ? d->description.size : d->max_bytes;
 	r = fg_http_request_new(d->http, &params, &attempt_ops, d, &d->request, &err);
 	if (r == -EAGAIN || r == -ENOMEM) {
 		download_retry(d, r, err.text, 0);
@@ -504,6 +504,9 @@ int fg_download_new(struct ev_loop *loop, struct fg_http *http, struct fg_image_
 	d->store = store;
 	d->ops = ops;
 	d->owner = owner;
+	d->max_bytes = fg_image_store_max_image_bytes(store);
+	if (params->max_bytes > 0 && params->max_bytes < d->max_bytes)
+		d->max_bytes = params->max_bytes;
 	d->max_attempts = params->max_attempts ? params->max_attempts : FG_DOWNLOAD_ATTEMPTS;
 	d->gives_up_room = params->gives_up_room;
 	d->total = params->image.size;

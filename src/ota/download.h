@@ -58,6 +58,7 @@ struct fg_download_params {
 	/* url, headers, tls, proxy and timeouts are used; the rest is for the download to say */
 	struct fg_http_params source;
 	struct fg_image_description image;
+	uint64_t max_bytes;    /* of the image; 0: what the store allows */
 	unsigned max_attempts; /* in a row that bring nothing; 0: FG_DOWNLOAD_ATTEMPTS */
 	bool gives_up_room;    /* remove what is there when the disk is full */
 	uint64_t seed;         /* of the back-off's jitter */
