@@ -1,0 +1,133 @@
+#pragma once
+
+/*
+ * Firmware and software on its way from a cloud to a field device: fetched, checked, handed over as
+ * `images:` says, and followed until the device reports how it ended. A device has one image of each
+ * kind; of two kinds one is handed over after the other, since its report does not name the kind.
+ *
+ *	QUEUED    announced; waits for its turn to be downloaded, or for the plugin to go on with it
+ *	FETCHING  bytes arrive, from a URL or from the plugin
+ *	SEALING   all bytes of the plugin are there and are checked, slice by slice on the loop
+ *	READY     checked and durable; waits for the device, its broker, or the device's other image
+ *	HANDING   the announcement, or a chunk, is on its way to the broker
+ *	HANDED    the broker has taken all of it; without `status` this is where it stays
+ *	UPDATED   the device says so
+ *	FAILED    for a reason that was told
+ *
+ *                     | QUEUED   | FETCHING | SEALING  | READY    | HANDING   | HANDED    | UPDATED | FAILED
+ * --------------------+----------+----------+----------+----------+-----------+-----------+---------+--------
+ * begin(), the same   | FETCHING | told     | told     | told     | told      | told      | told    | told
+ *   image again       |          | again    | again    | again    | again     | again     | again   | again
+ * begin(), another    | QUEUED or FETCHING with the new one; what there is of the old one is removed
+ * there is a turn     | FETCHING | -        | -        | -        | -         | -         | -       | -
+ * write()             | -ENOENT  | stay     | -ENOENT  | -ENOENT  | -ENOENT   | -ENOENT   | -ENOENT | -ENOENT
+ *   … the last bytes  | -        | SEALING  | -        | -        | -         | -         | -       | -
+ * downloaded, checked | -        | READY    | -        | -        | -         | -         | -       | -
+ * sealed              | -        | -        | READY    | -        | -         | -         | -       | -
+ * wrong or no room    | FAILED   | FAILED   | FAILED   | -        | -         | -         | -       | -
+ * abandon(), a reason | FAILED   | FAILED   | -        | -        | -         | -         | -       | -
+ * abandon(), none     | gone     | gone     | gone     | gone     | gone      | gone      | gone    | gone
+ * device, broker and  | -        | -        | -        | HANDING  | -         | -         | -       | -
+ *   turn are there    |          |          |          |          |           |           |         |
+ * broker has taken it | -        | -        | -        | -        | next      | -         | -       | -
+ *                     |          |          |          |          | chunk, or |           |         |
+ *                     |          |          |          |          | HANDED    |           |         |
+ * broker took it for  | -        | -        | -        | -        | READY, in | -         | -       | -
+ *   nobody (MQTT 5)   |          |          |          |          | a while   |           |         |
+ * broker refuses it   | -        | -        | -        | -        | FAILED    | -         | -       | -
+ * broker is back      | -        | -        | -        | HANDING  | once more | -         | -       | -
+ * device is back      | -        | -        | -        | HANDING  | -         | READY (1) | -       | -
+ * report: UPDATING    | -        | -        | -        | -        | stay      | stay      | -       | -
+ * report: UPDATED     | -        | -        | -        | -        | UPDATED   | UPDATED   | -       | -
+ * report: FAILED      | -        | -        | -        | -        | FAILED    | FAILED    | -       | -
+ * report: a chunk is  | -        | -        | -        | -        | HANDING   | HANDING   | -       | -
+ *   wanted            |          |          |          |          | from it   | from it   |         |
+ * restart             | QUEUED   | QUEUED   | QUEUED   | READY    | READY     | HANDED    | UPDATED | gone
+ *   … file is gone    | -        | -        | -        | QUEUED   | QUEUED    | QUEUED    | -       | -
+ *
+ * (1) If it has reported nothing yet: it may have missed the announcement.
+ *
+ * FAILED is for good as long as the gateway runs: a wrong image is not fetched again each time the
+ * cloud repeats its announcement. Another image, abandon() without a reason or a restart ends it.
+ *
+ * A report is acknowledged before it is on disk: a crash in the moment after it leaves the image
+ * HANDED until the device reports again. All of this runs on the loop and waits for nothing.
+ */
+#include <ev.h>
+
+#include "config/config.h"
+#include "net/http_client.h"
+#include "net/mqtt_client.h"
+
+#define FG_IMAGES_MAX 1000        /* remembered; of more, the oldest that has ended is not */
+#define FG_IMAGES_MAX_DOWNLOADS 4 /* at once; more wait */
+#define FG_IMAGES_RETRY_MS 30000  /* where nobody listened */
+#define FG_IMAGES_KEEP_FREE_BYTES (32 << 20) /* of the file system: the journal may be on it */
+#define FG_IMAGES_MAX_TOTAL 8 /* a directory holds so many times the largest `max_size` */
+
+struct fg_images;
+
+struct fg_images_options {
+	struct ev_loop *loop;
+	struct fg_connector *connector;
+	struct fg_http *http;
+	const struct fg_config
+		*config;  /* its `images` and `clouds`, and state_directory; borrowed */
+	const char *path; /* of what is remembered */
+	uint64_t seed;    /* of the back-off's jitter */
+
+	/* Publish on @broker, or, when it is NULL, where @device was heard last or the only one is.
+	 * fg_images_published() tells of its PUBACK. Returns 0, -EMSGSIZE (larger than the broker
+	 * takes), or another negative errno: it will be tried again. */
+	int (*publish)(void *arg, const char *broker, struct fg_span device,
+		       const struct fg_mqtt_publish *publish, uint64_t tag);
+	/* False only when @device is known to have gone. */
+	bool (*is_up)(void *arg, struct fg_span device);
+	/* For the cloud called @link. May be called inside of any function here. */
+	void (*progress)(void *arg, const char *link, const struct fg_image_progress *progress);
+	void *arg;
+};
+
+/** Tags of publish() have this bit; those of others do not. */
+#define FG_IMAGES_TAG (UINT64_C(1) << 63)
+
+/**
+ * Go on with what is remembered; directories are made where an entry needs them. On success the
+ * caller owns *@ret. Returns 0, -ENOMEM, or another negative errno with a sentence.
+ */
+int fg_images_open(const struct fg_images_options *options, struct fg_images **ret,
+		   struct fg_error *err);
+struct fg_images *fg_images_free(struct fg_images *images);
+
+/* As the members of struct fg_host with these names. A reason of NULL withdraws an image. */
+int fg_images_begin(struct fg_images *images, const char *link, const struct fg_image *image,
+		    uint64_t *ret_have);
+int fg_images_write(struct fg_images *images, const char *link, struct fg_span device,
+		    enum fg_image_kind kind, uint64_t offset, struct fg_span data);
+void fg_images_abandon(struct fg_images *images, const char *link, struct fg_span device,
+		       enum fg_image_kind kind, const char *why);
+
+/** One topic where devices report, and the only broker it is subscribed at; NULL: at all. */
+struct fg_images_filter {
+	const char *broker, *filter;
+};
+
+/** The filters to subscribe (QoS 1), never through a shared subscription; they live as long as
+ * @images. */
+size_t fg_images_filters(const struct fg_images *images, const struct fg_images_filter **ret);
+
+/** Something came from a field broker. Returns true when it is a report; nobody else wants it then. */
+bool fg_images_arrived(struct fg_images *images, const char *broker,
+		       const struct fg_mqtt_message *message);
+
+/** The broker has acknowledged the PUBLISH with @tag. */
+void fg_images_published(struct fg_images *images, uint64_t tag, unsigned reason_code);
+
+/** A broker is back: what it had not acknowledged is published again. */
+void fg_images_broker_up(struct fg_images *images);
+
+/** @device has come back. */
+void fg_images_device_up(struct fg_images *images, struct fg_span device);
+
+/** Each second. */
+void fg_images_tick(struct fg_images *images, int64_t now_ms);

@@ -1,0 +1,112 @@
+#pragma once
+
+/*
+ * What the files of images share: images.c fetches, images_delivery.c hands over and hears the
+ * device, images_entry.c makes entries, and remembers them.
+ */
+#include "local/images.h"
+#include "local/images_rules.h"
+#include "net/store.h"
+#include "ota/download.h"
+#include "util/complaint.h"
+
+/* The numbers are those of the file. */
+enum fg_images_state {
+	FG_IMAGES_QUEUED = 1,
+	FG_IMAGES_READY = 2,
+	FG_IMAGES_HANDED = 3,
+	FG_IMAGES_UPDATED = 4,
+	/* never in the file */
+	FG_IMAGES_FETCHING,
+	FG_IMAGES_SEALING,
+	FG_IMAGES_HANDING,
+	FG_IMAGES_FAILED,
+};
+
+/* One image of one kind for one device. */
+struct fg_images_entry {
+	struct fg_images *images;
+	struct fg_images_entry *next; /* the newer one */
+	const struct fg_images_rule *rule;
+	enum fg_images_state state;
+	enum fg_image_kind kind;
+
+	/* In `memory`, each NUL-terminated; "" where nothing was told. */
+	const char *device, *link, *title, *version, *checksum, *url, *authorization;
+	const char *owner;                    /* device and kind, as the store of images knows it */
+	uint64_t size;                        /* bytes; 0: not told */
+	enum fg_checksum_algorithm algorithm; /* with a checksum */
+
+	struct fg_download *download; /* FETCHING from a URL */
+	struct fg_image_file *file;   /* from FETCHING on, while it is needed */
+	uint64_t tag;                 /* of the PUBLISH under way; 0: none */
+	uint64_t next_chunk;          /* HANDING; the announcement comes before 0 … */
+	bool is_announced;            /* … and has been taken */
+	bool has_reported;
+	int64_t retry_ms;  /* monotonic: not handed over before */
+	char failure[256]; /* FAILED: why */
+	char memory[];
+};
+
+struct fg_images {
+	struct fg_images_options with;
+	struct fg_images_rules rules;
+	struct fg_store *store;
+	struct fg_images_entry *first, **last; /* the oldest first */
+	size_t n;
+	unsigned n_downloads;
+	uint64_t last_tag;
+	int64_t now_ms; /* at the last tick */
+	char *chunk;    /* rules.max_chunk_bytes */
+	struct fg_complaint report_complaint;
+};
+
+/* ---- images.c */
+
+/** The entry of @device and @kind, or NULL. */
+struct fg_images_entry *fg_images_find(const struct fg_images *images, struct fg_span device,
+				       enum fg_image_kind kind);
+
+/** Enter @state, remember it, and tell the cloud what that means to it. */
+void fg_images_enter(struct fg_images_entry *e, enum fg_images_state state);
+
+/** Tell the cloud once more where it stands. */
+void fg_images_tell(const struct fg_images_entry *e);
+
+/** The end: FAILED, for the reason given. What was fetched is removed. */
+void fg_images_fail(struct fg_images_entry *e, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* ---- images_delivery.c */
+
+/** Hand @e over, as far as that is possible now. */
+void fg_images_deliver(struct fg_images_entry *e);
+
+/** Is the file needed once the device has been handed it? */
+bool fg_images_keeps_file(const struct fg_images_entry *e);
+
+/* ---- images_entry.c */
+
+/**
+ * A new entry, in no list yet, in QUEUED. Returns 0, -ENOMEM, or -EINVAL with a sentence.
+ */
+int fg_images_entry_new(struct fg_images *images, const char *link, const struct fg_image *image,
+			struct fg_images_entry **ret, struct fg_error *err);
+/** Take it out of the list, if it is in it, and release. The file stays. Takes NULL. */
+struct fg_images_entry *fg_images_entry_free(struct fg_images_entry *e);
+
+void fg_images_entry_add(struct fg_images_entry *e);
+
+/** What the store of images is to know of it; borrows from @e. */
+struct fg_image_description fg_images_entry_description(const struct fg_images_entry *e);
+
+/** Is it @image, from @link? */
+bool fg_images_entry_is(const struct fg_images_entry *e, const char *link,
+			const struct fg_image *image);
+
+/** Write down where it stands, or, when that is nowhere, that it is forgotten. */
+void fg_images_entry_remember(const struct fg_images_entry *e);
+void fg_images_entry_forget(const struct fg_images_entry *e);
+
+/** Make entries of all that is remembered. Returns 0 or -ENOMEM. */
+int fg_images_entry_recall(struct fg_images *images);

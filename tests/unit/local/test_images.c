@@ -1,0 +1,1057 @@
+#include <dirent.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "http_server.h"
+#include "local/images_internal.h"
+
+#define PATIENCE_S 20.
+#define SIZE 10000u
+#define MAX_TOLD 64
+
+static struct ev_loop *loop;
+static struct fg_connector *connector;
+static struct fg_http *http;
+static struct fg_images *images;
+static char directory[64], path[80];
+static int64_t now_ms;
+
+/* what the cloud was told: "DOWNLOADING DOWNLOADED …" */
+static char told[1024];
+static char failure[256];
+static char told_link[64];
+
+/* what was published */
+static char topic[256], payload[8192];
+static size_t payload_size;
+static uint64_t tag;
+static unsigned n_published;
+static int publish_result;
+static bool is_device_up;
+
+static char *pumps[] = {"pump-*"};
+static char *fans[] = {"fan-*"};
+static char *valves[] = {"valve-*"};
+static struct fg_image_config rules[3];
+static struct fg_config config = {.images = rules};
+
+static char image_bytes[SIZE];
+static char checksum[FG_CHECKSUM_TEXT_SIZE];
+
+/* ---- fixture */
+
+static int publish(void *arg, const char *broker, struct fg_span device,
+		   const struct fg_mqtt_publish *p, uint64_t its_tag)
+{
+	(void)arg;
+	(void)broker;
+	(void)device;
+	assert_int_equal(p->qos, 1);
+	assert_true(its_tag & FG_IMAGES_TAG);
+	if (publish_result < 0)
+		return publish_result;
+	n_published++;
+	snprintf(topic, sizeof(topic), "%s", p->topic);
+	assert_true(p->payload.size < sizeof(payload));
+	memcpy(payload, p->payload.data, p->payload.size);
+	payload[p->payload.size] = '\0';
+	payload_size = p->payload.size;
+	tag = its_tag;
+	return 0;
+}
+
+static bool is_up(void *arg, struct fg_span device)
+{
+	(void)arg;
+	(void)device;
+	return is_device_up;
+}
+
+static void progress(void *arg, const char *link, const struct fg_image_progress *p)
+{
+	static const char *const words[] = {
+		[FG_IMAGE_DOWNLOADING] = "DOWNLOADING", [FG_IMAGE_DOWNLOADED] = "DOWNLOADED",
+		[FG_IMAGE_VERIFIED] = "VERIFIED",       [FG_IMAGE_UPDATING] = "UPDATING",
+		[FG_IMAGE_UPDATED] = "UPDATED",         [FG_IMAGE_FAILED] = "FAILED",
+	};
+	size_t n = strlen(told);
+
+	(void)arg;
+	snprintf(told + n, sizeof(told) - n, "%s%s", n ? " " : "", words[p->state]);
+	assert_true((p->error != NULL) == (p->state == FG_IMAGE_FAILED));
+	if (p->error)
+		snprintf(failure, sizeof(failure), "%s", p->error);
+	snprintf(told_link, sizeof(told_link), "%s", link);
+}
+
+static void open_images(void)
+{
+	struct fg_images_options options = {
+		.loop = loop,
+		.connector = connector,
+		.http = http,
+		.config = &config,
+		.path = path,
+		.seed = 1,
+		.publish = publish,
+		.is_up = is_up,
+		.progress = progress,
+	};
+	struct fg_error err = {""};
+
+	if (fg_images_open(&options, &images, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static void make_rules(void)
+{
+	rules[0] = (struct fg_image_config){
+		.devices = pumps,
+		.n_devices = 1,
+		.deliver = FG_DELIVER_CHUNKS,
+		.topic = (char *)"fw/{device}",
+		.chunk_topic = (char *)"fw/{device}/{index}",
+		.chunk_bytes = 4096,
+		.status = (char *)"fw/{device}/state",
+		.status_path = (char *)"$.state",
+		.max_bytes = 65536,
+	};
+	rules[1] = (struct fg_image_config){
+		.devices = fans,
+		.n_devices = 1,
+		.deliver = FG_DELIVER_FILE,
+		.topic = (char *)"fan/{device}",
+		.max_bytes = 65536,
+	};
+	rules[2] = (struct fg_image_config){
+		.devices = valves,
+		.n_devices = 1,
+		.deliver = FG_DELIVER_URL,
+		.url = (char *)"http://gw/images/",
+		.topic = (char *)"valve/{device}",
+		.status = (char *)"valve/{device}/state",
+		.status_path = (char *)"$.state",
+		.max_bytes = 65536,
+	};
+	config.n_images = 3;
+}
+
+static void make_image(void)
+{
+	struct fg_checksum *c = NULL;
+
+	for (size_t i = 0; i < SIZE; i++)
+		image_bytes[i] = (char)(i * 7 + i / 256);
+	assert_int_equal(fg_checksum_new(FG_CHECKSUM_SHA256, &c), 0);
+	fg_checksum_update(c, image_bytes, SIZE);
+	fg_checksum_final(c, checksum);
+	fg_checksum_free(c);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	signal(SIGPIPE, SIG_IGN); /* as the daemon does */
+	snprintf(directory, sizeof(directory), "/tmp/fieldgate-images-XXXXXX");
+	if (!mkdtemp(directory))
+		return -1;
+	snprintf(path, sizeof(path), "%s/remembered", directory);
+	config.state_directory = directory;
+	make_rules();
+	make_image();
+	told[0] = failure[0] = topic[0] = payload[0] = '\0';
+	n_published = 0;
+	publish_result = 0;
+	is_device_up = true;
+	tag = 0;
+	now_ms = 0;
+	loop = ev_loop_new(EVFLAG_AUTO);
+	if (fg_connector_new(loop, &connector) < 0 || fg_http_new(loop, connector, &http) < 0)
+		return -1;
+	open_images();
+	return 0;
+}
+
+static void a_turn(struct ev_loop *l, ev_timer *w, int events)
+{
+	(void)w;
+	(void)events;
+	ev_break(l, EVBREAK_ALL);
+}
+
+static void turn(double s)
+{
+	ev_timer timer;
+
+	ev_timer_init(&timer, a_turn, s, 0.);
+	ev_timer_start(loop, &timer);
+	ev_run(loop, 0);
+	ev_timer_stop(loop, &timer);
+}
+
+static void remove_all(const char *where)
+{
+	DIR *dir = opendir(where);
+	struct dirent *found;
+
+	while (dir && (found = readdir(dir))) {
+		char file[400];
+
+		snprintf(file, sizeof(file), "%s/%s", where, found->d_name);
+		if (found->d_name[0] != '.' && unlink(file) < 0)
+			remove_all(file);
+	}
+	if (dir)
+		closedir(dir);
+	rmdir(where);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	images = fg_images_free(images);
+	turn(0.02);
+	http = fg_http_free(http);
+	connector = fg_connector_free(connector);
+	ev_loop_destroy(loop);
+	remove_all(directory);
+	return 0;
+}
+
+static struct fg_image image_of(const char *device, const char *version)
+{
+	return (struct fg_image){
+		.device = fg_span_str(device),
+		.kind = FG_IMAGE_FIRMWARE,
+		.title = fg_span_str("A"),
+		.version = fg_span_str(version),
+		.size = SIZE,
+		.algorithm = fg_span_str("SHA256"),
+		.checksum = fg_span_str(checksum),
+	};
+}
+
+static int begin_image(const struct fg_image *image, uint64_t *ret_have)
+{
+	return fg_images_begin(images, "tb", image, ret_have);
+}
+
+/* Begin; waits while the disk is busy with the one before. */
+static uint64_t begin(const char *device, const char *version)
+{
+	struct fg_image image = image_of(device, version);
+	uint64_t have = 0;
+	int r;
+
+	while ((r = begin_image(&image, &have)) == -EAGAIN)
+		turn(0.01);
+	assert_int_equal(r, 0);
+	return have;
+}
+
+static int write_at(const char *device, uint64_t offset, size_t size)
+{
+	return fg_images_write(images, "tb", fg_span_str(device), FG_IMAGE_FIRMWARE, offset,
+			       fg_span_of(image_bytes + offset, size));
+}
+
+static enum fg_images_state state_of(const char *device)
+{
+	struct fg_images_entry *e = fg_images_find(images, fg_span_str(device), FG_IMAGE_FIRMWARE);
+
+	assert_non_null(e);
+	return e->state;
+}
+
+static bool has_entry(const char *device)
+{
+	return fg_images_find(images, fg_span_str(device), FG_IMAGE_FIRMWARE) != NULL;
+}
+
+static void wait_for_state(const char *device, enum fg_images_state state)
+{
+	for (double waited = 0; state_of(device) != state; waited += 0.005) {
+		assert_true(waited < PATIENCE_S);
+		turn(0.005);
+	}
+}
+
+static void report(const char *device_topic, const char *text)
+{
+	struct fg_mqtt_message message = {.topic = device_topic, .payload = fg_span_str(text)};
+
+	assert_true(fg_images_arrived(images, "field", &message));
+}
+
+static void acknowledge(unsigned reason)
+{
+	uint64_t last = tag;
+
+	tag = 0;
+	fg_images_published(images, last, reason);
+}
+
+static void restart(void)
+{
+	turn(0.05);
+	images = fg_images_free(images);
+	turn(0.05);
+	open_images();
+}
+
+/* Bring the firmware of pump-1 there, by way of the plugin. */
+static void bring_to(enum fg_images_state state)
+{
+	is_device_up = false;
+	if (state == FG_IMAGES_QUEUED) {
+		begin("pump-1", "2");
+		restart();
+		return;
+	}
+	assert_int_equal(begin("pump-1", "2"), 0);
+	if (state == FG_IMAGES_FETCHING)
+		return;
+	if (state == FG_IMAGES_FAILED) {
+		fg_images_abandon(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE, "why");
+		return;
+	}
+	assert_int_equal(write_at("pump-1", 0, SIZE), 0);
+	if (state == FG_IMAGES_SEALING)
+		return;
+	wait_for_state("pump-1", FG_IMAGES_READY);
+	if (state == FG_IMAGES_READY)
+		return;
+	is_device_up = true;
+	fg_images_device_up(images, fg_span_str("pump-1"));
+	if (state == FG_IMAGES_HANDING)
+		return;
+	while (tag)
+		acknowledge(0);
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_HANDED);
+	if (state == FG_IMAGES_UPDATED)
+		report("fw/pump-1/state", "{\"state\":\"UPDATED\"}");
+}
+
+static const enum fg_images_state all_states[] = {
+	FG_IMAGES_QUEUED,  FG_IMAGES_FETCHING, FG_IMAGES_SEALING, FG_IMAGES_READY,
+	FG_IMAGES_HANDING, FG_IMAGES_HANDED,   FG_IMAGES_UPDATED, FG_IMAGES_FAILED,
+};
+#define N_STATES (sizeof(all_states) / sizeof(all_states[0]))
+
+/* A new fixture in @state, with nothing told or published since. */
+static void afresh(enum fg_images_state state)
+{
+	teardown(NULL);
+	assert_int_equal(setup(NULL), 0);
+	bring_to(state);
+	assert_int_equal(state_of("pump-1"), state);
+	told[0] = '\0';
+	n_published = 0;
+}
+
+/* ---- from announcement to report */
+
+static void an_image_in_chunks_arrives_and_the_device_reports(void **state)
+{
+	(void)state;
+	assert_int_equal(begin("pump-1", "2"), 0);
+	assert_string_equal(told, "DOWNLOADING");
+	assert_int_equal(write_at("pump-1", 0, 4096), 0);
+	assert_int_equal(write_at("pump-1", 4096, SIZE - 4096), 0);
+	wait_for_state("pump-1", FG_IMAGES_HANDING);
+	assert_string_equal(told, "DOWNLOADING DOWNLOADED VERIFIED");
+	assert_string_equal(topic, "fw/pump-1");
+	assert_non_null(strstr(payload, "{\"kind\":\"firmware\",\"title\":\"A\",\"version\":\"2\","
+					"\"size\":10000,\"algorithm\":\"SHA256\",\"checksum\":\""));
+	assert_non_null(strstr(payload, "\",\"chunk_size\":4096}"));
+
+	acknowledge(0);
+	assert_string_equal(topic, "fw/pump-1/0");
+	assert_int_equal(payload_size, 4096);
+	assert_memory_equal(payload, image_bytes, 4096);
+	acknowledge(0);
+	assert_string_equal(topic, "fw/pump-1/1");
+	acknowledge(0);
+	assert_string_equal(topic, "fw/pump-1/2");
+	assert_int_equal(payload_size, SIZE - 2 * 4096);
+	assert_memory_equal(payload, image_bytes + 8192, SIZE - 8192);
+	acknowledge(0);
+	assert_string_equal(told, "DOWNLOADING DOWNLOADED VERIFIED UPDATING");
+	assert_int_equal(n_published, 4);
+	report("fw/pump-1/state", "{\"state\":\"UPDATING\"}");
+	report("fw/pump-1/state", "{\"state\":\"updated\"}");
+	assert_string_equal(told, "DOWNLOADING DOWNLOADED VERIFIED UPDATING UPDATED");
+}
+
+static void a_file_is_announced_by_its_path(void **state)
+{
+	FILE *file;
+	char name[256] = "", bytes[SIZE];
+	char *at;
+
+	(void)state;
+	begin("fan-1", "2");
+	assert_int_equal(write_at("fan-1", 0, SIZE), 0);
+	wait_for_state("fan-1", FG_IMAGES_HANDING);
+	assert_string_equal(topic, "fan/fan-1");
+	at = strstr(payload, "\"file\":\"");
+	assert_non_null(at);
+	assert_int_equal(sscanf(at, "\"file\":\"%255[^\"]\"}", name), 1);
+	file = fopen(name, "r");
+	assert_non_null(file);
+	assert_int_equal(fread(bytes, 1, SIZE, file), SIZE);
+	fclose(file);
+	assert_memory_equal(bytes, image_bytes, SIZE);
+	acknowledge(0);
+	assert_int_equal(state_of("fan-1"), FG_IMAGES_HANDED);
+}
+
+static void an_url_is_announced_by_the_files_name(void **state)
+{
+	(void)state;
+	begin("valve-1", "2");
+	assert_int_equal(write_at("valve-1", 0, SIZE), 0);
+	wait_for_state("valve-1", FG_IMAGES_HANDING);
+	assert_non_null(strstr(payload, "\"url\":\"http://gw/images/"));
+	assert_non_null(strstr(payload, ".image\"}"));
+}
+
+static void texts_of_a_cloud_stay_texts(void **state)
+{
+	struct fg_image image = image_of("fan-1", "2\"},{\n");
+	uint64_t have;
+
+	(void)state;
+	assert_int_equal(begin_image(&image, &have), 0);
+	assert_int_equal(write_at("fan-1", 0, SIZE), 0);
+	wait_for_state("fan-1", FG_IMAGES_HANDING);
+	assert_non_null(strstr(payload, "\"version\":\"2\\\"},{\\n\""));
+}
+
+/* ---- each cell: announcements */
+
+static void the_same_image_again_is_told_again(void **state)
+{
+	static const char *const words[] = {
+		[FG_IMAGES_QUEUED] = "DOWNLOADING", [FG_IMAGES_FETCHING] = "DOWNLOADING",
+		[FG_IMAGES_SEALING] = "DOWNLOADED", [FG_IMAGES_READY] = "VERIFIED",
+		[FG_IMAGES_HANDING] = "VERIFIED",   [FG_IMAGES_HANDED] = "UPDATING",
+		[FG_IMAGES_UPDATED] = "UPDATED",    [FG_IMAGES_FAILED] = "FAILED",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N_STATES; i++) {
+		bool is_fetched =
+			all_states[i] != FG_IMAGES_QUEUED && all_states[i] != FG_IMAGES_FETCHING;
+
+		afresh(all_states[i]);
+		assert_int_equal(begin("pump-1", "2"), is_fetched ? SIZE : 0);
+		assert_string_equal(told, words[all_states[i]]);
+		assert_int_equal(state_of("pump-1"), all_states[i] == FG_IMAGES_QUEUED
+							     ? FG_IMAGES_FETCHING
+							     : all_states[i]);
+		assert_int_equal(n_published, 0);
+	}
+}
+
+static void another_image_takes_the_place_of_any(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_STATES; i++) {
+		afresh(all_states[i]);
+		assert_int_equal(begin("pump-1", "3"), 0);
+		assert_string_equal(told, "DOWNLOADING");
+		assert_int_equal(state_of("pump-1"), FG_IMAGES_FETCHING);
+		assert_int_equal(images->n, 1);
+	}
+}
+
+static void what_is_withdrawn_is_gone(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_STATES; i++) {
+		afresh(all_states[i]);
+		fg_images_abandon(images, "other", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE, NULL);
+		assert_true(has_entry("pump-1"));
+		fg_images_abandon(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE, NULL);
+		assert_false(has_entry("pump-1"));
+		assert_string_equal(told, "");
+		restart();
+		assert_false(has_entry("pump-1"));
+	}
+}
+
+static void a_plugin_that_gives_up_says_why(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_STATES; i++) {
+		bool fails =
+			all_states[i] == FG_IMAGES_QUEUED || all_states[i] == FG_IMAGES_FETCHING;
+
+		afresh(all_states[i]);
+		fg_images_abandon(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE,
+				  "no luck");
+		assert_string_equal(told, fails ? "FAILED" : "");
+		if (fails)
+			assert_string_equal(failure, "no luck");
+		assert_int_equal(state_of("pump-1"), fails ? FG_IMAGES_FAILED : all_states[i]);
+	}
+}
+
+static void bytes_are_taken_only_while_they_are_fetched(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_STATES; i++) {
+		afresh(all_states[i]);
+		assert_int_equal(write_at("pump-1", 0, 100),
+				 all_states[i] == FG_IMAGES_FETCHING ? 0 : -ENOENT);
+	}
+	afresh(FG_IMAGES_FETCHING);
+	assert_int_equal(write_at("pump-1", 1, 100), -ERANGE);
+	assert_int_equal(fg_images_write(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE, 0,
+					 fg_span_of(image_bytes, SIZE + 1)),
+			 -ERANGE);
+	assert_int_equal(fg_images_write(images, "other", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE,
+					 0, fg_span_of(image_bytes, 10)),
+			 -ENOENT);
+	assert_int_equal(write_at("pump-9", 0, 100), -ENOENT);
+}
+
+static void two_clouds_do_not_share_a_device_in_silence(void **state)
+{
+	struct fg_image image = image_of("pump-1", "7");
+	uint64_t have;
+	int r;
+
+	(void)state;
+	begin("pump-1", "2");
+	while ((r = fg_images_begin(images, "second", &image, &have)) == -EAGAIN)
+		turn(0.01);
+	assert_int_equal(r, 0);
+	assert_string_equal(told, "DOWNLOADING FAILED DOWNLOADING");
+	assert_string_equal(failure, "another cloud, second, has another image for the device");
+	assert_string_equal(told_link, "second");
+}
+
+/* ---- refusals */
+
+static void refuse(const struct fg_image *image, int error, const char *why)
+{
+	uint64_t have;
+
+	told[0] = '\0';
+	assert_int_equal(begin_image(image, &have), error);
+	assert_string_equal(told, "FAILED");
+	if (!strstr(failure, why))
+		fail_msg("\"%s\" is not \"%s\"", failure, why);
+}
+
+static void what_cannot_be_an_image_is_refused_with_a_reason(void **state)
+{
+	struct fg_image image = image_of("boiler", "2");
+	char title[2000];
+
+	(void)state;
+	refuse(&image, -EINVAL, "no entry of `images`");
+	image = image_of("pump-1", "2");
+	image.size = 65537;
+	refuse(&image, -EINVAL, "65537 bytes, at most 65536 are allowed here (images[].max_size)");
+	image = image_of("pump-1", "2");
+	image.size = 0;
+	refuse(&image, -EINVAL, "neither a size nor a URL");
+	image = image_of("pump-1", "2");
+	image.algorithm = fg_span_str("ROT13");
+	refuse(&image, -EINVAL, "algorithm \"ROT13\" is not known");
+	image = image_of("pump-1", "2");
+	image.checksum = fg_span_str("xyz");
+	refuse(&image, -EINVAL, "not a SHA256");
+	image = image_of("pump-1", "2");
+	memset(title, 'a', sizeof(title));
+	image.title = fg_span_of(title, sizeof(title));
+	refuse(&image, -EINVAL, "title");
+	image = image_of("pump-1", "2");
+	image.version = fg_span_of("2\0x", 3);
+	refuse(&image, -EINVAL, "NUL");
+	assert_int_equal(images->n, 0);
+}
+
+static void a_device_whose_name_makes_no_topic_is_told_of(void **state)
+{
+	(void)state;
+	begin("pump-#", "2");
+	assert_int_equal(write_at("pump-#", 0, SIZE), 0);
+	wait_for_state("pump-#", FG_IMAGES_FAILED);
+	assert_string_equal(failure, "the device's name makes no topic name");
+}
+
+static void wrong_bytes_are_found_before_a_device_gets_them(void **state)
+{
+	char wrong[SIZE];
+
+	(void)state;
+	memcpy(wrong, image_bytes, SIZE);
+	wrong[SIZE / 2] ^= 1;
+	begin("pump-1", "2");
+	assert_int_equal(fg_images_write(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE, 0,
+					 fg_span_of(wrong, SIZE)),
+			 0);
+	wait_for_state("pump-1", FG_IMAGES_FAILED);
+	assert_string_equal(told, "DOWNLOADING DOWNLOADED FAILED");
+	assert_string_equal(failure, "what was fetched does not have the announced checksum");
+	assert_int_equal(n_published, 0);
+}
+
+static void no_more_are_remembered_than_there_is_room_for(void **state)
+{
+	struct fg_image image;
+	uint64_t have;
+	char device[32];
+
+	(void)state;
+	bring_to(FG_IMAGES_UPDATED);
+	for (int i = 1; i < FG_IMAGES_MAX; i++) {
+		snprintf(device, sizeof(device), "fan-%d", i);
+		image = image_of(device, "2");
+		image.url = fg_span_str("http://127.0.0.1:1/");
+		assert_int_equal(begin_image(&image, &have), 0);
+	}
+	assert_true(has_entry("pump-1"));
+	image = image_of("fan-a", "2");
+	image.url = fg_span_str("http://127.0.0.1:1/");
+	assert_int_equal(begin_image(&image, &have), 0);
+	assert_false(has_entry("pump-1")); /* that one had ended */
+	image = image_of("fan-b", "2");
+	refuse(&image, -ENOSPC, "1000 images are under way already");
+}
+
+/* ---- handing over */
+
+static void what_the_broker_did_not_acknowledge_is_published_again(void **state)
+{
+	(void)state;
+	bring_to(FG_IMAGES_HANDING);
+	acknowledge(0);
+	acknowledge(0);
+	assert_string_equal(topic, "fw/pump-1/1");
+	tag = 0;
+	n_published = 0;
+	fg_images_tick(images, ++now_ms);
+	assert_int_equal(n_published, 0); /* it may still come */
+	fg_images_broker_up(images);
+	assert_int_equal(n_published, 1);
+	assert_string_equal(topic, "fw/pump-1/1");
+}
+
+static void an_acknowledgement_of_old_is_not_taken_for_a_new_one(void **state)
+{
+	uint64_t old;
+
+	(void)state;
+	bring_to(FG_IMAGES_HANDING);
+	old = tag;
+	fg_images_broker_up(images);
+	n_published = 0;
+	fg_images_published(images, old, 0);
+	assert_int_equal(n_published, 0);
+	acknowledge(0);
+	assert_string_equal(topic, "fw/pump-1/0");
+}
+
+static void without_a_broker_it_waits(void **state)
+{
+	(void)state;
+	publish_result = -ENOTCONN;
+	bring_to(FG_IMAGES_HANDING);
+	assert_int_equal(n_published, 0);
+	publish_result = 0;
+	fg_images_tick(images, ++now_ms);
+	assert_int_equal(n_published, 1);
+}
+
+static void a_device_that_is_away_is_waited_for(void **state)
+{
+	(void)state;
+	bring_to(FG_IMAGES_READY);
+	fg_images_tick(images, ++now_ms);
+	assert_int_equal(n_published, 0);
+	is_device_up = true;
+	fg_images_device_up(images, fg_span_str("pump-2"));
+	assert_int_equal(n_published, 0);
+	fg_images_device_up(images, fg_span_str("pump-1"));
+	assert_int_equal(n_published, 1);
+}
+
+static void a_device_that_was_away_hears_of_it_again_unless_it_has_reported(void **state)
+{
+	(void)state;
+	afresh(FG_IMAGES_HANDED);
+	fg_images_device_up(images, fg_span_str("pump-1"));
+	assert_int_equal(n_published, 1);
+	assert_string_equal(topic, "fw/pump-1");
+
+	afresh(FG_IMAGES_HANDED);
+	report("fw/pump-1/state", "{\"state\":\"UPDATING\"}");
+	fg_images_device_up(images, fg_span_str("pump-1"));
+	assert_int_equal(n_published, 0);
+}
+
+static void where_nobody_listens_it_is_tried_again_later(void **state)
+{
+	(void)state;
+	bring_to(FG_IMAGES_HANDING);
+	acknowledge(0x10);
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_READY);
+	n_published = 0;
+	fg_images_tick(images, FG_IMAGES_RETRY_MS - 1);
+	assert_int_equal(n_published, 0);
+	fg_images_tick(images, FG_IMAGES_RETRY_MS);
+	assert_int_equal(n_published, 1);
+	assert_string_equal(topic, "fw/pump-1");
+}
+
+static void a_broker_that_refuses_ends_it(void **state)
+{
+	(void)state;
+	bring_to(FG_IMAGES_HANDING);
+	acknowledge(0x87);
+	assert_string_equal(failure, "the field's broker refuses it (reason code 0x87)");
+	afresh(FG_IMAGES_READY);
+	publish_result = -EMSGSIZE;
+	is_device_up = true;
+	fg_images_tick(images, ++now_ms);
+	assert_string_equal(failure, "the announcement is larger than the field's broker takes");
+}
+
+static void of_two_kinds_one_is_handed_over_after_the_other(void **state)
+{
+	struct fg_image software = image_of("pump-1", "5");
+	uint64_t have;
+
+	(void)state;
+	bring_to(FG_IMAGES_HANDED);
+	n_published = 0;
+	software.kind = FG_IMAGE_SOFTWARE;
+	assert_int_equal(begin_image(&software, &have), 0);
+	assert_int_equal(fg_images_write(images, "tb", software.device, FG_IMAGE_SOFTWARE, 0,
+					 fg_span_of(image_bytes, SIZE)),
+			 0);
+	turn(0.3);
+	fg_images_tick(images, ++now_ms);
+	assert_int_equal(n_published, 0);
+	report("fw/pump-1/state", "{\"state\":\"UPDATED\"}");
+	assert_int_equal(n_published, 1);
+	assert_non_null(strstr(payload, "\"kind\":\"software\""));
+}
+
+/* ---- each cell: reports */
+
+static void a_report_counts_while_the_image_is_at_the_device(void **state)
+{
+	static const struct {
+		const char *text, *told;
+		int handing, handed; /* the state afterwards */
+	} reports[] = {
+		{"{\"state\":\"UPDATING\"}", "", FG_IMAGES_HANDING, FG_IMAGES_HANDED},
+		{"{\"state\":\"UPDATED\"}", "UPDATED", FG_IMAGES_UPDATED, FG_IMAGES_UPDATED},
+		{"{\"state\":\"FAILED\"}", "FAILED", FG_IMAGES_FAILED, FG_IMAGES_FAILED},
+		{"{\"chunk\":1}", "", FG_IMAGES_HANDING, FG_IMAGES_HANDING},
+		{"{\"chunk\":3}", "", FG_IMAGES_HANDING, FG_IMAGES_HANDED},
+		{"{\"chunk\":-1}", "", FG_IMAGES_HANDING, FG_IMAGES_HANDED},
+		{"{\"state\":\"dancing\"}", "", FG_IMAGES_HANDING, FG_IMAGES_HANDED},
+		{"{\"state\":7}", "", FG_IMAGES_HANDING, FG_IMAGES_HANDED},
+		{"UPDATED", "", FG_IMAGES_HANDING, FG_IMAGES_HANDED},
+		{"{\"state\":\"UPDATED\",\"version\":\"1\"}", "", FG_IMAGES_HANDING,
+		 FG_IMAGES_HANDED},
+		{"{\"state\":\"UPDATED\",\"version\":\"2\"}", "UPDATED", FG_IMAGES_UPDATED,
+		 FG_IMAGES_UPDATED},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N_STATES; i++)
+		for (size_t k = 0; k < sizeof(reports) / sizeof(reports[0]); k++) {
+			enum fg_images_state at = all_states[i];
+			bool counts = at == FG_IMAGES_HANDING || at == FG_IMAGES_HANDED;
+
+			if (!counts && k > 3)
+				continue;
+			afresh(at);
+			report("fw/pump-1/state", reports[k].text);
+			assert_string_equal(told, counts ? reports[k].told : "");
+			assert_int_equal(state_of("pump-1"),
+					 at == FG_IMAGES_HANDING  ? reports[k].handing
+					 : at == FG_IMAGES_HANDED ? reports[k].handed
+								  : (int)at);
+		}
+}
+
+static void a_device_may_ask_for_a_chunk_again(void **state)
+{
+	(void)state;
+	bring_to(FG_IMAGES_HANDED);
+	told[0] = '\0';
+	report("fw/pump-1/state", "{\"chunk\":2}");
+	assert_string_equal(topic, "fw/pump-1/2");
+	acknowledge(0);
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_HANDED);
+}
+
+static void a_device_says_why_it_failed(void **state)
+{
+	(void)state;
+	bring_to(FG_IMAGES_HANDED);
+	report("fw/pump-1/state", "{\"state\":\"FAILED\",\"error\":\"flash is \\\"worn\\\"\"}");
+	assert_string_equal(failure, "the device says that it failed: flash is \"worn\"");
+}
+
+static void a_report_from_the_brokers_store_is_of_the_past(void **state)
+{
+	struct fg_mqtt_message message = {
+		.topic = "fw/pump-1/state",
+		.payload = fg_span_str("{\"state\":\"UPDATED\"}"),
+		.is_retained = true,
+	};
+
+	(void)state;
+	bring_to(FG_IMAGES_HANDED);
+	assert_true(fg_images_arrived(images, "field", &message));
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_HANDED);
+}
+
+static void what_is_no_report_is_left_to_others(void **state)
+{
+	struct fg_mqtt_message message = {.payload = fg_span_str("{\"state\":\"UPDATED\"}")};
+	static const char *const topics[] = {
+		"fw/pump-1/other",
+		"fw/fan-1/state",
+		"fw/state",
+		"valve/pump-1/state",
+	};
+	const struct fg_images_filter *filters;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++) {
+		message.topic = topics[i];
+		assert_false(fg_images_arrived(images, "field", &message));
+	}
+	assert_int_equal(fg_images_filters(images, &filters), 2);
+	assert_string_equal(filters[0].filter, "fw/+/state");
+	assert_string_equal(filters[1].filter, "valve/+/state");
+}
+
+/* ---- restarts */
+
+static void a_restart_goes_on_where_it_was(void **state)
+{
+	static const enum fg_images_state after[] = {
+		[FG_IMAGES_QUEUED] = FG_IMAGES_QUEUED,   [FG_IMAGES_FETCHING] = FG_IMAGES_QUEUED,
+		[FG_IMAGES_SEALING] = FG_IMAGES_QUEUED,  [FG_IMAGES_READY] = FG_IMAGES_READY,
+		[FG_IMAGES_HANDING] = FG_IMAGES_READY,   [FG_IMAGES_HANDED] = FG_IMAGES_HANDED,
+		[FG_IMAGES_UPDATED] = FG_IMAGES_UPDATED,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N_STATES; i++) {
+		afresh(all_states[i]);
+		/* Free at once: a crash, but for what the disk is at. */
+		images = fg_images_free(images);
+		turn(0.1);
+		is_device_up = false;
+		open_images();
+		if (all_states[i] == FG_IMAGES_FAILED) {
+			assert_false(has_entry("pump-1"));
+			continue;
+		}
+		assert_int_equal(state_of("pump-1"), after[all_states[i]]);
+		assert_string_equal(told, "");
+	}
+}
+
+static void what_was_fetched_before_a_restart_is_not_fetched_again(void **state)
+{
+	(void)state;
+	begin("pump-1", "2");
+	assert_int_equal(write_at("pump-1", 0, SIZE), 0);
+	wait_for_state("pump-1", FG_IMAGES_HANDING);
+	restart();
+	assert_int_equal(begin("pump-1", "2"), SIZE);
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_READY);
+}
+
+static void a_file_that_has_gone_meanwhile_is_fetched_again(void **state)
+{
+	char images_directory[100];
+
+	(void)state;
+	bring_to(FG_IMAGES_HANDED);
+	turn(0.05);
+	images = fg_images_free(images);
+	snprintf(images_directory, sizeof(images_directory), "%s/images", directory);
+	remove_all(images_directory);
+	open_images();
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_QUEUED);
+}
+
+static void what_is_remembered_badly_is_forgotten(void **state)
+{
+	static const char *const bad[] = {"", "x", "\1\0\1\0\0", "\2\0\1\0\0\0\0\0\0\0\0\0\0"};
+
+	(void)state;
+	for (size_t i = 1; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(fg_store_set(images->store, fg_span_str(bad[i]),
+					      fg_span_of(bad[i], i == 3   ? 13
+								 : i == 2 ? 5
+									  : 1)),
+				 0);
+	restart();
+	assert_int_equal(images->n, 0);
+}
+
+/* ---- from a URL */
+
+static unsigned n_requests, fails_first;
+
+static void serve(struct exchange *x)
+{
+	(void)x->arg;
+	if (n_requests++ < fails_first) {
+		exchange_answer(x, 404, "", "no");
+		return;
+	}
+	exchange_say(x, "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n", SIZE);
+	exchange_write(x, image_bytes, SIZE);
+}
+
+static struct http_server *serve_image(struct fg_image *image, char *url, size_t size)
+{
+	struct http_server *server =
+		http_server_start(&(struct http_server_options){.handler = serve});
+
+	n_requests = fails_first = 0;
+	snprintf(url, size, "http://localhost:%u/fw", http_server_port(server));
+	image->url = fg_span_str(url);
+	return server;
+}
+
+static void an_image_is_downloaded_from_its_url(void **state)
+{
+	struct fg_image image = image_of("pump-1", "2");
+	char url[64];
+	struct http_server *server = serve_image(&image, url, sizeof(url));
+	uint64_t have;
+
+	(void)state;
+	assert_int_equal(begin_image(&image, &have), 0);
+	wait_for_state("pump-1", FG_IMAGES_HANDING);
+	assert_string_equal(told, "DOWNLOADING DOWNLOADED VERIFIED");
+	assert_int_equal(images->n_downloads, 0);
+	http_server_stop(server);
+}
+
+static void a_download_that_cannot_be_is_told_of(void **state)
+{
+	struct fg_image image = image_of("pump-1", "2");
+	char url[64];
+	struct http_server *server = serve_image(&image, url, sizeof(url));
+	uint64_t have;
+
+	(void)state;
+	fails_first = 1;
+	assert_int_equal(begin_image(&image, &have), 0);
+	wait_for_state("pump-1", FG_IMAGES_FAILED);
+	assert_string_equal(failure, "the server answers with status 404");
+	image.url = fg_span_str("ftp://localhost/fw");
+	assert_int_equal(begin_image(&image, &have), 0);
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_FAILED);
+	assert_int_equal(images->n_downloads, 0);
+	http_server_stop(server);
+}
+
+static void a_download_goes_on_by_itself_after_a_restart(void **state)
+{
+	struct fg_image image = image_of("pump-1", "2");
+	char url[64];
+	struct http_server *server = serve_image(&image, url, sizeof(url));
+	uint64_t have;
+
+	(void)state;
+	assert_int_equal(begin_image(&image, &have), 0);
+	images = fg_images_free(images);
+	turn(0.1);
+	open_images();
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_QUEUED);
+	fg_images_tick(images, ++now_ms);
+	wait_for_state("pump-1", FG_IMAGES_HANDING);
+	http_server_stop(server);
+}
+
+static void only_so_many_are_downloaded_at_once(void **state)
+{
+	char device[16];
+	struct fg_image image;
+	uint64_t have;
+
+	(void)state;
+	for (int i = 0; i < FG_IMAGES_MAX_DOWNLOADS + 2; i++) {
+		snprintf(device, sizeof(device), "fan-%d", i);
+		image = image_of(device, "2");
+		image.url = fg_span_str("http://127.0.0.1:1/");
+		assert_int_equal(begin_image(&image, &have), 0);
+	}
+	assert_int_equal(images->n_downloads, FG_IMAGES_MAX_DOWNLOADS);
+	assert_int_equal(state_of("fan-4"), FG_IMAGES_QUEUED);
+	fg_images_abandon(images, "tb", fg_span_str("fan-0"), FG_IMAGE_FIRMWARE, NULL);
+	assert_int_equal(state_of("fan-4"), FG_IMAGES_FETCHING);
+	assert_int_equal(state_of("fan-5"), FG_IMAGES_QUEUED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		TEST(an_image_in_chunks_arrives_and_the_device_reports),
+		TEST(a_file_is_announced_by_its_path),
+		TEST(an_url_is_announced_by_the_files_name),
+		TEST(texts_of_a_cloud_stay_texts),
+		TEST(the_same_image_again_is_told_again),
+		TEST(another_image_takes_the_place_of_any),
+		TEST(what_is_withdrawn_is_gone),
+		TEST(a_plugin_that_gives_up_says_why),
+		TEST(bytes_are_taken_only_while_they_are_fetched),
+		TEST(two_clouds_do_not_share_a_device_in_silence),
+		TEST(what_cannot_be_an_image_is_refused_with_a_reason),
+		TEST(a_device_whose_name_makes_no_topic_is_told_of),
+		TEST(wrong_bytes_are_found_before_a_device_gets_them),
+		TEST(no_more_are_remembered_than_there_is_room_for),
+		TEST(what_the_broker_did_not_acknowledge_is_published_again),
+		TEST(an_acknowledgement_of_old_is_not_taken_for_a_new_one),
+		TEST(without_a_broker_it_waits),
+		TEST(a_device_that_is_away_is_waited_for),
+		TEST(a_device_that_was_away_hears_of_it_again_unless_it_has_reported),
+		TEST(where_nobody_listens_it_is_tried_again_later),
+		TEST(a_broker_that_refuses_ends_it),
+		TEST(of_two_kinds_one_is_handed_over_after_the_other),
+		TEST(a_report_counts_while_the_image_is_at_the_device),
+		TEST(a_device_may_ask_for_a_chunk_again),
+		TEST(a_device_says_why_it_failed),
+		TEST(a_report_from_the_brokers_store_is_of_the_past),
+		TEST(what_is_no_report_is_left_to_others),
+		TEST(a_restart_goes_on_where_it_was),
+		TEST(what_was_fetched_before_a_restart_is_not_fetched_again),
+		TEST(a_file_that_has_gone_meanwhile_is_fetched_again),
+		TEST(what_is_remembered_badly_is_forgotten),
+		TEST(an_image_is_downloaded_from_its_url),
+		TEST(a_download_that_cannot_be_is_told_of),
+		TEST(a_download_goes_on_by_itself_after_a_restart),
+		TEST(only_so_many_are_downloaded_at_once),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
