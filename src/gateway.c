@@ -215,6 +215,7 @@ static int start_brokers(struct fg_gateway *g, struct fg_error *err)
 			.intake = g->intake,
 			.mapping = g->mapping,
 			.command_map = g->command_map,
+			.images = g->images,
 			.config = &g->config->brokers[i],
 			.seed = fg_gateway_random(),
 			.changed = fg_gateway_broker_changed,

@@ -58,6 +58,15 @@ static int publish_config(void *arg, const char *broker, struct fg_span device,
 	return b ? fg_broker_client_publish(b, p, 0) : -ENODEV;
 }
 
+static int publish_image(void *arg, const char *broker, struct fg_span device,
+			 const struct fg_mqtt_publish *p, uint64_t tag)
+{
+	struct fg_gateway *g = arg;
+	struct fg_broker_client *b = broker_of(g, broker, device);
+
+	return b ? fg_broker_client_publish(b, p, tag) : -ENODEV;
+}
+
 static int publish_answer(void *arg, const char *broker, const struct fg_mqtt_publish *p)
 {
 	struct fg_gateway *g = arg;
@@ -75,6 +84,7 @@ void fg_gateway_broker_changed(void *arg, struct fg_broker_client *b, bool is_on
 	if (!is_online || g->is_stopping)
 		return;
 	fg_configs_broker_up(g->configs, fg_broker_client_name(b));
+	fg_images_broker_up(g->images);
 	fg_command_desk_device_up(g->desk, fg_span_str(NULL), fg_clock_monotonic_ms());
 }
 
@@ -82,7 +92,10 @@ void fg_gateway_published(void *arg, uint64_t tag, unsigned reason_code)
 {
 	struct fg_gateway *g = arg;
 
-	fg_command_desk_published(g->desk, tag, reason_code, fg_clock_monotonic_ms());
+	if (tag & FG_IMAGES_TAG)
+		fg_images_published(g->images, tag, reason_code);
+	else
+		fg_command_desk_published(g->desk, tag, reason_code, fg_clock_monotonic_ms());
 }
 
 /* A device has come or gone: the journal knows first. */
@@ -102,14 +115,32 @@ static int presence_changed(void *arg, struct fg_span device, bool is_up)
 	r = fg_journal_append(g->journal, FG_LANE_MAIN, &msg, &seq);
 	if (r < 0)
 		return -EAGAIN;
-	if (is_up)
-		fg_command_desk_device_up(g->desk, device, now_ms);
-	else
+	if (!is_up) {
 		fg_command_desk_device_down(g->desk, device, now_ms);
+		return 0;
+	}
+	fg_command_desk_device_up(g->desk, device, now_ms);
+	fg_images_device_up(g->images, device);
 	return 0;
 }
 
-/* ---- what the command desk asks */
+/* ---- what the command desk and images ask */
+
+static bool is_there(void *arg, struct fg_span device)
+{
+	const struct fg_gateway *g = arg;
+
+	return fg_presence_is_up(g->presence, device);
+}
+
+static void image_progress(void *arg, const char *link, const struct fg_image_progress *progress)
+{
+	const struct fg_gateway *g = arg;
+	struct fg_link *to = fg_gateway_link(g, link);
+
+	if (to)
+		fg_link_image_progress(to, progress);
+}
 
 static bool is_reachable(void *arg, struct fg_span device)
 {
@@ -193,6 +224,30 @@ static bool link_is_awaited(void *arg, struct fg_span ref)
 	return fg_requests_is_open(g->requests, ref);
 }
 
+static int link_image_begin(void *arg, const char *link, const struct fg_image *image,
+			    uint64_t *ret_have)
+{
+	struct fg_gateway *g = arg;
+
+	return fg_images_begin(g->images, link, image, ret_have);
+}
+
+static int link_image_write(void *arg, const char *link, struct fg_span device,
+			    enum fg_image_kind kind, uint64_t offset, struct fg_span data)
+{
+	struct fg_gateway *g = arg;
+
+	return fg_images_write(g->images, link, device, kind, offset, data);
+}
+
+static void link_image_abandon(void *arg, const char *link, struct fg_span device,
+			       enum fg_image_kind kind, const char *why)
+{
+	struct fg_gateway *g = arg;
+
+	fg_images_abandon(g->images, link, device, kind, why);
+}
+
 struct fg_link_downlink fg_gateway_downlink(struct fg_gateway *g)
 {
 	return (struct fg_link_downlink){
@@ -200,6 +255,9 @@ struct fg_link_downlink fg_gateway_downlink(struct fg_gateway *g)
 		.config = link_config,
 		.respond = link_respond,
 		.is_awaited = link_is_awaited,
+		.image_begin = link_image_begin,
+		.image_write = link_image_write,
+		.image_abandon = link_image_abandon,
 		.arg = g,
 	};
 }
@@ -261,6 +319,27 @@ static int open_configs(struct fg_gateway *g, struct fg_error *err)
 	return fg_configs_open(&options, &g->configs, err);
 }
 
+static int open_images(struct fg_gateway *g, struct fg_error *err)
+{
+	struct fg_images_options options = {
+		.loop = g->loop,
+		.connector = g->connector,
+		.http = g->http,
+		.config = g->config,
+		.seed = fg_gateway_random(),
+		.publish = publish_image,
+		.is_up = is_there,
+		.progress = image_progress,
+		.arg = g,
+	};
+	FG_CLEANUP(fg_free_p) char *path = NULL;
+
+	if (asprintf(&path, "%s/image-states", g->config->state_directory) < 0)
+		return -ENOMEM;
+	options.path = path;
+	return fg_images_open(&options, &g->images, err);
+}
+
 int fg_gateway_open_downlink(struct fg_gateway *g, struct fg_error *err)
 {
 	struct fg_presence_options presence = {
@@ -282,12 +361,15 @@ int fg_gateway_open_downlink(struct fg_gateway *g, struct fg_error *err)
 	if (r == 0)
 		r = open_configs(g, err);
 	if (r == 0)
+		r = open_images(g, err);
+	if (r == 0)
 		r = open_desk(g, err);
 	if (r < 0)
 		return r;
 	intake.presence = g->presence;
 	intake.requests = g->requests;
 	intake.desk = g->desk;
+	intake.images = g->images;
 	ev_timer_init(&g->desk_due, desk_is_due, 0., 0.);
 	g->desk_due.data = g;
 	g->desk_due_ms = INT64_MAX;
@@ -299,6 +381,7 @@ void fg_gateway_tick_downlink(struct fg_gateway *g, int64_t now_ms)
 	fg_presence_tick(g->presence, now_ms);
 	fg_requests_tick(g->requests, now_ms);
 	fg_configs_tick(g->configs, now_ms);
+	fg_images_tick(g->images, now_ms);
 	fg_command_desk_tick(g->desk, now_ms);
 	for (size_t i = 0; i < g->config->n_clouds; i++)
 		if (g->clouds[i].link)
@@ -311,6 +394,7 @@ void fg_gateway_close_downlink(struct fg_gateway *g)
 		ev_timer_stop(g->loop, &g->desk_due);
 	g->intake = fg_intake_free(g->intake);
 	g->desk = fg_command_desk_free(g->desk);
+	g->images = fg_images_free(g->images);
 	g->configs = fg_configs_free(g->configs);
 	g->requests = fg_requests_free(g->requests);
 	g->presence = fg_presence_free(g->presence);

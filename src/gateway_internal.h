@@ -11,6 +11,7 @@
 #include "journal/journal.h"
 #include "local/broker_client.h"
 #include "local/configs.h"
+#include "local/images.h"
 #include "local/intake.h"
 #include "net/http_client.h"
 #include "util/complaint.h"
@@ -38,6 +39,7 @@ struct fg_gateway {
 	struct fg_presence *presence;
 	struct fg_requests *requests;
 	struct fg_configs *configs;
+	struct fg_images *images;
 	struct fg_command_desk *desk;
 	struct fg_intake *intake;
 	struct fg_gateway_control *control;
@@ -76,7 +78,7 @@ void fg_gateway_look_at_clock(struct fg_gateway *g);
 /** Are the rules of commands and configurations good? Returns 0, -EINVAL (reported) or -ENOMEM. */
 int fg_gateway_check_downlink(struct fg_gateway *g, struct fg_report *report);
 
-/** Make desk, presence, requests, configurations and intake; the journal is open. */
+/** Make desk, presence, requests, configurations, images and intake; the journal is open. */
 int fg_gateway_open_downlink(struct fg_gateway *g, struct fg_error *err);
 
 /** And release them. */

@@ -285,19 +285,22 @@ struct fg_host {
 	int (*http)(void *host_ctx, const struct fg_http_call *call);
 
 	/**
-	 * Begin, or take up again, to bring @image to its device; an unfinished one of the same device
-	 * and kind is dropped when it is another image. *@ret_have: bytes that are there already; without
-	 * a URL the plugin fetches the rest in order. image_progress() tells the rest. Returns 0 or
-	 * -EINVAL, -ENOSPC, -EIO, with a sentence in image_progress().
+	 * Begin, or take up again, to bring @image to its device; one of the same device and kind is
+	 * dropped when it is another image. *@ret_have: bytes that are there already; without a URL
+	 * the plugin fetches the rest in order, and nothing when that is all of it. image_progress()
+	 * tells where it stands, also from within this call. Returns 0; -EAGAIN (the disk is busy with
+	 * the one before: begin again in a second); or -EINVAL, -ENOSPC, -EIO, with a sentence in
+	 * image_progress().
 	 */
 	int (*image_begin)(void *host_ctx, const struct fg_image *image, uint64_t *ret_have);
 
-	/** The next bytes of it, at @offset. Returns 0, -ENOENT, -ERANGE (not the next ones, or beyond
-	 * its size), -ENOSPC or -EIO. */
+	/** The next bytes of it, at @offset. Returns 0, -ENOENT (nobody wants them),
+	 * -ERANGE (not the next ones, or beyond its size), -EAGAIN (the disk is behind: the same again
+	 * in a second), -ENOSPC or -EIO; of the last two image_progress() has told. */
 	int (*image_write)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			   uint64_t offset, struct fg_span data);
 
-	/** The cloud has withdrawn it, or it failed for @why. */
+	/** It cannot be fetched, for the reason @why; NULL: the cloud has withdrawn it. */
 	void (*image_abandon)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			      const char *why);
 };

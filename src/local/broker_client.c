@@ -416,6 +416,7 @@ static int add_filter(char ***filters, size_t *n, const char *share, const char 
 static int make_filters(struct fg_broker_client *b)
 {
 	const struct fg_command_filter *answers;
+	const struct fg_images_filter *reports;
 	const char *const *filters;
 	size_t n = fg_mapping_filters(b->with.mapping, &filters);
 	int r = 0;
@@ -426,6 +427,10 @@ static int make_filters(struct fg_broker_client *b)
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (!answers[i].broker || strcmp(answers[i].broker, b->with.config->name) == 0)
 			r = add_filter(&b->own_filters, &b->n_own_filters, NULL, answers[i].filter);
+	n = b->with.images ? fg_images_filters(b->with.images, &reports) : 0;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (!reports[i].broker || strcmp(reports[i].broker, b->with.config->name) == 0)
+			r = add_filter(&b->own_filters, &b->n_own_filters, NULL, reports[i].filter);
 	return r;
 }
 

@@ -35,6 +35,7 @@ struct fg_broker_client_options {
 	struct fg_intake *intake;
 	const struct fg_mapping *mapping;         /* what to subscribe */
 	const struct fg_command_map *command_map; /* the same, or NULL */
+	const struct fg_images *images;           /* the same, or NULL */
 	const struct fg_broker_config *config;    /* outlives the client */
 	uint64_t seed;                            /* for the back-off's jitter */
 	/* The session is up, or over. May be NULL. */

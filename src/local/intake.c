@@ -169,6 +169,12 @@ static int offer_to_desk(const struct arriving *a, const struct fg_mqtt_message 
 	return fg_command_desk_arrived(a->in->with.desk, &arrival, a->now_ms);
 }
 
+static bool offer_to_images(const struct arriving *a, const struct fg_mqtt_message *message)
+{
+	return a->in->with.images &&
+	       fg_images_arrived(a->in->with.images, a->source->name, message);
+}
+
 int fg_intake_again(struct fg_intake *in, const struct fg_quarantined *q, struct fg_error *err)
 {
 	struct fg_source nobody = {.name = NULL};
@@ -213,6 +219,8 @@ int fg_intake_take(struct fg_intake *in, struct fg_source *source,
 		source->answers++;
 	if (r != 0)
 		return r < 0 ? r : 0;
+	if (offer_to_images(&a, message))
+		return 0;
 	a.quality = fg_timekeeper_now(in->with.timekeeper, &arrival.now_us);
 	r = fg_mapping_apply(in->with.mapping, &arrival, take_mapped, &a, &err);
 	if (r == -ENOENT) {

@@ -2,11 +2,12 @@
 
 /*
  * What happens to a message from the field, whatever brought it: an answer goes to the command desk,
- * a status to presence, what a rule makes telemetry or a request of to the journal, and what fits no
+ * what is said of an image to images, a status to presence, what a rule makes telemetry or a request of to the journal, and what fits no
  * rule to quarantine. Whoever brought it acknowledges it once the journal has committed.
  */
 #include "journal/journal.h"
 #include "local/command_desk.h"
+#include "local/images.h"
 #include "local/mapping.h"
 #include "local/presence.h"
 #include "local/requests.h"
@@ -20,6 +21,7 @@ struct fg_intake_options {
 	struct fg_timekeeper *timekeeper; /* or NULL: the wall clock is believed */
 	struct fg_mapping *mapping;
 	struct fg_command_desk *desk; /* or NULL: there are no commands */
+	struct fg_images *images;     /* or NULL: no device reports about any */
 	struct fg_presence *presence; /* or NULL: nobody wants to know */
 	struct fg_requests *requests; /* or NULL: the mapping makes none */
 	size_t max_message_bytes;
