@@ -16,6 +16,7 @@ Without arguments: the whole suite (unit, vectors, powercut, e2e, sanitize).
   e2e [NAME]       the daemon with real brokers and real clients
   sanitize         unit, vectors and e2e again: clang, AddressSanitizer, UBSan
   long [NAME]      what is too slow for every run
+  coverage         how many lines of the journal its tests reach (tests/coverage.sh)
 
 NAME is a part of a test's name. Needs root only when packages are missing.
 Environment: BUILD (default "build"), SANITIZE_BUILD (default "build-sanitize").
@@ -27,6 +28,7 @@ suite=${1:-all}
 name=${2:-}
 case $suite in
 all | unit | vectors | powercut | e2e | sanitize | long) ;;
+coverage) exec tests/coverage.sh ;;
 -h | --help)
 	usage
 	exit 0
