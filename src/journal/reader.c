@@ -139,10 +139,13 @@ static ssize_t read_around(struct fg_reader *r, int file, size_t size, uint64_t 
 			piece = size - done;
 		memset(r->data + done, 0, piece);
 		n = fs->read(fs->ctx, file, r->data + done, piece, offset + done);
-		if (n < 0)
+		if (n < 0) {
 			memset(r->data + done, 0, piece);
-		else
+			if (offset + done + piece > r->unread_end)
+				r->unread_end = offset + done + piece;
+		} else {
 			is_any = true;
+		}
 		done += piece;
 	}
 	if (!is_any && fs->read(fs->ctx, file, probe, sizeof(probe), 0) != sizeof(probe))
@@ -171,6 +174,8 @@ static int fill(struct fg_reader *r, uint64_t offset, size_t need)
 		return file;
 	if (file < 0)
 		return -EIO;
+	if (r->data_segment != s->first_seq)
+		r->unread_end = 0;
 	n = fs->read(fs->ctx, file, r->data, size, offset);
 	if (n < 0)
 		n = read_around(r, file, size, offset);
@@ -353,8 +358,10 @@ static int resync(struct fg_reader *r, uint64_t end_seq, struct fg_read_result *
 		}
 		if (found > 0)
 			return resume(r, offset, ret);
+		/* What the disk did not give is zeros, too, but nobody knows what is there. */
 		if (r->is_blank && buffered(r, offset) >= sizeof(zeros))
-			r->is_blank = memcmp(r->data + (offset - r->data_offset), zeros,
+			r->is_blank = offset >= r->unread_end &&
+				      memcmp(r->data + (offset - r->data_offset), zeros,
 					     sizeof(zeros)) == 0;
 	}
 	r->offset = s->used;

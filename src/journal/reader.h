@@ -42,6 +42,7 @@ struct fg_reader {
 	uint64_t data_offset;
 	uint64_t data_seq; /* of the record at data_offset */
 	uint64_t checked_offset;
+	uint64_t unread_end; /* up to here the disk did not give all of that segment; or 0 */
 
 	/* Where the last fg_reader_seek() went, if in the buffer: the next one is often just ahead
 	 * of it. */

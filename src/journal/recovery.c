@@ -140,7 +140,7 @@ static void note_header(struct file *f, const struct fg_segment_header *header)
 	f->newest_ms = table.newest_ms;
 }
 
-/* Returns 0, with the state found, or -EPROTONOSUPPORT. */
+/* Returns 0, with the state found, or an error: the journal must be left alone. */
 static int look_at_file(struct fg_recovery *r, struct file *f, struct fg_error *err)
 {
 	struct fg_fs *fs = r->lane->fs;
@@ -222,7 +222,8 @@ static void choose_id(struct fg_recovery *r)
 
 /* ---- the newest segment */
 
-/* The table in its header, as the newest and as a synced one. Returns 0 or -ENOMEM. */
+/* The table in its header, as the newest and as a synced one. Returns 0, or an error when it could be
+ * read a moment ago and now cannot. */
 static int header_table(struct fg_recovery *r, struct fg_segment *s, struct fg_recovered *ret)
 {
 	struct fg_segment_header header;
@@ -230,8 +231,12 @@ static int header_table(struct fg_recovery *r, struct fg_segment *s, struct fg_r
 	int file = fg_segments_file(r->lane, s);
 	int e;
 
-	if (file < 0 || read_header(r, file, &header) < 0 ||
-	    fg_cursor_table_decode(header.table, header.table_size, &table) < 0)
+	/* Without it all links would start anew, behind what waits for them. */
+	if (file < 0)
+		return file;
+	if (read_header(r, file, &header) < 0)
+		return -EIO;
+	if (fg_cursor_table_decode(header.table, header.table_size, &table) < 0)
 		return 0;
 	e = copy_table(&ret->table, header.table, header.table_size);
 	if (e == 0)
@@ -244,6 +249,7 @@ struct walk {
 	uint64_t proven; /* every record up to this one is known to have been synced */
 	bool has_hole;
 	uint64_t end_seq, end_offset; /* behind the last good record */
+	uint64_t unread_end;          /* up to here the disk did not give all there is; or 0 */
 	uint64_t damaged;
 	uint64_t told;      /* tables up to this sequence number have been passed on */
 	uint64_t table_seq; /* of found->table, 0: it stood in the header */
@@ -321,20 +327,36 @@ static int walk_newest(struct walk *w, bool is_final)
 		w->end_seq = found.seq + 1;
 		w->end_offset = reader.offset;
 	}
+	if (reader.unread_end > w->unread_end)
+		w->unread_end = reader.unread_end;
 	fg_reader_free(&reader);
 	return e < 0 ? e : 0;
+}
+
+/*
+ * What the disk does not give today is no torn tail: it may be there tomorrow, and was acknowledged for
+ * all we know. The segment stays as long as it is, and its numbers are not used again.
+ */
+static void keep_unread(struct fg_segments *l, const struct walk *w, uint64_t last_seen)
+{
+	uint64_t room = (w->unread_end - w->end_offset) / FG_RECORD_MIN_BYTES + 1;
+
+	l->end_seq = w->end_seq + room;
+	if (l->end_seq <= last_seen)
+		l->end_seq = last_seen + 1;
 }
 
 static int look_at_newest(struct fg_recovery *r, struct walk *w)
 {
 	struct fg_segments *l = r->lane;
 	struct fg_segment *s = l->items[l->n - 1];
-	uint64_t size = s->used;
+	uint64_t size = s->used, last_seen;
 	int e;
 
 	e = header_table(r, s, w->found);
 	if (e == 0)
 		e = walk_newest(w, false);
+	last_seen = w->end_seq - 1;
 	if (e == 0 && w->has_hole)
 		e = walk_newest(w, true);
 	if (e < 0)
@@ -347,13 +369,18 @@ static int look_at_newest(struct fg_recovery *r, struct walk *w)
 	/* What the walks have noted behind the new end does not hold. */
 	s->damaged_to = w->damaged > 0 ? w->end_seq - 1 : 0;
 	s->is_damaged = w->damaged > 0;
+	r->cut_seq = s->first_seq;
+	if (w->unread_end > w->end_offset) {
+		keep_unread(l, w, last_seen);
+		s->is_damaged = true;
+		return 0;
+	}
 	for (unsigned i = 0; i < FG_SEGMENT_MARKS; i++)
 		if (s->marks[i].offset >= w->end_offset)
 			s->marks[i].offset = 0;
 	s->used = w->end_offset;
 	s->on_disk = w->end_offset;
 	l->end_seq = w->end_seq;
-	r->cut_seq = s->first_seq;
 	r->cut_offset = w->end_offset;
 	r->is_cut = size > w->end_offset;
 	return 0;
