@@ -16,7 +16,13 @@ static void ignore_table(void *arg, uint64_t seq)
 	(void)seq;
 }
 
-static int find_settled(struct fg_reader *reader, struct fg_settled *settled)
+static int cannot_read(int error, struct fg_error *err)
+{
+	return fg_error_set(err, error, "journal: cannot read the quarantine: %s",
+			    strerror(-error));
+}
+
+static int find_settled(struct fg_reader *reader, struct fg_settled *settled, struct fg_error *err)
 {
 	struct fg_read_result found;
 	int r;
@@ -25,13 +31,13 @@ static int find_settled(struct fg_reader *reader, struct fg_settled *settled)
 	while ((r = fg_reader_next(reader, true, &found)) > FG_READ_END)
 		if (r == FG_READ_RECORD)
 			fg_settled_take(settled, found.seq, found.data, found.size);
-	return r;
+	return r < 0 ? cannot_read(r, err) : 0;
 }
 
 /* Those of the window. */
 static int walk_window(struct fg_reader *reader, const struct fg_settled *settled,
 		       int (*each)(void *arg, uint64_t number, const struct fg_quarantined *q),
-		       void *arg)
+		       void *arg, struct fg_error *err)
 {
 	struct fg_read_result found;
 	struct fg_quarantined q;
@@ -52,22 +58,23 @@ static int walk_window(struct fg_reader *reader, const struct fg_settled *settle
 		if (r != 0)
 			return r;
 	}
-	return r;
+	return r < 0 ? cannot_read(r, err) : 0;
 }
 
 static int walk(struct fg_reader *reader, uint64_t from,
-		int (*each)(void *arg, uint64_t number, const struct fg_quarantined *q), void *arg)
+		int (*each)(void *arg, uint64_t number, const struct fg_quarantined *q), void *arg,
+		struct fg_error *err)
 {
 	struct fg_settled settled;
 	int r;
 
 	r = fg_settled_new(&settled, from);
 	if (r < 0)
-		return r;
+		return cannot_read(r, err);
 	do {
-		r = find_settled(reader, &settled);
+		r = find_settled(reader, &settled, err);
 		if (r == 0)
-			r = walk_window(reader, &settled, each, arg);
+			r = walk_window(reader, &settled, each, arg, err);
 	} while (r == 0 && fg_settled_go_on(&settled));
 	fg_settled_free(&settled);
 	return r;
@@ -90,10 +97,7 @@ int fg_journal_each_quarantined(struct fg_fs *fs, uint64_t from,
 		uint64_t first = lane.n > 0 ? lane.items[0]->first_seq : lane.end_seq;
 
 		fg_reader_init(&reader, &lane);
-		r = walk(&reader, from > first ? from : first, each, arg);
-		if (r == -EIO || r == -ENOMEM)
-			fg_error_set(err, r, "journal: cannot read the quarantine: %s",
-				     strerror(-r));
+		r = walk(&reader, from > first ? from : first, each, arg, err);
 		fg_reader_free(&reader);
 	}
 	fg_recovery_free(recovery);

@@ -140,6 +140,13 @@ static void note_header(struct file *f, const struct fg_segment_header *header)
 	f->newest_ms = table.newest_ms;
 }
 
+/* Is it not the file's fault that it could not be opened? To set it aside would lose what is in it. */
+static bool is_out_of_reach(int error)
+{
+	return error == -EACCES || error == -EPERM || error == -EROFS || error == -EMFILE ||
+	       error == -ENFILE || error == -ENOMEM || error == -EINTR;
+}
+
 /* Returns 0, with the state found, or an error: the journal must be left alone. */
 static int look_at_file(struct fg_recovery *r, struct file *f, struct fg_error *err)
 {
@@ -155,6 +162,10 @@ static int look_at_file(struct fg_recovery *r, struct file *f, struct fg_error *
 	fg_segment_path(r->lane->dir, f->first_seq,
 			f->state == FILE_SET_ASIDE ? FG_SEGMENT_DAMAGED_SUFFIX : "", path);
 	file = fs->open(fs->ctx, path, false);
+	if (is_out_of_reach(file) && f->state != FILE_SET_ASIDE)
+		return fg_error_set(err, file,
+				    "journal: cannot open %s for reading and writing: %s", path,
+				    strerror(-file));
 	if (file < 0) {
 		f->state = f->state == FILE_SET_ASIDE ? FILE_SET_ASIDE : FILE_UNREADABLE;
 		return 0;

@@ -535,6 +535,16 @@ static void looking_call_that_fails_loses_nothing_unsaid(void **state)
 			sweep((struct fault){.call = calls[i], .more = more, .error = -EIO});
 }
 
+static void file_that_is_only_out_of_reach_is_not_taken_for_damaged(void **state)
+{
+	static const int out_of_reach[] = {-EACCES, -EPERM,  -EROFS, -EMFILE,
+					   -ENFILE, -ENOMEM, -EINTR};
+
+	(void)state;
+	for (size_t e = 0; e < sizeof(out_of_reach) / sizeof(out_of_reach[0]); e++)
+		sweep((struct fault){.call = FAULT_OPEN, .error = out_of_reach[e]});
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -543,6 +553,7 @@ int main(void)
 		cmocka_unit_test(changing_calls_that_fail_for_a_while_cost_nothing),
 		cmocka_unit_test(short_write_is_gone_on_with),
 		cmocka_unit_test(looking_call_that_fails_loses_nothing_unsaid),
+		cmocka_unit_test(file_that_is_only_out_of_reach_is_not_taken_for_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
