@@ -14,6 +14,9 @@
 #define IDLE_SAVE_MS 5000     /* without */
 #define RETRY_MAX_MS 10000
 #define SWOLLEN_BYTES ((size_t)128 << 10)
+#define PAGE_BYTES 4096u
+/* A commit of so much or more ends where a page does: an eighth of it at most, for less to write. */
+#define WHOLE_PAGES_BYTES (8 * PAGE_BYTES)
 
 int64_t fg_journal_utc_us(const struct fg_journal *j)
 {
@@ -123,6 +126,45 @@ void fg_batch_take_settles(struct fg_journal *j)
 	}
 }
 
+/* Where in its segment a batch with @size bytes begins, as the writer decides it; 0: in a new one,
+ * behind a header of whole pages. */
+static uint64_t place_of(const struct fg_lane_state *s, size_t size)
+{
+	return s->active_used + size <= s->segments.segment_bytes ? s->active_used : 0;
+}
+
+/* Bytes from the end of lane @s's batch, if that is at @size, to the end of the page. */
+static size_t left_in_page(const struct fg_lane_state *s, size_t size)
+{
+	return -(place_of(s, size) + size) % PAGE_BYTES;
+}
+
+/*
+ * The page in which a commit ends is written again by the next one, unless it is full. So a large
+ * commit fills it: with zeros behind its cursor table, which a reader ignores (format.h, section 3).
+ */
+static size_t pad_table(const struct fg_lane_state *s, size_t offset, uint8_t *table, size_t size)
+{
+	size_t end = offset + FG_RECORD_HEADER_BYTES + size;
+	size_t more = left_in_page(s, end);
+
+	if (offset < WHOLE_PAGES_BYTES || end + more > records_bytes(s))
+		return size;
+	memset(table + size, 0, more);
+	return size + more;
+}
+
+/* May a table go along for nothing, in what is left of the page? */
+static bool is_room_in_page(const struct fg_journal *j, int lane)
+{
+	const struct fg_lane_state *s = &j->lanes[lane];
+	size_t size = j->gather->commit.parts[lane].size;
+	size_t left = left_in_page(s, size);
+
+	return size >= WHOLE_PAGES_BYTES && place_of(s, size + left) == place_of(s, size) &&
+	       FG_RECORD_HEADER_BYTES + fg_cursors_table_size(&j->cursors[lane]) <= left;
+}
+
 /* Put the cursors of now into the table that is the last record of @b, or becomes it. */
 static void write_table(struct fg_journal *j, int lane, struct fg_journal_batch *b)
 {
@@ -139,9 +181,9 @@ static void write_table(struct fg_journal *j, int lane, struct fg_journal_batch 
 	};
 	/* Made where it will stand. */
 	uint8_t *table = p->data + t->offset + FG_RECORD_HEADER_BYTES;
+	size_t size = fg_cursors_encode(set, r.seq - 1, s->table_room, table, &t->save);
 
-	r.body = fg_span_of(table,
-			    fg_cursors_encode(set, r.seq - 1, s->table_room, table, &t->save));
+	r.body = fg_span_of(table, pad_table(s, t->offset, table, size));
 	p->size = t->offset + fg_record_encode(&r, s->segments.seed, p->data + t->offset);
 	fg_cursors_saving(set, &t->save);
 }
@@ -253,7 +295,7 @@ static void complete(struct fg_journal *j, int64_t now_ms, bool is_last, const b
 			j->cursors[i].newest_ms = j->clock_ms;
 		t->newest_ms = j->cursors[i].newest_ms;
 		/* What retires may have made another one due. */
-		if (!is_save[i] && !is_save_due(j, i, now_ms, is_last))
+		if (!is_save[i] && !is_save_due(j, i, now_ms, is_last) && !is_room_in_page(j, i))
 			continue;
 		append_table(j, i);
 		j->lanes[i].last_save_ms = now_ms;

@@ -109,6 +109,9 @@ bool fg_cursors_want_save(const struct fg_cursors *set, bool is_due);
 size_t fg_cursors_encode(const struct fg_cursors *set, uint64_t newest, size_t room, uint8_t *out,
 			 struct fg_cursor_save *ret_save);
 
+/** How large the table of now is when nothing has to be left out. */
+size_t fg_cursors_table_size(const struct fg_cursors *set);
+
 /** That table goes into a commit now; and now it is on disk. */
 void fg_cursors_saving(struct fg_cursors *set, const struct fg_cursor_save *save);
 void fg_cursors_saved(struct fg_cursors *set, const struct fg_cursor_save *save);

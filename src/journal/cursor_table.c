@@ -123,6 +123,11 @@ static size_t least_size(const struct fg_cursor_table_source *s)
 	return size;
 }
 
+size_t fg_cursor_table_size(const struct fg_cursor_table_source *source)
+{
+	return least_size(source) + count_ranges(source, 0) * PAIR_BYTES;
+}
+
 static struct fg_cursor_source *with_most_left_behind(struct fg_cursor_table_source *s)
 {
 	struct fg_cursor_source *most = &s->cursors[0];

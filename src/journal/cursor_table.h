@@ -53,6 +53,9 @@ struct fg_cursor_table_source {
 size_t fg_cursor_table_min(unsigned max_left_behind);
 size_t fg_cursor_table_max(unsigned max_left_behind);
 
+/** Bytes of the table of @source with nothing left out. */
+size_t fg_cursor_table_size(const struct fg_cursor_table_source *source);
+
 /**
  * Write a table of at most @room bytes (fg_cursor_table_min(0) or more) to @out. The smallest ranges
  * are left out first when there is not room for all. A cursor whose sessions left behind do not fit

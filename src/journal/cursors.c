@@ -263,17 +263,13 @@ bool fg_cursors_want_save(const struct fg_cursors *set, bool is_due)
 	return false;
 }
 
-size_t fg_cursors_encode(const struct fg_cursors *set, uint64_t newest, size_t room, uint8_t *out,
-			 struct fg_cursor_save *ret_save)
+static struct fg_cursor_table_source table_source(const struct fg_cursors *set, uint64_t newest)
 {
 	struct fg_cursor_table_source source = {
 		.clock_ms = set->clock_ms,
 		.utc_us = set->utc_us,
 		.newest_ms = set->newest_ms,
 	};
-	struct fg_cursor_save save = {.is_any = true};
-	size_t size;
-	unsigned n = 0;
 
 	for (unsigned i = 0; i < FG_CURSORS_MAX; i++) {
 		const struct fg_cursor *c = &set->slots[i];
@@ -287,6 +283,24 @@ size_t fg_cursors_encode(const struct fg_cursors *set, uint64_t newest, size_t r
 			.left_behind = &c->left_behind,
 		};
 	}
+	return source;
+}
+
+size_t fg_cursors_table_size(const struct fg_cursors *set)
+{
+	struct fg_cursor_table_source source = table_source(set, UINT64_MAX);
+
+	return fg_cursor_table_size(&source);
+}
+
+size_t fg_cursors_encode(const struct fg_cursors *set, uint64_t newest, size_t room, uint8_t *out,
+			 struct fg_cursor_save *ret_save)
+{
+	struct fg_cursor_table_source source = table_source(set, newest);
+	struct fg_cursor_save save = {.is_any = true};
+	size_t size;
+	unsigned n = 0;
+
 	size = fg_cursor_table_encode(&source, room, out);
 	for (unsigned i = 0; i < FG_CURSORS_MAX && ret_save; i++) {
 		const struct fg_cursor *c = &set->slots[i];

@@ -103,7 +103,8 @@
  *       of which session is the link's business; key 0 stands for records whose order matters
  *   8 bytes the journal's clock in milliseconds, 8 bytes UTC microseconds at that moment, 8 bytes the
  *     journal's clock when the newest message in front of the table was appended; all three may be
- *     missing. What follows is to be ignored.
+ *     missing. What follows is to be ignored: zeros that fill the page of 4 KiB, so that the next
+ *     commit does not write it once more.
  *
  * Ranges are written sorted and apart, but nobody relies on it. One that ends in front of where it
  * starts, or at or below the watermark, says nothing. A writer may leave ranges out, which has

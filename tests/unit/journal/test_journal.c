@@ -197,6 +197,43 @@ static void cursor_tables_do_not_count_as_backlog(void **state)
 	assert_int_equal(bench_read_all(b, c), 0);
 }
 
+/* Or the next commit would write that page once more. */
+static void large_commit_fills_its_last_page(void **state)
+{
+	struct bench *b = *state;
+	struct fg_journal_stats before, after;
+	struct fg_cursor *c;
+	uint64_t last;
+
+	bench_close(b);
+	b->options.batch_bytes = 64 << 10;
+	b->options.segment_bytes = 256 << 10;
+	bench_open(b);
+	c = bench_cursor(b, "a", 10);
+	bench_append(b, 10);
+	bench_flush(b);
+	fg_journal_get_stats(b->j, &before);
+	for (int i = 0; i < 21; i++)
+		bench_append(b, 2000);
+	bench_flush(b);
+	fg_journal_get_stats(b->j, &after);
+	assert_int_equal(after.bytes_written % 4096, 0);
+	assert_in_range(after.bytes_written - before.bytes_written, 21 * 2040, 21 * 2040 + 4096);
+	assert_int_equal(after.cursor_saves, before.cursor_saves + 1);
+
+	/* A small one does not. */
+	last = bench_append(b, 2000);
+	bench_flush(b);
+	fg_journal_get_stats(b->j, &before);
+	assert_in_range(before.bytes_written - after.bytes_written, 2000, 2100);
+	assert_int_equal(bench_read_all(b, c), 23);
+	bench_settle(c, last);
+	assert_int_equal(fg_cursor_backlog(c), 0);
+	bench_close(b);
+	bench_open(b);
+	assert_int_equal(fg_cursor_backlog(bench_cursor(b, "a", 10)), 0);
+}
+
 static void new_cursor_starts_at_the_newest_record(void **state)
 {
 	struct bench *b = *state;
@@ -417,6 +454,7 @@ int main(void)
 		TEST(restarts_without_data_leave_no_files_behind),
 		TEST(clean_shutdown_saves_the_cursors),
 		TEST(cursor_tables_do_not_count_as_backlog),
+		TEST(large_commit_fills_its_last_page),
 		TEST(new_cursor_starts_at_the_newest_record),
 		TEST(sending_waits_for_the_saved_watermark),
 		TEST(segments_go_when_every_cursor_is_past_them),

@@ -136,7 +136,13 @@ static void append_blank(struct lane *l, unsigned n, size_t size)
 	free(body);
 }
 
-/* Of all there is, from the first on: which numbers are read, which are lost. */
+/* Large commits bring cursor tables along. */
+static bool is_message(int r, const struct fg_read_result *found)
+{
+	return r == FG_READ_RECORD && found->data[28] != FG_RECORD_KIND_CURSORS;
+}
+
+/* Of all there is, from the first on: how many messages are read, how many numbers are lost. */
 static void walk(struct lane *l, uint64_t *ret_records, uint64_t *ret_lost)
 {
 	struct fg_read_result found;
@@ -145,9 +151,8 @@ static void walk(struct lane *l, uint64_t *ret_records, uint64_t *ret_lost)
 	*ret_records = *ret_lost = 0;
 	while ((r = fg_reader_next(&l->reader, true, &found)) != FG_READ_END) {
 		assert_true(r == FG_READ_RECORD || r == FG_READ_LOST);
-		if (r == FG_READ_RECORD)
-			++*ret_records;
-		else
+		*ret_records += is_message(r, &found);
+		if (r == FG_READ_LOST)
 			*ret_lost += found.lost_last - found.lost_first + 1;
 	}
 }
@@ -227,7 +232,7 @@ static void large_record_behind_damage_is_found(void **state)
 	walk(l, &n_records, &n_lost);
 	assert_int_equal(n_lost, 1);
 	assert_int_equal(n_records, 3);
-	assert_true(l->reader.capacity > FG_READER_BUFFER_BYTES);
+	assert_true(most_read > FG_READER_BUFFER_BYTES);
 }
 
 /* ---- a bound on the work of one call */
@@ -255,7 +260,7 @@ static void walk_in_steps_finds_the_same(void **state)
 		if (r == FG_READ_END)
 			break;
 		n_more += r == FG_READ_MORE;
-		n_records += r == FG_READ_RECORD;
+		n_records += is_message(r, &found);
 		n_lost += r == FG_READ_LOST;
 	}
 	assert_int_equal(n_records, whole_records);
