@@ -49,11 +49,12 @@ struct entry {
 /* The entry at @offset. Returns false at the end, or where the bytes do not add up. */
 static bool entry_at(const struct table *t, size_t offset, struct entry *ret)
 {
-	const uint8_t *at = t->data + offset;
 	size_t left = t->size - offset, key_size, value_size;
+	const uint8_t *at;
 
 	if (offset >= t->size || left < 4)
 		return false;
+	at = t->data + offset;
 	key_size = fg_get_le16(at);
 	if (key_size == 0 || key_size > FG_STORE_KEY_MAX || left < 4 + key_size)
 		return false;

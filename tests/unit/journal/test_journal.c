@@ -434,6 +434,7 @@ static void threaded_writer_commits_everything(void **state)
 	close(fd[0]);
 	close(fd[1]);
 	b->options.is_threaded = false;
+	b->options.committed = NULL;
 	bench_open(b);
 	c = bench_cursor(b, "a", 1000);
 	assert_int_equal(fg_cursor_backlog(c), 0);

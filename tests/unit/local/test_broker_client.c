@@ -179,6 +179,7 @@ static void make(void)
 	};
 	struct fg_error err = {0};
 
+	intake = fg_intake_free(intake);
 	assert_int_equal(fg_intake_new(&intake_options, &intake), 0);
 	options.intake = intake;
 
