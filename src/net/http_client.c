@@ -247,7 +247,7 @@ static int request_take(struct fg_http_request *r, struct fg_span bytes)
 					    FG_HTTP_MAX_REDIRECT_BYTES);
 		return 0;
 	}
-	fg_http_easy_response(curl, r->easy, &head);
+	fg_http_easy_response(curl, r->easy, r->spec, &head);
 	result = request_give_head(r, &head);
 	if (result < 0)
 		return request_fail(r, result, "given up");
@@ -372,7 +372,7 @@ static void request_finished(struct fg_http_request *r, CURLcode code)
 		request_redirect(r, location);
 		return;
 	}
-	fg_http_easy_response(curl, r->easy, &response);
+	fg_http_easy_response(curl, r->easy, r->spec, &response);
 	request_end(r, &response);
 }
 

@@ -83,6 +83,7 @@ struct fg_http_params {
 	unsigned stall_s;            /* … for so long is a failure; 0: 1 byte/s, 60 s */
 	uint64_t max_bytes;          /* of the answer's body; 0: FG_HTTP_MAX_MEMORY_BYTES */
 	unsigned max_redirects;      /* 0: a redirect is an answer */
+	const char *wanted_header;   /* name of a header of the answer to hand out; or NULL */
 	uint64_t range_start;        /* ask for what follows this many bytes; 0: everything */
 };
 
@@ -95,6 +96,7 @@ struct fg_http_response {
 	struct fg_content_range range; /* _NONE when there is none or it makes no sense */
 	int64_t retry_after_s;         /* also when it was a date; -1: not told */
 	const char *content_type;      /* "" when not told */
+	const char *wanted_header;     /* the value of that header, or NULL */
 	struct fg_span body;           /* without data() only; empty in head() */
 };
 

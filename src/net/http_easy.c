@@ -272,8 +272,10 @@ const char *fg_http_easy_location(const struct fg_libcurl *curl, CURL *easy,
 	return fg_http_easy_header(curl, easy, "Location");
 }
 
-void fg_http_easy_response(const struct fg_libcurl *curl, CURL *easy, struct fg_http_response *ret)
+void fg_http_easy_response(const struct fg_libcurl *curl, CURL *easy,
+			   const struct fg_http_spec *spec, struct fg_http_response *ret)
 {
+	const char *wanted = spec->is.wanted_header;
 	const char *type = fg_http_easy_header(curl, easy, "Content-Type");
 	const char *range = fg_http_easy_header(curl, easy, "Content-Range");
 	bool is_later = fg_http_easy_header(curl, easy, "Retry-After") != NULL;
@@ -289,6 +291,7 @@ void fg_http_easy_response(const struct fg_libcurl *curl, CURL *easy, struct fg_
 		.range = FG_CONTENT_RANGE_NONE,
 		.retry_after_s = is_later ? later : -1,
 		.content_type = type ? type : "",
+		.wanted_header = wanted ? fg_http_easy_header(curl, easy, wanted) : NULL,
 	};
 	if (range && fg_content_range_parse(range, &ret->range) < 0)
 		ret->range = FG_CONTENT_RANGE_NONE;

@@ -55,8 +55,9 @@ const char *fg_http_easy_header(const struct fg_libcurl *curl, CURL *easy, const
 const char *fg_http_easy_location(const struct fg_libcurl *curl, CURL *easy,
 				  enum fg_http_method method);
 
-/** Status and headers of the last answer; ret->content_type is libcurl's. */
-void fg_http_easy_response(const struct fg_libcurl *curl, CURL *easy, struct fg_http_response *ret);
+/** Status and headers of the last answer to @spec; the texts in *@ret are libcurl's. */
+void fg_http_easy_response(const struct fg_libcurl *curl, CURL *easy,
+			   const struct fg_http_spec *spec, struct fg_http_response *ret);
 
 /** The negative errno for a result of libcurl. */
 int fg_http_easy_error(CURLcode code);

@@ -117,7 +117,8 @@ static bool copy_all(struct fg_http_spec *s)
 	}
 	return copy(&is->url, &s->url) && copy(&is->proxy, &s->proxy) &&
 	       copy(&is->tls.ca, &s->ca) && copy(&is->tls.certificate, &s->certificate) &&
-	       copy(&is->tls.key, &s->key) && copy(&is->tls.key_password, &s->key_password);
+	       copy(&is->tls.key, &s->key) && copy(&is->tls.key_password, &s->key_password) &&
+	       copy(&is->wanted_header, &s->wanted_header);
 }
 
 static void set_defaults(struct fg_http_params *p)
@@ -182,6 +183,7 @@ struct fg_http_spec *fg_http_spec_free(struct fg_http_spec *s)
 	free(s->ca);
 	free(s->certificate);
 	free(s->key);
+	free(s->wanted_header);
 	free(s);
 	return NULL;
 }

@@ -7,7 +7,7 @@
 
 struct fg_http_spec {
 	struct fg_http_params is; /* as it was given, but pointers lead to the members below */
-	char *url, *proxy, *ca, *certificate, *key, *key_password;
+	char *url, *proxy, *ca, *certificate, *key, *key_password, *wanted_header;
 	char *body;
 	char *headers[FG_HTTP_MAX_HEADERS];
 	bool is_ca_directory;

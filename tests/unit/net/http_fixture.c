@@ -138,6 +138,7 @@ static void copy_response(struct fg_http_response *to, const struct fg_http_resp
 	*to = *from;
 	to->text = NULL;
 	to->content_type = NULL;
+	to->wanted_header = NULL;
 	to->body = (struct fg_span){0};
 }
 
@@ -151,6 +152,8 @@ static int asked_head(void *owner, const struct fg_http_response *response)
 	a->n_heads++;
 	copy_response(&a->head, response);
 	snprintf(a->content_type, sizeof(a->content_type), "%s", response->content_type);
+	snprintf(a->wanted_header, sizeof(a->wanted_header), "%s",
+		 response->wanted_header ? response->wanted_header : "(none)");
 	if (a->in_head)
 		a->in_head(a);
 	return a->head_returns;
@@ -194,6 +197,8 @@ static void asked_done(void *owner, const struct fg_http_response *response)
 	copy_response(&a->end, response);
 	snprintf(a->text, sizeof(a->text), "%s", response->text);
 	snprintf(a->content_type, sizeof(a->content_type), "%s", response->content_type);
+	snprintf(a->wanted_header, sizeof(a->wanted_header), "%s",
+		 response->wanted_header ? response->wanted_header : "(none)");
 	add_body(a, response->body);
 	if (a->in_done)
 		a->in_done(a);

@@ -34,6 +34,7 @@ struct asked {
 	struct fg_http_response head, end; /* without borrowed members */
 	char text[512];
 	char content_type[128];
+	char wanted_header[128];
 	char *body;
 	size_t body_size;
 };

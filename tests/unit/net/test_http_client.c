@@ -161,6 +161,33 @@ static void an_answer_without_body_has_a_head(void **state)
 	asked_release(&a);
 }
 
+static void answer_token(struct exchange *x)
+{
+	exchange_answer(x, 201, "x-subject-token: abc\r\nX-Other: 1\r\n", "{}");
+}
+
+static void one_header_of_the_answer_can_be_asked_for(void **state)
+{
+	struct fixture *f = *state;
+	const char *const names[] = {"X-Subject-Token", "X-Missing", NULL};
+	const char *const values[] = {"abc", "(none)", "(none)"};
+
+	serve(f, answer_token, NULL);
+	for (size_t i = 0; i < 3; i++) {
+		struct asked a = {0};
+
+		asked_start(&a, f,
+			    &(struct fg_http_params){.method = FG_HTTP_POST,
+						     .url = fixture_url(f, "http", "/"),
+						     .wanted_header = names[i]},
+			    false);
+		asked_wait(&a);
+		assert_int_equal(a.end.status, 201);
+		assert_string_equal(a.wanted_header, values[i]);
+		asked_release(&a);
+	}
+}
+
 /* -- requests -- */
 
 static void answer_what_was_asked(struct exchange *x)
@@ -964,6 +991,7 @@ int main(void)
 		TEST(an_answer_may_end_with_the_connection),
 		TEST(an_error_status_is_an_answer_too),
 		TEST(an_answer_without_body_has_a_head),
+		TEST(one_header_of_the_answer_can_be_asked_for),
 		TEST(each_method_arrives_as_it_was_asked),
 		TEST(a_body_of_the_largest_size_is_sent_without_delay),
 		TEST(what_cannot_be_asked_is_refused_at_once),
