@@ -407,6 +407,108 @@ struct fg_delivery {
 	int64_t now_us; /* UTC */
 };
 
+/* ------------------------------------------------------------------ the cloud's other side */
+
+/*
+ * Most clouds have a second interface (REST), for the applications that use what devices send. From
+ * there fieldgatectl(1) looks at a gateway with the eyes of its customer: is a reading there, does a
+ * command come back answered? The plugin describes requests and reads answers; the tool makes them,
+ * with TLS verified. The daemon uses none of this, and has no need of an account for it.
+ */
+
+/** What is asked, in this order; each may take several requests. */
+enum fg_rest_step {
+	FG_REST_LOGIN,   /* show the account, get a token */
+	FG_REST_DEVICE,  /* is the device known? What the other two need of it, the ctx remembers */
+	FG_REST_READING, /* is this value there? */
+	FG_REST_COMMAND, /* send it, and get the device's answer */
+};
+
+struct fg_rest_question {
+	enum fg_rest_step step;
+	int64_t now_us;         /* UTC; for signatures that carry a time */
+	struct fg_span device;  /* the cloud's name for it */
+	struct fg_span key;     /* READING: name of the value, … */
+	struct fg_span value;   /* … as JSON text, as it was sent, … */
+	int64_t from_us, to_us; /* … stamped within these, UTC, both included */
+	struct fg_span command; /* COMMAND: its name, … */
+	struct fg_span params;  /* … one JSON value, … */
+	int64_t timeout_ms;     /* … and how long the cloud shall wait for the answer */
+};
+
+/** A request to be made. What it points to is the ctx's and valid until its next call. */
+struct fg_rest_request {
+	const char *method;         /* "GET", "POST", "PUT", "PATCH" or "DELETE" */
+	const char *url;            /* whole: https://… */
+	const char *const *headers; /* "Name: value", NULL-terminated; or NULL */
+	struct fg_span body;
+	const char *wanted_header; /* of the answer: name of one that matters; or NULL */
+};
+
+/** What came back. Borrowed for the call. */
+struct fg_rest_response {
+	unsigned status; /* of HTTP */
+	struct fg_span body;
+	const char *wanted_header; /* its value, or NULL */
+};
+
+enum fg_rest_verdict {
+	FG_REST_DONE,
+	FG_REST_AGAIN,  /* one more request after a pause: it is not there yet, or this was one of
+			   several; says why, in case it never comes to an end */
+	FG_REST_FAILED, /* and says why */
+};
+
+/** What an operator has to look at. */
+enum fg_rest_fault {
+	FG_REST_FAULT_OTHER,
+	FG_REST_FAULT_ACCOUNT,   /* name, password, token or key are not accepted */
+	FG_REST_FAULT_FORBIDDEN, /* the account may not do this */
+	FG_REST_FAULT_UNKNOWN,   /* the cloud does not know the device */
+	FG_REST_FAULT_MISSING,   /* the value is not there */
+	FG_REST_FAULT_SILENT,    /* no answer to the command in time */
+	FG_REST_FAULT_REFUSED,   /* the answer to the command is an error */
+	FG_REST_FAULT_LIMIT,     /* too many requests */
+};
+
+struct fg_rest_result {
+	enum fg_rest_fault fault; /* with AGAIN and FAILED */
+	char text[256];           /* the same as half a sentence, NUL-terminated; never a secret */
+	int64_t time_us;          /* READING, done: the stamp it has in the cloud, UTC */
+	struct fg_span answer;    /* COMMAND, done: the answer, JSON, or empty; in the response or
+				     the ctx's */
+};
+
+/** With what it is opened. */
+struct fg_rest_open {
+	const struct fg_value *values; /* one for each entry of the option table, in its order */
+	const char *url;               /* where the interface is, without a final slash */
+};
+
+struct fg_rest {
+	uint32_t size; /* sizeof(struct fg_rest); members beyond it count as NULL */
+	const struct fg_option *options; /* of the account, as in a cloud's section */
+
+	/** Make a ctx. Returns 0, -EINVAL with a sentence in @error, or -ENOMEM. */
+	int (*open)(const struct fg_rest_open *with, void **ret_ctx, char *error,
+		    size_t error_size);
+
+	/** Release a ctx; secrets are overwritten. Takes NULL. */
+	void (*close)(void *ctx);
+
+	/**
+	 * The next request of @question's step. Returns 1 and a request, 0: the step needs none
+	 * and is done, or -EINVAL: what is asked cannot be asked this cloud.
+	 */
+	int (*request)(void *ctx, const struct fg_rest_question *question,
+		       struct fg_rest_request *out);
+
+	/** Read what came back for it; @out is zeroed. */
+	enum fg_rest_verdict (*answer)(void *ctx, const struct fg_rest_question *question,
+				       const struct fg_rest_response *response,
+				       struct fg_rest_result *out);
+};
+
 /* ------------------------------------------------------------------ the plugin */
 
 struct fg_plugin {
@@ -471,6 +573,9 @@ struct fg_plugin {
 	 * NULL: the link has one session, "".
 	 */
 	void (*session_of)(void *ctx, struct fg_span device, char *out);
+
+	/** The cloud's interface for applications, for fieldgatectl. NULL: unknown to this plugin. */
+	const struct fg_rest *rest;
 };
 
 #ifdef __cplusplus

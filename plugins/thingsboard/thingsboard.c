@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "rest.h"
 #include "util/cleanup.h"
 
 /* MQTT 5, 2.4: the reason codes ThingsBoard puts into a PUBACK, and their neighbours. */
@@ -321,4 +322,5 @@ FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {
 	.receive = tb_receive,
 	.woken = tb_woken,
 	.remembered = tb_remembered,
+	.rest = &tb_rest,
 };

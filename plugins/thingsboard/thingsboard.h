@@ -11,7 +11,7 @@
  *	announce.c   coming and going of sub-devices    devices.c    the table of them
  *	commands.c   RPC from ThingsBoard, and answers  questions.c  what is asked of ThingsBoard
  *	attributes.c shared attributes coming down      limits.c     ThingsBoard's own limits
- *	provision.c  credentials got from ThingsBoard
+ *	provision.c  credentials got from ThingsBoard   rest.c         ThingsBoard's REST interface
  *
  * A session (one at a time):
  *

@@ -1,0 +1,409 @@
+#include "rest.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/json.h"
+#include "text.h"
+
+#define URL_BYTES 4096
+#define BODY_BYTES 65536
+#define TOKEN_BYTES 8192
+#define ID_BYTES 64
+
+/* The most points of one key that are looked through for a value. */
+#define MAX_POINTS 1000
+
+/* Of HTTP */
+enum {
+	STATUS_OK = 200,
+	STATUS_UNAUTHORIZED = 401,
+	STATUS_FORBIDDEN = 403,
+	STATUS_NOT_FOUND = 404,
+	STATUS_REQUEST_TIMEOUT = 408, /* nobody answered: path /api/plugins/rpc of old servers */
+	STATUS_CONFLICT = 409,        /* nobody listens: the same */
+	STATUS_TOO_MANY = 429,
+	STATUS_GATEWAY_TIMEOUT = 504, /* either, path /api/rpc */
+};
+
+enum option { OPTION_USERNAME, OPTION_PASSWORD, N_OPTIONS };
+
+static const struct fg_option option_table[] = {
+	[OPTION_USERNAME] = {.name = "username",
+			     .type = FG_OPTION_STRING,
+			     .flags = FG_OPTION_REQUIRED,
+			     .help = "a tenant administrator's e-mail address"},
+	[OPTION_PASSWORD] = {.name = "password",
+			     .type = FG_OPTION_SECRET,
+			     .flags = FG_OPTION_REQUIRED,
+			     .help = "the password"},
+	[N_OPTIONS] = {0},
+};
+
+struct tb_rest_ctx {
+	const char *url, *username, *password; /* the host's */
+	char authorization[TOKEN_BYTES];       /* a header */
+	char device_id[ID_BYTES];
+
+	/* what request() hands out */
+	char request_url[URL_BYTES];
+	char body[BODY_BYTES];
+	const char *headers[4];
+};
+
+static int rest_open(const struct fg_rest_open *with, void **ret_ctx, char *error,
+		     size_t error_size)
+{
+	struct tb_rest_ctx *c;
+
+	if (!*with->values[OPTION_USERNAME].string || !*with->values[OPTION_PASSWORD].string) {
+		snprintf(error, error_size, "username and password may not be empty");
+		return -EINVAL;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->url = with->url;
+	c->username = with->values[OPTION_USERNAME].string;
+	c->password = with->values[OPTION_PASSWORD].string;
+	*ret_ctx = c;
+	return 0;
+}
+
+static void rest_close(void *ctx)
+{
+	if (ctx)
+		explicit_bzero(ctx, sizeof(struct tb_rest_ctx));
+	free(ctx);
+}
+
+/* ------------------------------------------------------------------ requests */
+
+/* As one value in a query (RFC 3986, 2.1 and 2.3). */
+static void put_escaped(struct tb_text *text, struct fg_span value)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789-._~";
+
+	for (size_t i = 0; i < value.size; i++) {
+		char hex[4];
+
+		if (value.data[i] && strchr(plain, value.data[i])) {
+			tb_put_span(text, fg_span_of(value.data + i, 1));
+			continue;
+		}
+		snprintf(hex, sizeof(hex), "%%%02X", (unsigned char)value.data[i]);
+		tb_put(text, hex);
+	}
+}
+
+static struct tb_text begin_url(struct tb_rest_ctx *c)
+{
+	struct tb_text url = tb_text_begin(c->request_url, sizeof(c->request_url) - 1);
+
+	tb_put(&url, c->url);
+	return url;
+}
+
+static void put_login(struct tb_rest_ctx *c, struct tb_text *url, struct tb_text *body)
+{
+	tb_put(url, "/api/auth/login");
+	tb_put(body, "{\"username\":");
+	tb_put_quoted(body, fg_span_str(c->username));
+	tb_put(body, ",\"password\":");
+	tb_put_quoted(body, fg_span_str(c->password));
+	tb_put(body, "}");
+}
+
+/* A time series from one moment up to, and without, another. */
+static void put_reading(const struct tb_rest_ctx *c, const struct fg_rest_question *q,
+			struct tb_text *url)
+{
+	tb_put(url, "/api/plugins/telemetry/DEVICE/");
+	tb_put(url, c->device_id);
+	tb_put(url, "/values/timeseries?keys=");
+	put_escaped(url, q->key);
+	tb_put(url, "&startTs=");
+	tb_put_number(url, q->from_us / 1000);
+	tb_put(url, "&endTs=");
+	tb_put_number(url, q->to_us / 1000 + 1);
+	tb_put(url, "&limit=");
+	tb_put_number(url, MAX_POINTS);
+	tb_put(url, "&useStrictDataTypes=true");
+}
+
+static void put_command(const struct tb_rest_ctx *c, const struct fg_rest_question *q,
+			struct tb_text *url, struct tb_text *body)
+{
+	tb_put(url, "/api/rpc/twoway/");
+	tb_put(url, c->device_id);
+	tb_put(body, "{\"method\":");
+	tb_put_quoted(body, q->command);
+	tb_put(body, ",\"params\":");
+	tb_put_json(body, q->params.size > 0 ? q->params : fg_span_str("null"));
+	tb_put(body, ",\"timeout\":");
+	tb_put_number(body, q->timeout_ms);
+	tb_put(body, "}");
+}
+
+static int rest_request(void *ctx, const struct fg_rest_question *q, struct fg_rest_request *out)
+{
+	struct tb_rest_ctx *c = ctx;
+	struct tb_text url = begin_url(c), body = tb_text_begin(c->body, sizeof(c->body));
+	size_t n = 0;
+
+	switch (q->step) {
+	case FG_REST_LOGIN:
+		put_login(c, &url, &body);
+		break;
+	case FG_REST_DEVICE:
+		tb_put(&url, "/api/tenant/devices?deviceName=");
+		put_escaped(&url, q->device);
+		break;
+	case FG_REST_READING:
+		put_reading(c, q, &url);
+		break;
+	case FG_REST_COMMAND:
+		put_command(c, q, &url, &body);
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (url.is_full || body.is_full)
+		return -EINVAL;
+	*url.at = '\0';
+	if (q->step != FG_REST_LOGIN)
+		c->headers[n++] = c->authorization;
+	if (body.at > body.start)
+		c->headers[n++] = "Content-Type: application/json";
+	c->headers[n++] = "Accept: application/json";
+	c->headers[n] = NULL;
+	*out = (struct fg_rest_request){
+		.method = body.at > body.start ? "POST" : "GET",
+		.url = c->request_url,
+		.headers = c->headers,
+		.body = tb_text_span(&body),
+	};
+	return 1;
+}
+
+/* ------------------------------------------------------------------ answers */
+
+static enum fg_rest_verdict verdict(struct fg_rest_result *out, enum fg_rest_verdict what,
+				    enum fg_rest_fault fault, const char *text)
+{
+	out->fault = fault;
+	snprintf(out->text, sizeof(out->text), "%s", text);
+	return what;
+}
+
+static enum fg_rest_verdict not_understood(struct fg_rest_result *out)
+{
+	return verdict(out, FG_REST_FAILED, FG_REST_FAULT_OTHER,
+		       "what answers is not ThingsBoard's REST interface");
+}
+
+/* What any request may be answered with. */
+static enum fg_rest_verdict by_status(unsigned status, struct fg_rest_result *out)
+{
+	switch (status) {
+	case STATUS_UNAUTHORIZED:
+		return verdict(out, FG_REST_FAILED, FG_REST_FAULT_ACCOUNT,
+			       "ThingsBoard does not accept the user name and password");
+	case STATUS_FORBIDDEN:
+		return verdict(out, FG_REST_FAILED, FG_REST_FAULT_FORBIDDEN,
+			       "ThingsBoard does not let this user do that");
+	case STATUS_TOO_MANY:
+		return verdict(out, FG_REST_AGAIN, FG_REST_FAULT_LIMIT,
+			       "ThingsBoard is asked more often than the tenant's limits allow");
+	default:
+		out->fault = FG_REST_FAULT_OTHER;
+		snprintf(out->text, sizeof(out->text), "ThingsBoard answers with HTTP status %u",
+			 status);
+		return FG_REST_FAILED;
+	}
+}
+
+/* A member that is a string without escapes, as tokens and ids are. */
+static bool plain_member(struct fg_json_value object, const char *name, struct fg_span *ret)
+{
+	struct fg_json_value value;
+	struct fg_span raw;
+
+	if (object.type != FG_JSON_OBJECT || !fg_json_member(object, fg_span_str(name), &value) ||
+	    value.type != FG_JSON_STRING)
+		return false;
+	raw = fg_span_of(value.text.data + 1, value.text.size - 2);
+	/* They go into a header and a path. */
+	for (size_t i = 0; i < raw.size; i++)
+		if (raw.data[i] <= ' ' || raw.data[i] > '~' || strchr("\\/?#%", raw.data[i]))
+			return false;
+	*ret = raw;
+	return raw.size > 0;
+}
+
+static enum fg_rest_verdict answer_login(struct tb_rest_ctx *c, struct fg_json_value body,
+					 struct fg_rest_result *out)
+{
+	struct fg_span token;
+	int n;
+
+	if (!plain_member(body, "token", &token) || token.size > sizeof(c->authorization) - 64)
+		return not_understood(out);
+	n = snprintf(c->authorization, sizeof(c->authorization), "X-Authorization: Bearer %.*s",
+		     FG_SPAN_ARGS(token));
+	return n > 0 ? FG_REST_DONE : not_understood(out);
+}
+
+static enum fg_rest_verdict answer_device(struct tb_rest_ctx *c, struct fg_json_value body,
+					  struct fg_rest_result *out)
+{
+	struct fg_json_value id;
+	struct fg_span text;
+
+	if (body.type != FG_JSON_OBJECT || !fg_json_member(body, fg_span_str("id"), &id) ||
+	    !plain_member(id, "id", &text) || text.size >= sizeof(c->device_id))
+		return not_understood(out);
+	snprintf(c->device_id, sizeof(c->device_id), "%.*s", FG_SPAN_ARGS(text));
+	return FG_REST_DONE;
+}
+
+static bool is_number(struct fg_json_value v)
+{
+	return v.type == FG_JSON_INTEGER || v.type == FG_JSON_REAL;
+}
+
+/* JSON numbers end where strtod() ends: at a comma, a bracket or the NUL behind. */
+static double to_number(struct fg_span text)
+{
+	char digits[64];
+
+	snprintf(digits, sizeof(digits), "%.*s", FG_SPAN_ARGS(text));
+	return strtod(digits, NULL);
+}
+
+/*
+ * ThingsBoard keeps numbers as 64-bit integers or doubles and writes them its own way, and makes a
+ * number of text that looks like one.
+ */
+static bool is_same_value(struct fg_json_value sent, struct fg_json_value kept)
+{
+	if (fg_span_equal(sent.text, kept.text))
+		return true;
+	if (sent.type == FG_JSON_STRING && is_number(kept))
+		return fg_span_equal(fg_span_of(sent.text.data + 1, sent.text.size - 2), kept.text);
+	return is_number(sent) && is_number(kept) && to_number(sent.text) == to_number(kept.text);
+}
+
+/* {"KEY":[{"ts":1718000000000,"value":21.5},…]}, newest first */
+static enum fg_rest_verdict answer_reading(const struct fg_rest_question *q,
+					   struct fg_json_value body, struct fg_rest_result *out)
+{
+	struct fg_json_value sent, points, value, ts;
+	struct fg_json_fault fault;
+	struct fg_json_member point;
+	struct fg_json_walk walk;
+
+	if (body.type != FG_JSON_OBJECT || fg_json_check(q->value, &sent, &fault) < 0)
+		return not_understood(out);
+	if (!fg_json_member(body, q->key, &points) || points.type != FG_JSON_ARRAY)
+		return verdict(out, FG_REST_AGAIN, FG_REST_FAULT_MISSING,
+			       "ThingsBoard has no such value of the device");
+	fg_json_walk_begin(&walk, points);
+	while (fg_json_walk_next(&walk, &point)) {
+		if (point.value.type != FG_JSON_OBJECT ||
+		    !fg_json_member(point.value, fg_span_str("value"), &value) ||
+		    !fg_json_member(point.value, fg_span_str("ts"), &ts) ||
+		    ts.type != FG_JSON_INTEGER)
+			return not_understood(out);
+		if (!is_same_value(sent, value))
+			continue;
+		out->time_us = (int64_t)(to_number(ts.text) * 1000);
+		return FG_REST_DONE;
+	}
+	return verdict(out, FG_REST_AGAIN, FG_REST_FAULT_MISSING,
+		       "ThingsBoard has other values of the device, not this one");
+}
+
+/* What the gateway answers when the device did not: {"error":"…","code":"offline"}. */
+static enum fg_rest_verdict answer_error(struct fg_json_value body, struct fg_json_value error,
+					 struct fg_rest_result *out)
+{
+	struct fg_json_value code;
+	bool is_timeout = fg_json_member(body, fg_span_str("code"), &code) &&
+			  (fg_span_is(code.text, "\"timeout\"") ||
+			   fg_span_is(code.text, "\"unknown_outcome\""));
+	int room = (int)sizeof(out->text) - 40;
+	int size = error.text.size > (size_t)room ? room : (int)error.text.size;
+
+	out->fault = is_timeout ? FG_REST_FAULT_SILENT : FG_REST_FAULT_REFUSED;
+	snprintf(out->text, sizeof(out->text), "the answer is an error: %.*s", size,
+		 error.text.data);
+	return FG_REST_FAILED;
+}
+
+static enum fg_rest_verdict answer_command(const struct fg_rest_response *response,
+					   struct fg_json_value body, bool has_body,
+					   struct fg_rest_result *out)
+{
+	struct fg_json_value error;
+
+	switch (response->status) {
+	case STATUS_OK:
+		break;
+	case STATUS_REQUEST_TIMEOUT:
+	case STATUS_GATEWAY_TIMEOUT:
+		return verdict(out, FG_REST_FAILED, FG_REST_FAULT_SILENT,
+			       "ThingsBoard got no answer in time, or the device has no session "
+			       "there");
+	case STATUS_CONFLICT:
+		return verdict(out, FG_REST_FAILED, FG_REST_FAULT_SILENT,
+			       "the device has no session in ThingsBoard");
+	default:
+		return by_status(response->status, out);
+	}
+	if (has_body && body.type == FG_JSON_OBJECT &&
+	    fg_json_member(body, fg_span_str("error"), &error))
+		return answer_error(body, error, out);
+	out->answer = has_body ? body.text : (struct fg_span){0};
+	return FG_REST_DONE;
+}
+
+static enum fg_rest_verdict rest_answer(void *ctx, const struct fg_rest_question *q,
+					const struct fg_rest_response *response,
+					struct fg_rest_result *out)
+{
+	struct tb_rest_ctx *c = ctx;
+	struct fg_json_value body = {.type = FG_JSON_NULL};
+	struct fg_json_fault fault;
+	bool has_body = fg_json_check(response->body, &body, &fault) == 0;
+
+	if (q->step == FG_REST_COMMAND)
+		return answer_command(response, body, has_body, out);
+	if (q->step == FG_REST_DEVICE && response->status == STATUS_NOT_FOUND)
+		return verdict(out, FG_REST_AGAIN, FG_REST_FAULT_UNKNOWN,
+			       "ThingsBoard knows no device of that name");
+	if (response->status != STATUS_OK)
+		return by_status(response->status, out);
+	if (!has_body)
+		return not_understood(out);
+	switch (q->step) {
+	case FG_REST_LOGIN:
+		return answer_login(c, body, out);
+	case FG_REST_DEVICE:
+		return answer_device(c, body, out);
+	default:
+		return answer_reading(q, body, out);
+	}
+}
+
+const struct fg_rest tb_rest = {
+	.size = sizeof(struct fg_rest),
+	.options = option_table,
+	.open = rest_open,
+	.close = rest_close,
+	.request = rest_request,
+	.answer = rest_answer,
+};
