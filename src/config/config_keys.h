@@ -39,6 +39,21 @@ extern const struct fg_key fg_cloud_keys[];
 extern const char *const fg_mqtt_versions[];
 extern const unsigned fg_mqtt_version_values[];
 
+/** Where options of a plugin stand, among keys that are not its own. */
+struct fg_options_at {
+	const struct fg_yaml_node *node; /* a mapping */
+	const struct fg_place *place;    /* of what lacks an option */
+	const struct fg_trail *trail;    /* of @node */
+	const struct fg_key *others;
+	const char *plugin;
+	const struct fg_place *plugin_place; /* where it is named */
+};
+
+/** Read the options of @table, one value for each; and report keys that nobody knows. Returns 0,
+ * -EINVAL (reported) or -ENOMEM. */
+int fg_options_read(const struct fg_reader *r, const struct fg_options_at *at,
+		    const struct fg_option *table, struct fg_value *ret_values);
+
 /** Check `tls` of @node against its url, which gets an empty host when it has none. */
 int fg_config_check_tls(struct fg_reader *r, const struct fg_yaml_node *node,
 			const struct fg_trail *trail, struct fg_url *url);

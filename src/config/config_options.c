@@ -58,26 +58,57 @@ static int read_fallback(const struct fg_reader *r, const struct fg_option *opti
 	return read_option(r, option, &node, trail, ret);
 }
 
-static int check_unknown(const struct fg_reader *r, const struct fg_cloud_config *cloud,
-			 const struct fg_option *table, const struct fg_trail *trail)
+static int check_unknown(const struct fg_reader *r, const struct fg_options_at *at,
+			 const struct fg_option *table)
 {
 	int worst = 0;
 
-	for (const struct fg_yaml_node *node = cloud->options->first; node; node = node->next) {
+	for (const struct fg_yaml_node *node = at->node->first; node; node = node->next) {
 		const struct fg_option *option = table;
 		const char *nearest = NULL;
 
-		if (fg_key_find(fg_cloud_keys, node->key))
+		if (fg_key_find(at->others, node->key))
 			continue;
 		for (; option->name && strcmp(option->name, node->key) != 0; option++)
 			nearest = fg_key_nearest(node->key, nearest, option->name);
 		if (option->name)
 			continue;
-		for (const struct fg_key *key = fg_cloud_keys; key->name; key++)
+		for (const struct fg_key *key = at->others; key->name; key++)
 			nearest = fg_key_nearest(node->key, nearest, key->name);
-		worst = fg_key_unknown(r, node, trail, nearest);
+		worst = fg_key_unknown(r, node, at->trail, nearest);
 	}
 	return worst;
+}
+
+int fg_options_read(const struct fg_reader *r, const struct fg_options_at *at,
+		    const struct fg_option *table, struct fg_value *ret_values)
+{
+	int e, worst = 0;
+
+	for (const struct fg_option *option = table; option->name; option++, ret_values++) {
+		const struct fg_yaml_node *node = fg_yaml_member(at->node, option->name);
+		struct fg_trail below = {.parent = at->trail, .name = option->name};
+
+		*ret_values = (struct fg_value){0};
+		if (fg_key_find(at->others, option->name))
+			e = fg_key_mistake(r, at->plugin_place, &below,
+					   "plugin %s wants a key that belongs to the gateway",
+					   at->plugin);
+		else if (node)
+			e = read_option(r, option, node, &below, ret_values);
+		else if (option->flags & FG_OPTION_REQUIRED)
+			e = fg_key_mistake(r, at->place, &below, "required by plugin %s",
+					   at->plugin);
+		else if (option->fallback)
+			e = read_fallback(r, option, at->place, &below, ret_values);
+		else
+			e = 0;
+		if (e == -ENOMEM)
+			return e;
+		if (e < 0)
+			worst = e;
+	}
+	return check_unknown(r, at, table) < 0 ? -EINVAL : worst;
 }
 
 int fg_config_options(struct fg_config *config, const struct fg_cloud_config *cloud,
@@ -89,30 +120,12 @@ int fg_config_options(struct fg_config *config, const struct fg_cloud_config *cl
 			      .directory = config->store->directory};
 	const struct fg_trail clouds = {.name = "clouds"};
 	const struct fg_trail trail = fg_key_entry_trail(cloud->options, &clouds);
-	int e, worst = 0;
+	const struct fg_options_at at = {.node = cloud->options,
+					 .place = &cloud->place,
+					 .trail = &trail,
+					 .others = fg_cloud_keys,
+					 .plugin = cloud->plugin,
+					 .plugin_place = &cloud->plugin_place};
 
-	for (const struct fg_option *option = table; option->name; option++, ret_values++) {
-		const struct fg_yaml_node *node = fg_yaml_member(cloud->options, option->name);
-		struct fg_trail below = {.parent = &trail, .name = option->name};
-
-		*ret_values = (struct fg_value){0};
-		if (fg_key_find(fg_cloud_keys, option->name))
-			e = fg_key_mistake(&r, &cloud->plugin_place, &below,
-					   "plugin %s wants a key that belongs to the gateway",
-					   cloud->plugin);
-		else if (node)
-			e = read_option(&r, option, node, &below, ret_values);
-		else if (option->flags & FG_OPTION_REQUIRED)
-			e = fg_key_mistake(&r, &cloud->place, &below, "required by plugin %s",
-					   cloud->plugin);
-		else if (option->fallback)
-			e = read_fallback(&r, option, &cloud->place, &below, ret_values);
-		else
-			e = 0;
-		if (e == -ENOMEM)
-			return e;
-		if (e < 0)
-			worst = e;
-	}
-	return check_unknown(&r, cloud, table, &trail) < 0 ? -EINVAL : worst;
+	return fg_options_read(&r, &at, table, ret_values);
 }
