@@ -18,6 +18,7 @@ static const char usage_text[] =
 	"  quarantine show DIR N   one of them, whole\n"
 	"  quarantine retry N...   send them again; the daemon must run\n"
 	"  quarantine drop N...    forget them; the daemon must run\n"
+	"  roundtrip               send a reading up and a command down, and watch each hop\n"
 	"\n"
 	"DIR is the state directory (/var/lib/fieldgate), the directory journal in it, or one of "
 	"the\n"
@@ -124,6 +125,33 @@ static const char status_text[] =
 	"\n"
 	"Exit status: 0 done; 1 no daemon runs there; 2 wrong arguments.\n";
 
+static const char roundtrip_text[] =
+	"Usage: fieldgatectl roundtrip --device NAME --account FILE [options]\n"
+	"Publishes a reading as the device would, sees it arrive on disk and in the cloud, sends a "
+	"command\n"
+	"from there, and sees it reach the device and its answer come back. Prints a line for each "
+	"hop.\n"
+	"\n"
+	"      --device NAME       the field device\n"
+	"      --account FILE      url, and whom the cloud shall let in: see fieldgatectl(1)\n"
+	"      --link NAME         the cloud; needed when there are several\n"
+	"      --cloud-device NAME the device's name there, when it is not the one configured\n"
+	"      --method NAME       the command to send; without it only the way up is tried\n"
+	"      --params JSON       its parameters (default {})\n"
+	"      --answer            answer in the device's place, where there is none yet\n"
+	"      --value JSON        what the reading shall show, where its rule selects members\n"
+	"      --payload TEXT      what to publish; {marker} in it becomes a number of its own\n"
+	"      --topic TOPIC       where, together with --payload\n"
+	"      --broker NAME       at which broker (default: the command's, else the first)\n"
+	"      --timeout S         how long to wait for each hop (default 30)\n"
+	"      --json              one JSON object a line\n"
+	"      --config FILE       the daemon's configuration (default " FG_CONFIG_FILE ")\n"
+	"      --plugin-dir DIR    where its plugins are\n"
+	"      --state DIR         its state directory (default: as configured)\n"
+	"\n"
+	"Exit status: 0 every hop in order; 1 a hop failed, or it could not be done; 2 wrong "
+	"arguments.\n";
+
 static const struct {
 	const char *group, *name;
 	const char *help;
@@ -136,6 +164,7 @@ static const struct {
 	{"quarantine", "retry", retry_text, fg_ctl_quarantine_retry},
 	{"quarantine", "drop", drop_text, fg_ctl_quarantine_drop},
 	{"status", NULL, status_text, fg_ctl_status},
+	{"roundtrip", NULL, roundtrip_text, fg_ctl_roundtrip},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -338,6 +338,8 @@ static void add_journal(struct fg_control_call *call, const struct fg_journal *j
 	fg_object_add_uint(o, "first_seq", s.first_seq);
 	fg_object_add_uint(o, "next_seq", s.next_seq);
 	fg_object_add_uint(o, "synced_seq", s.synced_seq);
+	fg_object_add_uint(o, "alarm_next_seq", s.alarm_next_seq);
+	fg_object_add_uint(o, "alarm_synced_seq", s.alarm_synced_seq);
 	fg_object_add_uint(o, "bytes_on_disk", s.bytes_on_disk);
 	fg_object_add_uint(o, "commits", s.commits);
 	fg_object_add_uint(o, "bytes_written", s.bytes_written);

@@ -20,6 +20,7 @@ int fg_ctl_quarantine_show(int argc, char **argv);
 int fg_ctl_quarantine_retry(int argc, char **argv);
 int fg_ctl_quarantine_drop(int argc, char **argv);
 int fg_ctl_status(int argc, char **argv);
+int fg_ctl_roundtrip(int argc, char **argv);
 
 /* ---- what they share */
 
