@@ -418,6 +418,11 @@ uint64_t fg_journal_ticket(const struct fg_journal *j)
 	return j->gather->has_data ? j->gather->commit.ticket : j->gather->commit.ticket - 1;
 }
 
+uint64_t fg_journal_settled_ticket(const struct fg_journal *j)
+{
+	return fg_journal_ticket(j) + (j->n_settles > 0 ? 1 : 0);
+}
+
 bool fg_journal_gathers(const struct fg_journal *j, uint64_t ticket)
 {
 	return ticket == j->gather->commit.ticket;

@@ -190,6 +190,12 @@ int fg_journal_quarantine(struct fg_journal *j, const struct fg_quarantined *q);
  */
 int fg_journal_quarantine_settle(struct fg_journal *j, uint64_t number);
 
+/** How many of these fit without waiting, once all before them are on disk. */
+#define FG_SETTLES_MAX 1000
+
+/** As fg_journal_ticket(), for all that was settled in quarantine up to now, too. */
+uint64_t fg_journal_settled_ticket(const struct fg_journal *j);
+
 /**
  * Walk the quarantined messages of the journal in @fs that are not settled, oldest first, from number
  * @from on. Changes nothing, and works whether or not a daemon has the journal open; what has just

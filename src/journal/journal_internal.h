@@ -13,7 +13,6 @@
 
 #define FG_RETRY_MIN_MS 1000
 /* Settled quarantined messages that wait for the next batch. */
-#define FG_SETTLES_MAX 64
 
 /** What a batch knows of a lane that has cursors. */
 struct fg_journal_batch_table {
