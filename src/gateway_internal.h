@@ -3,10 +3,12 @@
 /*
  * What the parts of the gateway share: gateway.c builds the stages and takes them down again,
  * gateway_journal.c hears the journal and the clock, gateway_downlink.c joins what comes down from
- * clouds to the field side, gateway_status.c tells.
+ * clouds to the field side, gateway_status.c tells, gateway_control.c and gateway_quarantine.c do what
+ * fieldgatectl asks for.
  */
 #include "cloud/link.h"
 #include "cloud/plugin_host.h"
+#include "control/server.h"
 #include "gateway.h"
 #include "journal/journal.h"
 #include "local/broker_client.h"
@@ -42,7 +44,8 @@ struct fg_gateway {
 	struct fg_images *images;
 	struct fg_command_desk *desk;
 	struct fg_intake *intake;
-	struct fg_gateway_control *control;
+	struct fg_control *control;
+	struct fg_gateway_quarantine *quarantine;
 	int lock_fd;
 	ev_async committed;     /* from the journal's writer thread */
 	ev_prepare before_wait; /* hands over what has gathered in this turn of the loop */
@@ -101,8 +104,23 @@ void fg_gateway_arm_desk(struct fg_gateway *g, int64_t now_ms);
 int fg_gateway_open_control(struct fg_gateway *g, struct fg_error *err);
 void fg_gateway_close_control(struct fg_gateway *g);
 
+/* ---- gateway_quarantine.c */
+
+/** Returns 0 or -ENOMEM. */
+int fg_gateway_open_quarantine(struct fg_gateway *g);
+void fg_gateway_close_quarantine(struct fg_gateway *g);
+
+/** Commands of the control socket, for struct fg_control_command; and a client that has gone. */
+void fg_gateway_quarantine_retry(void *arg, struct fg_control_call *call,
+				 struct fg_json_value request);
+void fg_gateway_quarantine_drop(void *arg, struct fg_control_call *call,
+				struct fg_json_value request);
+void fg_gateway_quarantine_gone(struct fg_gateway *g, const struct fg_control_call *call);
+
 /** The journal has committed up to @ticket. */
-void fg_gateway_control_committed(struct fg_gateway *g, uint64_t ticket);
+void fg_gateway_quarantine_committed(struct fg_gateway *g, uint64_t ticket);
+
+/* ---- gateway.c */
 
 /** The cloud called @name, or NULL. */
 struct fg_link *fg_gateway_link(const struct fg_gateway *g, const char *name);

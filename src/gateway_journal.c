@@ -34,7 +34,7 @@ static void journal_committed(void *arg, uint64_t ticket)
 	for (size_t i = 0; i < g->config->n_brokers; i++)
 		if (g->brokers[i])
 			fg_broker_client_committed(g->brokers[i], ticket);
-	fg_gateway_control_committed(g, ticket);
+	fg_gateway_quarantine_committed(g, ticket);
 	if (g->desk)
 		fg_command_desk_committed(g->desk, ticket, fg_clock_monotonic_ms());
 	for (size_t i = 0; i < g->config->n_clouds; i++)

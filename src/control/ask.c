@@ -29,7 +29,7 @@ struct asking {
 	const char *link; /* or NULL */
 	bool is_json, is_all;
 	uint64_t n_done, n_kept;
-	uint64_t next, last; /* --all: where to go on, and where to end */
+	uint64_t next, last; /* where to go on (0: it is done), and with --all where to end */
 };
 
 static int read_options(int argc, char **argv, struct asking *a)
@@ -142,12 +142,13 @@ static int ask(struct asking *a, const char *text)
 	return 0;
 }
 
-/* Ask for up to MAX_NUMBERS of them, which have been looked at. Returns 0, or an exit status. */
-static int ask_for_some(struct asking *a, const char *command, int n, char **numbers)
+/* Ask for up to MAX_NUMBERS of them, from number @from on. Returns 0, or an exit status. */
+static int ask_for_some(struct asking *a, const char *command, uint64_t from, int n, char **numbers)
 {
 	char *text = NULL;
 	size_t size = 0;
 	FILE *request = open_memstream(&text, &size);
+	const char *comma = "";
 	int r;
 
 	if (!request)
@@ -157,7 +158,10 @@ static int ask_for_some(struct asking *a, const char *command, int n, char **num
 		uint64_t number = 0;
 
 		fg_ctl_number(numbers[i], &number);
-		fprintf(request, "%s%" PRIu64, i > 0 ? "," : "", number);
+		if (number < from)
+			continue;
+		fprintf(request, "%s%" PRIu64, comma, number);
+		comma = ",";
 	}
 	fprintf(request, "]}");
 	fclose(request);
@@ -169,16 +173,22 @@ static int ask_for_some(struct asking *a, const char *command, int n, char **num
 /* The numbers on the command line, none of which is asked for when one is wrong. */
 static int ask_for_numbers(struct asking *a, const char *command, int argc, char **argv)
 {
-	uint64_t number;
+	uint64_t number, from;
 	int r = 0;
 
 	for (int i = optind; i < argc; i++)
 		if (!fg_ctl_number(argv[i], &number) || number == 0)
 			return fg_ctl_usage("quarantine %s: \"%s\" is not the number of a message",
 					    argv[0], argv[i]);
-	for (int i = optind; i < argc && r == 0; i += MAX_NUMBERS)
-		r = ask_for_some(a, command, argc - i < MAX_NUMBERS ? argc - i : MAX_NUMBERS,
-				 argv + i);
+	for (int i = optind; i < argc && r == 0; i += MAX_NUMBERS) {
+		int n = argc - i < MAX_NUMBERS ? argc - i : MAX_NUMBERS;
+
+		do {
+			from = a->next;
+			a->next = 0;
+			r = ask_for_some(a, command, from, n, argv + i);
+		} while (r == 0 && a->next > 0);
+	}
 	return r;
 }
 

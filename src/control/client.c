@@ -29,9 +29,11 @@ static int connect_to(const char *state, struct fg_error *err)
 	r = -errno;
 	close(fd);
 	if (r == -ENOENT || r == -ECONNREFUSED)
-		return fg_error_set(err, -ENOTCONN,
-				    "no fieldgate runs with the state directory %s (%s: %s)", state,
-				    address.sun_path, strerror(-r));
+		return fg_error_set(
+			err, -ENOTCONN,
+			"no fieldgate runs with the state directory %s (%s: %s): start it, or "
+			"name another with --state",
+			state, address.sun_path, strerror(-r));
 	if (r == -EACCES)
 		return fg_error_set(err, r, "%s: only root and the user fieldgate runs as may",
 				    address.sun_path);

@@ -34,8 +34,8 @@ struct fg_control_call;
 struct fg_control_command {
 	const char *name;
 	/**
-	 * @request is a checked object, borrowed for the call. Answers with fg_control_end(), at once
-	 * or later. When the client goes first, @gone is called.
+	 * @request is a checked object, borrowed until the call is none any more. Answers with
+	 * fg_control_end(), at once or later. When the client goes first, @gone is called.
 	 */
 	void (*run)(void *arg, struct fg_control_call *call, struct fg_json_value request);
 };
