@@ -360,5 +360,5 @@ void fg_pass_seek(struct fg_pass *p, uint64_t seq);
 uint64_t fg_pass_position(const struct fg_pass *p);
 
 /** For whoever keeps notes among the messages: have this pass return kinds FG_NOTE_FIRST and above,
- * too. */
+ * too, and whatever has a `link`, for all of them. */
 void fg_pass_want_notes(struct fg_pass *p);

@@ -74,14 +74,14 @@ static void lose(struct fg_pass *p, const struct fg_read_result *found)
 		       found->is_missing ? "not in the journal any more" : "damaged on disk");
 }
 
-/* Is it a message, or a note where those are wanted, and for this link? */
+/* Is it a message for this link? Who wants notes wants all links' notes and messages. */
 static bool is_for_us(const struct fg_pass *p, const struct fg_record *r)
 {
-	bool is_note = r->kind >= FG_NOTE_FIRST;
+	bool is_message = fg_record_is_message(r->kind);
 
-	if (is_note ? !p->wants_notes : !fg_record_is_message(r->kind))
-		return false;
-	return r->link.size == 0 || fg_span_is(r->link, p->cursor->name);
+	if (p->wants_notes)
+		return is_message || r->kind >= FG_NOTE_FIRST;
+	return is_message && (r->link.size == 0 || fg_span_is(r->link, p->cursor->name));
 }
 
 /* Make a message of what was found, if there is one that shall be returned. */

@@ -384,15 +384,20 @@ static void notes_are_for_who_wants_them(void **state)
 	append_for(b, "", FG_TELEMETRY);
 	append_for(b, "", FG_NOTE_FIRST);
 	append_for(b, "", FG_NOTE_FIRST + 1);
+	/* Whose they are, a note says with the link: that is for who wants notes to judge. */
 	append_for(b, "a", FG_NOTE_FIRST);
+	append_for(b, "a", FG_COMMAND_RESPONSE);
 	bench_flush(b);
-	assert_int_equal(read_seqs(p, NULL, NULL, seqs), 1);
-	fg_cursor_settle(c, 1, seqs[0]);
+	assert_int_equal(read_seqs(p, NULL, NULL, seqs), 2);
+	fg_cursor_settle(c, 1, seqs[1]);
 	assert_int_equal(fg_cursor_backlog(c), 0);
-	assert_int_equal(fg_pass_read(q, m, 9, NULL, NULL), 3);
+	assert_int_equal(fg_pass_read(q, m, 9, NULL, NULL), 5);
 	assert_int_equal((int)m[1].kind, FG_NOTE_FIRST);
 	assert_int_equal((int)m[2].kind, FG_NOTE_FIRST + 1);
-	assert_int_equal(fg_cursor_backlog(d), 4 - 1);
+	assert_int_equal((int)m[3].kind, FG_NOTE_FIRST);
+	assert_true(fg_span_is(m[3].link, "a"));
+	assert_int_equal((int)m[4].kind, FG_COMMAND_RESPONSE);
+	assert_int_equal(fg_cursor_backlog(d), 5);
 	fg_pass_close(p);
 	fg_pass_close(q);
 }
