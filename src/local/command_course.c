@@ -105,6 +105,7 @@ void fg_desk_ended(struct fg_command_desk *d, struct fg_desk_command *c, int64_t
 			 fg_desk_is_mute(rule);
 	struct fg_desk_device *device;
 
+	fg_desk_dated(d, c);
 	d->stats.open--;
 	d->open_bytes -= c->name_size + c->params_size;
 	fg_desk_command_drop_payload(c);
@@ -170,6 +171,7 @@ void fg_desk_refuse(struct fg_command_desk *d, struct fg_desk_command *c,
 	if (finish_refused(d, c, now_ms) == 0)
 		return;
 	d->is_stalled = true;
+	fg_desk_dated(d, c);
 	if (c->device && c->place == &c->device->waiting)
 		fg_command_table_leave(&d->table, c);
 	fg_command_table_due(&d->table, c, INT64_MAX);

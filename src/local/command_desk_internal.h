@@ -128,6 +128,13 @@ static inline bool fg_desk_is_open(const struct fg_desk_command *c)
 	return c->state < FG_COMMAND_SILENT;
 }
 
+/** How long it still has is known, or does not matter any more. */
+static inline void fg_desk_dated(struct fg_command_desk *d, struct fg_desk_command *c)
+{
+	d->n_undated -= c->is_undated;
+	c->is_undated = false;
+}
+
 /** At its device, so that an answer to it may come. */
 static inline bool fg_desk_is_out(const struct fg_desk_command *c)
 {

@@ -48,8 +48,7 @@ static bool find_error(struct fg_span word, enum fg_command_error *ret)
 static void read_end(struct fg_command_desk *d, struct fg_desk_command *c, bool is_unanswered)
 {
 	c->is_unanswered = is_unanswered;
-	d->n_undated -= c->is_undated;
-	c->is_undated = false;
+	fg_desk_dated(d, c);
 	if (!fg_desk_is_open(c))
 		return;
 	d->stats.states[c->state]--;
@@ -244,6 +243,7 @@ static void owe(struct fg_command_desk *d, struct fg_desk_command *c, enum fg_co
 {
 	c->verdict = c->may_have_run ? FG_COMMAND_UNKNOWN_OUTCOME : verdict;
 	c->why = why;
+	fg_desk_dated(d, c);
 	fg_desk_command_queue(c, &d->owed);
 	fg_desk_enter(d, c, FG_COMMAND_OWED, now_ms);
 	d->is_stalled = true;
@@ -321,8 +321,7 @@ void fg_desk_date(struct fg_command_desk *d, struct fg_desk_command *c, int64_t 
 	if (!c->is_marked && c->deadline_us > 0 && fg_timekeeper_is_waiting(d->with.timekeeper))
 		return;
 	left_ms = time_left_ms(d, c, now_ms);
-	c->is_undated = false;
-	d->n_undated--;
+	fg_desk_dated(d, c);
 	c->deadline_ms = left_ms > 0 ? now_ms + left_ms : now_ms;
 	if (resume(d, c, now_ms) < 0) {
 		owe(d, c, FG_COMMAND_NO_ROOM, "no memory for the command", now_ms);

@@ -464,6 +464,37 @@ static void a_clock_that_becomes_known_later_is_waited_for(void **state)
 	assert_int_equal(b->n_published, 1);
 }
 
+/* Nobody needs to know what time it is any more. */
+static void an_answer_before_the_clock_is_known_is_the_end(void **state)
+{
+	struct desk_bench *b = *state;
+
+	assert_int_equal(bench_submit_command(b, "motor1", "7", &patient), 0);
+	bench_commit(b);
+	bench_reboot(b, ALL, HOUR_MS);
+	assert_int_equal(bench_answer(b, 0, "1"), 1);
+	bench_tick(b, 1000);
+	bench_commit(b);
+	assert_int_equal(bench_stats(b).open, 0);
+	assert_int_equal(b->n_published, 1);
+	assert_int_equal(bench_responses(b, "motor1", "7"), 1);
+}
+
+/* Its note came through, our answer did not; what time it is does not matter for that. */
+static void a_refusal_is_made_again_in_another_boot(void **state)
+{
+	struct desk_bench *b = *state;
+
+	b->is_down = true;
+	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
+	bench_reboot(b, 1, HOUR_MS);
+	bench_tick(b, 1000);
+	assert_refused(b, "pump1", "7", "offline");
+	bench_tick(b, 1000);
+	assert_int_equal(bench_stats(b).open, 0);
+	assert_int_equal(bench_responses(b, "pump1", "7"), 1);
+}
+
 static void a_clock_that_does_not_become_known_ends_it(void **state)
 {
 	struct desk_bench *b = *state;
@@ -762,6 +793,8 @@ int main(void)
 		DESK_TEST(a_clock_that_was_set_before_a_reboot_is_noted),
 		DESK_TEST(a_clock_that_was_not_known_when_it_came_ends_it),
 		DESK_TEST(a_clock_that_becomes_known_later_is_waited_for),
+		DESK_TEST(an_answer_before_the_clock_is_known_is_the_end),
+		DESK_TEST(a_refusal_is_made_again_in_another_boot),
 		DESK_TEST(a_clock_that_does_not_become_known_ends_it),
 		DESK_TEST(a_clock_that_becomes_known_is_noted_for_the_next_boot),
 		DESK_TEST(the_same_answer_is_given_after_a_restart),
