@@ -23,7 +23,9 @@ struct fg_command_desk {
 	int64_t newest_foreign_us; /* UTC of the newest note of another boot, or INT64_MIN */
 	uint64_t random;
 	uint64_t lost_seq;
-	bool is_stalled; /* something waits for room in the journal */
+	uint64_t
+		copies_ticket; /* until that is on disk, notes that were written again are needed */
+	bool is_stalled;       /* something waits for room in the journal */
 	bool is_stopped;
 	struct fg_command_stats stats;
 	struct fg_complaint reused_complaint, unanswerable_complaint;

@@ -92,6 +92,8 @@ int fg_desk_write_command(struct fg_command_desk *d, struct fg_desk_command *c,
 		return r;
 	if (c->number == 0)
 		fg_command_table_number(&d->table, c, seq);
+	else
+		d->copies_ticket = c->ticket;
 	c->note_seq = seq;
 	c->noted_ms = now_ms;
 	TAILQ_REMOVE(&d->table.by_note, c, by_note);
@@ -182,6 +184,9 @@ void fg_desk_settle(struct fg_command_desk *d)
 	uint64_t needed = fg_cursor_end(d->cursor);
 	uint64_t watermark = fg_cursor_watermark(d->cursor);
 
+	/* What is settled may be known to the disk before what has been appended is. */
+	if (d->copies_ticket > fg_journal_committed(d->with.journal))
+		return;
 	if (oldest && oldest->note_seq < needed)
 		needed = oldest->note_seq;
 	if (needed > watermark + 1)
