@@ -222,9 +222,11 @@ static void not_sent(struct fg_command_desk *d, struct fg_desk_command *c, int64
 	}
 	/*
 	 * When this note cannot be written, the mark stands: after a restart the command counts as
-	 * one that may have run. Until then we know better, and it needs no other mark.
+	 * one that may have run. Until then we know better, and it needs no other mark. One that is
+	 * repeated may have run before: its mark stands for that.
 	 */
-	fg_desk_write_mark(d, c, false);
+	if (!c->may_have_run)
+		fg_desk_write_mark(d, c, false);
 	c->pause_ms = c->pause_ms == 0 ? PAUSE_MIN_MS : 2 * c->pause_ms;
 	if (c->pause_ms > PAUSE_MAX_MS)
 		c->pause_ms = PAUSE_MAX_MS;

@@ -164,6 +164,21 @@ static void what_may_have_been_published_counts_as_published(void **state)
 	assert_int_equal(bench_state(b, "valve1", "7"), FG_COMMAND_DELIVERED);
 }
 
+static void what_may_have_run_before_it_was_repeated_is_never_taken_back(void **state)
+{
+	struct desk_bench *b = *state;
+
+	assert_int_equal(bench_submit(b, "motor1", "7"), 0);
+	bench_commit(b);
+	bench_crash(b, ALL);
+	b->publish_error = -ENOTCONN;
+	bench_tick(b, 1000);
+	bench_commit(b);
+	bench_crash(b, ALL);
+	bench_tick(b, 6500);
+	assert_refused(b, "motor1", "7", "unknown_outcome");
+}
+
 static void what_waits_keeps_its_order(void **state)
 {
 	struct desk_bench *b = *state;
@@ -620,6 +635,8 @@ static void a_note_that_is_about_to_go_is_written_again(void **state)
 	assert_int_equal(b->lane->n_records, 11); /* there is room enough */
 	b->lane->bytes = b->options.max_alarm_bytes / 2;
 	bench_tick(b, 1000);
+	/* A cursor may be saved before the copy is. */
+	assert_int_equal(lane_watermark(b->lane), 0);
 	bench_commit(b);
 	copy = b->lane->n_records;
 	assert_int_equal(copy, 12);
@@ -775,6 +792,7 @@ int main(void)
 		DESK_TEST(an_answer_is_in_time_before_it_is_repeated),
 		DESK_TEST(what_was_taken_back_is_delivered),
 		DESK_TEST(what_may_have_been_published_counts_as_published),
+		DESK_TEST(what_may_have_run_before_it_was_repeated_is_never_taken_back),
 		DESK_TEST(what_waits_keeps_its_order),
 		DESK_TEST(a_broker_cannot_acknowledge_what_it_got_before_the_restart),
 		DESK_TEST(a_one_way_command_that_was_going_out_is_over),
