@@ -167,6 +167,22 @@ static bool has_sent(void *arg, struct fg_span name, uint64_t seq)
 	return true; /* it is not configured any more */
 }
 
+/* Of a link with a session for each device: are all of them? */
+static bool is_connected(void *arg, struct fg_span name)
+{
+	const struct fg_gateway *g = arg;
+
+	for (size_t i = 0; i < g->config->n_clouds; i++)
+		if (g->clouds[i].link && fg_span_is(name, fg_link_name(g->clouds[i].link))) {
+			struct fg_link_stats stats;
+
+			fg_link_get_stats(g->clouds[i].link, &stats);
+			return stats.n_sessions_online > 0 &&
+			       stats.n_sessions_online == stats.n_sessions_open;
+		}
+	return true; /* it is not configured any more */
+}
+
 static void desk_is_due(struct ev_loop *loop, ev_timer *w, int events)
 {
 	struct fg_gateway *g = w->data;
@@ -296,6 +312,7 @@ static int open_desk(struct fg_gateway *g, struct fg_error *err)
 		.ops = {.publish = publish_command,
 			.is_up = is_reachable,
 			.has_sent = has_sent,
+			.is_connected = is_connected,
 			.arg = g},
 	};
 

@@ -485,6 +485,13 @@ void fg_command_desk_device_down(struct fg_command_desk *d, struct fg_span name,
 		fg_desk_pump(d, device, now_ms); /* refuses what will not wait */
 }
 
+/* If not, its cloud may still send it again when it is back. */
+static bool is_connected(const struct fg_command_desk *d, const struct fg_desk_command *c)
+{
+	return !d->with.ops.is_connected ||
+	       d->with.ops.is_connected(d->with.ops.arg, fg_desk_command_link(c));
+}
+
 static void watch_sending(struct fg_command_desk *d, int64_t now_ms)
 {
 	struct fg_desk_command *c, *next;
@@ -496,8 +503,14 @@ static void watch_sending(struct fg_command_desk *d, int64_t now_ms)
 			fg_desk_remember(d, c, now_ms);
 	}
 	while ((c = TAILQ_FIRST(&d->sent)) && c->forget_ms <= now_ms &&
-	       c->state == FG_COMMAND_ENDED)
-		fg_desk_forget(d, c);
+	       c->state == FG_COMMAND_ENDED) {
+		if (c->answer_seq > 0 || is_connected(d, c))
+			fg_desk_forget(d, c);
+		else {
+			c->forget_ms = now_ms + FG_COMMAND_REMEMBERED_MS;
+			fg_desk_command_queue(c, &d->sent);
+		}
+	}
 }
 
 void fg_command_desk_tick(struct fg_command_desk *d, int64_t now_ms)

@@ -59,7 +59,8 @@
  * happens; when it has ended and its answer is still on its way to the cloud neither; later the same
  * answer is journalled again. It is remembered until the cloud has its answer and
  * FG_COMMAND_REMEMBERED_MS more, over restarts too; of those with an answer that has arrived, the
- * last FG_COMMANDS_REMEMBERED.
+ * last FG_COMMANDS_REMEMBERED. A cloud that gets no answer to a command proves with nothing that it
+ * has had our PUBACK: that is remembered as long as the cloud cannot be reached.
  * A cloud that gives the id of an open command to another one (ThingsBoard's counters start at 0
  * again) cannot be told the answer of the first any more: that runs on, and ends without a response.
  *
@@ -131,6 +132,8 @@ struct fg_command_ops {
 	bool (*is_up)(void *arg, struct fg_span device);
 	/** Has @link nothing to send any more up to record @seq of the alarm lane? NULL: always. */
 	bool (*has_sent)(void *arg, struct fg_span link, uint64_t seq);
+	/** Is @link connected to its cloud? NULL: always. */
+	bool (*is_connected)(void *arg, struct fg_span link);
 	/** @view has just left state @from. NULL: nobody looks. Must not call the desk. */
 	void (*trace)(void *arg, const struct fg_command_view *view, enum fg_command_state from,
 		      int64_t now_ms);

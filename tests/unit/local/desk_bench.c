@@ -5,67 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "desk_rules.h"
 #include "util/cleanup.h"
 #include "util/span.h"
 #include "util/timekeeper.h"
-
-static char *pumps[] = {(char *)"pump*"}, *lamps[] = {(char *)"lamp*"},
-	    *valves[] = {(char *)"valve*"}, *horns[] = {(char *)"horn*"},
-	    *motors[] = {(char *)"motor*"}, *bells[] = {(char *)"bell*"};
-
-static struct fg_command_config rules[] = {
-	{.devices = pumps,
-	 .n_devices = 1,
-	 .topic = (char *)"pump/{device}/{command}",
-	 .payload = (char *)"{\"id\":{id},\"p\":{params}}",
-	 .qos = 1,
-	 .response = (char *)"pump/{device}/done",
-	 .correlate = FG_CORRELATE_PAYLOAD,
-	 .correlate_path = (char *)"$.id",
-	 .result_path = (char *)"$.v",
-	 .error_path = (char *)"$.e",
-	 .timeout_ms = 30000,
-	 .max_open = 2},
-	{.devices = lamps,
-	 .n_devices = 1,
-	 .topic = (char *)"lamp/{device}/set",
-	 .qos = 1,
-	 .response = (char *)"lamp/{device}/state",
-	 .timeout_ms = 30000,
-	 .max_open = 1},
-	{.devices = valves,
-	 .n_devices = 1,
-	 .topic = (char *)"valve/{device}/{id}",
-	 .qos = 1,
-	 .response = (char *)"valve/{device}/{id}/done",
-	 .correlate = FG_CORRELATE_TOPIC,
-	 .offline = FG_OFFLINE_WAIT,
-	 .timeout_ms = 24 * 3600 * 1000,
-	 .max_open = 1},
-	{.devices = horns,
-	 .n_devices = 1,
-	 .topic = (char *)"horn/{device}",
-	 .qos = 1,
-	 .timeout_ms = 30000,
-	 .max_open = 1},
-	{.devices = motors,
-	 .n_devices = 1,
-	 .topic = (char *)"motor/{device}",
-	 .qos = 1,
-	 .correlate = FG_CORRELATE_MQTT5,
-	 .offline = FG_OFFLINE_WAIT,
-	 .timeout_ms = 24 * 3600 * 1000,
-	 .max_open = 1,
-	 .may_repeat = true},
-	{.devices = bells,
-	 .n_devices = 1,
-	 .topic = (char *)"bell/{device}/{id}",
-	 .qos = 0,
-	 .response = (char *)"bell/{device}/{id}/done",
-	 .correlate = FG_CORRELATE_TOPIC,
-	 .timeout_ms = 30000,
-	 .max_open = 1},
-};
 
 /* ------------------------------------------------------------------ clocks */
 
@@ -183,6 +126,14 @@ static bool has_sent(void *arg, struct fg_span link, uint64_t seq)
 	return seq <= b->sent_seq;
 }
 
+static bool is_connected(void *arg, struct fg_span link)
+{
+	const struct desk_bench *b = arg;
+
+	assert_true(fg_span_is(link, "cloud") || fg_span_is(link, "other"));
+	return !b->is_cloud_away;
+}
+
 static void trace(void *arg, const struct fg_command_view *view, enum fg_command_state from,
 		  int64_t now_ms)
 {
@@ -208,17 +159,9 @@ static void open_desk(struct desk_bench *b)
 int desk_bench_setup(void **state)
 {
 	struct desk_bench *b = calloc(1, sizeof(*b));
-	struct fg_report *report = fg_report_new();
-	struct fg_config config = {
-		.name = (char *)"gw",
-		.commands = rules,
-		.n_commands = sizeof(rules) / sizeof(rules[0]),
-		.max_message_bytes = 1024,
-	};
 
 	assert_non_null(b);
-	assert_int_equal(fg_command_map_new(&config, report, &b->map), 0);
-	fg_report_free(report);
+	b->map = desk_rules_map();
 	b->lane = lane_new();
 	b->now_ms = 1000000;
 	b->utc_offset_us = INT64_C(1800000000000000);
@@ -234,6 +177,7 @@ int desk_bench_setup(void **state)
 		.ops = {.publish = note_publish,
 			.is_up = device_is_up,
 			.has_sent = has_sent,
+			.is_connected = is_connected,
 			.trace = trace,
 			.arg = b},
 	};

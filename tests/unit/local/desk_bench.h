@@ -3,14 +3,6 @@
 /*
  * What the tests of the command desk share: a desk with rules of every sort over a lane in memory, with
  * clocks that the test sets, and a note of all it publishes.
- *
- * devices	rule
- * pump*	QoS 1, two at once, id in the payload, `result: $.v`, `error: $.e`
- * lamp*	nothing tells answers apart
- * valve*	waits for its device, a day; id in the topic
- * horn*	without answers
- * motor*	MQTT 5, may be repeated
- * bell*	QoS 0, id in the payload
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,6 +35,7 @@ struct desk_bench {
 	int64_t utc_offset_us;           /* what the wall clock says more than now_ms */
 	bool is_clock_known;
 	bool is_down; /* every device */
+	bool is_cloud_away;
 	int publish_error;
 	uint64_t sent_seq; /* what the cloud has of the lane */
 	struct desk_publish published[DESK_PUBLISHES];

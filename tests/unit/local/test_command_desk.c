@@ -830,6 +830,25 @@ static void a_command_is_remembered_until_its_cloud_has_the_answer_and_then_some
 	bench_send(b, "pump1", "7");
 }
 
+/* Nothing comes back that proves that the cloud has had the PUBACK. */
+static void a_one_way_command_is_remembered_while_its_cloud_is_away(void **state)
+{
+	struct desk_bench *b = *state;
+
+	assert_int_equal(bench_submit_command(b, "horn1", "7", ONE_WAY), 0);
+	bench_commit(b);
+	bench_ack(b, 0, 0);
+	bench_commit(b);
+	b->is_cloud_away = true;
+	for (int i = 0; i < 24; i++)
+		bench_tick(b, 3600 * 1000);
+	b->is_cloud_away = false;
+	assert_int_equal(bench_submit_command(b, "horn1", "7", ONE_WAY), 0);
+	assert_int_equal(bench_stats(b).duplicates, 1);
+	bench_tick(b, FG_COMMAND_REMEMBERED_MS);
+	assert_int_equal(lane_watermark(b->lane), b->lane->n_records);
+}
+
 static void the_key_tells_one_command_from_another(void **state)
 {
 	struct desk_bench *b = *state;
@@ -1119,6 +1138,7 @@ int main(void)
 		DESK_TEST(a_refused_command_that_comes_again_is_refused_again),
 		DESK_TEST(a_one_way_command_that_comes_again_is_not_sent_again),
 		DESK_TEST(a_command_is_remembered_until_its_cloud_has_the_answer_and_then_some),
+		DESK_TEST(a_one_way_command_is_remembered_while_its_cloud_is_away),
 		DESK_TEST(the_key_tells_one_command_from_another),
 		DESK_TEST(two_clouds_may_use_the_same_ids),
 		DESK_TEST(a_cloud_that_uses_an_id_anew_gets_only_the_answer_of_the_new_one),
