@@ -362,10 +362,11 @@ struct fg_batch {
 	const struct fg_message *messages;
 	uint8_t *states; /* enum fg_offer */
 	size_t count; /* may be 0: the host asks whether the plugin itself has something to say */
-	size_t max_take;   /* at most so many messages in one publish (1 while a refused one is
+	size_t max_take; /* at most so many messages in one publish (1 while a refused one is
 			     sought) */
-	size_t max_points; /* at most so many data points in one publish, as limit() allows now */
-	int64_t now_us;    /* UTC */
+	/* At most so many data points in one publish of that scope, as limit() allows now. */
+	size_t max_points[FG_SCOPES];
+	int64_t now_us;          /* UTC */
 	uint64_t values_dropped; /* add 1 for each member left out (NaN, Infinity, …) */
 };
 

@@ -20,6 +20,11 @@ static const char *data_topic(const struct tb *tb, enum fg_kind kind)
 	return tb_topic_name(is_telemetry ? TB_GATEWAY_TELEMETRY : TB_GATEWAY_ATTRIBUTES, false);
 }
 
+static unsigned data_scope(const struct tb *tb)
+{
+	return tb->with.mode == TB_MODE_DEVICE ? TB_SCOPE_OWN : TB_SCOPE_DEVICES;
+}
+
 /* ------------------------------------------------------------------ one message's text */
 
 /* ThingsBoard reads whole milliseconds; before 1970, too, a stamp is cut to the earlier one. */
@@ -241,8 +246,8 @@ enum tb_step tb_take_data(struct tb_call *call, size_t i, struct tb_device *devi
 	/* The first one may be more than can go now: then the publish waits. */
 	n_points = call->n_points + outcome.n_members;
 	n_groups = call->n_groups + (device && group->n_items == 0);
-	if (tb->n_items > 0 &&
-	    tb_limits_cost(&tb->limits, n_groups, n_points) > call->batch->max_points)
+	if (tb->n_items > 0 && tb_limits_cost(&tb->limits, n_groups, n_points) >
+				       call->batch->max_points[data_scope(tb)])
 		return TB_STEP_ENOUGH;
 	call->n_points = n_points;
 	call->n_groups = n_groups;
@@ -416,7 +421,7 @@ int tb_publish_data(struct tb_call *call)
 		*at++ = '}';
 	}
 	out->payload_len = (size_t)(at - out->payload);
-	out->scope = tb->with.mode == TB_MODE_DEVICE ? TB_SCOPE_OWN : TB_SCOPE_DEVICES;
+	out->scope = data_scope(tb);
 	out->n_points = tb_limits_cost(&tb->limits, call->n_groups, call->n_points);
 	out->tag = tb_tag_make(TB_TAG_DATA, tb->serial, 0);
 	tb->flights[tb->serial % TB_MAX_FLIGHTS] = tb->serial;

@@ -118,7 +118,8 @@ static int encode(struct fg_outbox *o, struct fg_outbox_session *s, struct fg_ba
 	p->tag = 0;
 	p->scope = 0;
 	p->n_points = 0;
-	batch->max_points = fg_pacing_max_points(&o->pacing);
+	for (unsigned scope = 0; scope < FG_SCOPES; scope++)
+		batch->max_points[scope] = fg_pacing_max_points(&o->pacing, scope);
 	fg_timekeeper_now(o->with.timekeeper, &batch->now_us);
 	o->batch = batch;
 	r = o->with.plugin->encode(o->with.ctx, s->name, batch, p);

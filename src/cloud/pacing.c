@@ -167,17 +167,11 @@ static size_t points_in(const struct fg_pacing *p, unsigned set)
 	return least;
 }
 
-size_t fg_pacing_max_points(const struct fg_pacing *p)
+size_t fg_pacing_max_points(const struct fg_pacing *p, unsigned scope)
 {
-	size_t all = points_in(p, SET_ALL), most = 0;
+	size_t all = points_in(p, SET_ALL), its_own = points_in(p, scope);
+	size_t most = its_own < all ? its_own : all;
 
-	for (unsigned scope = 0; scope < FG_SCOPES; scope++) {
-		size_t n = points_in(p, scope);
-
-		if (n > most)
-			most = n;
-	}
-	most = most < all ? most : all;
 	return most > 0 ? most : 1;
 }
 

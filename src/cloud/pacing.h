@@ -52,8 +52,8 @@ int64_t fg_pacing_wait_for_any(const struct fg_pacing *p);
 /** How long until no bucket of data points holds more than it does then: 0 when all are full. */
 int64_t fg_pacing_wait_for_points(const struct fg_pacing *p);
 
-/** The most data points that may go now; SIZE_MAX: no limit. */
-size_t fg_pacing_max_points(const struct fg_pacing *p);
+/** The most data points that may go now in a publish of @scope; SIZE_MAX: no limit. */
+size_t fg_pacing_max_points(const struct fg_pacing *p, unsigned scope);
 
 /** A publish of this size goes. */
 void fg_pacing_take(struct fg_pacing *p, unsigned scope, const uint64_t amounts[FG_N_LIMITS]);

@@ -414,7 +414,7 @@ static int encode(size_t max_take, size_t max_points)
 		.states = play.states,
 		.count = play.n_messages,
 		.max_take = max_take,
-		.max_points = max_points,
+		.max_points = {max_points, max_points},
 		.now_us = play.now_us,
 	};
 	struct sent *sent;

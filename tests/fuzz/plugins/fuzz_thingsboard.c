@@ -308,7 +308,7 @@ static bool encode(struct ground *g, size_t max_take)
 				 .states = g->states,
 				 .count = g->n_messages,
 				 .max_take = max_take,
-				 .max_points = SIZE_MAX,
+				 .max_points = {SIZE_MAX, SIZE_MAX},
 				 .now_us = g->now_us};
 	struct fg_publish out = {.topic = topic,
 				 .topic_size = sizeof(topic),

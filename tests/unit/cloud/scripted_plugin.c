@@ -123,8 +123,8 @@ static void take_from(struct script *s, struct fg_batch *batch, size_t first)
 		limit = 1;
 	if (s->misdeed == SCRIPT_TAKES_TOO_MANY)
 		limit = batch->max_take + 1;
-	if (s->points && s->points * limit > batch->max_points)
-		limit = batch->max_points / s->points;
+	if (s->points && s->points * limit > batch->max_points[s->scope])
+		limit = batch->max_points[s->scope] / s->points;
 	if (limit == 0)
 		limit = 1;
 	s->is_alarm = m[first].stream.size > 0;
@@ -155,7 +155,7 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 	s->n_seqs = 0;
 	s->is_alarm = false;
 	s->max_packet_bytes = out->max_packet_bytes;
-	s->max_points = batch->max_points;
+	s->max_points = batch->max_points[s->scope];
 	if (s->misdeed == SCRIPT_FAILS)
 		return -EINVAL;
 	if (s->has_own) {

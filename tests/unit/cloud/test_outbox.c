@@ -344,6 +344,19 @@ static void a_request_nobody_waits_for_is_not_sent(void **state)
 	assert_watermark(2);
 }
 
+static void data_points_are_limited_though_another_scope_is_not(void **state)
+{
+	static const struct fg_rate rate = {.capacity = 10, .period_ms = 1000};
+
+	(void)state;
+	add("a", 50);
+	script.points = 1;
+	make(16, 10000);
+	fg_outbox_limit(outbox, 0, FG_LIMIT_POINTS, &rate, 1);
+	sends("1,2,3,4,5,6,7,8,9,10");
+	sends_nothing();
+}
+
 static void quarantine_knows_the_device_by_its_own_name(void **state)
 {
 	static struct fg_rename renames[] = {{"r-1", "rEins"}};
@@ -1152,6 +1165,7 @@ int main(void)
 		TEST(what_was_read_before_a_device_was_renamed_goes_out_under_the_new_name),
 		TEST(what_is_sent_again_after_its_device_was_excluded_is_not),
 		TEST(a_request_nobody_waits_for_is_not_sent),
+		TEST(data_points_are_limited_though_another_scope_is_not),
 		TEST(quarantine_knows_the_device_by_its_own_name),
 		TEST(messages_held_for_a_control_publish_follow_it),
 		TEST(messages_held_survive_the_session_they_were_held_in),

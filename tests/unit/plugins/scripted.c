@@ -164,7 +164,7 @@ int encode(void *ctx, const struct fg_message *messages, uint8_t *states, size_t
 				       .states = states,
 				       .count = count,
 				       .max_take = count,
-				       .max_points = max_points,
+				       .max_points = {max_points, max_points},
 				       .now_us = now_us};
 	wire.out = (struct fg_publish){.topic = wire.topic,
 				       .topic_size = sizeof(wire.topic),

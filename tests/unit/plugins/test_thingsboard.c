@@ -325,7 +325,7 @@ static void a_host_with_too_small_a_buffer_is_told_so(void **state)
 				 .states = &offer,
 				 .count = 1,
 				 .max_take = 1,
-				 .max_points = SIZE_MAX};
+				 .max_points = {SIZE_MAX, SIZE_MAX}};
 	struct fg_publish out = {
 		.topic = small, .topic_size = 8, .payload = small, .payload_size = 8};
 	void *ctx = NULL;
