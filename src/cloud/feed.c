@@ -130,14 +130,18 @@ static void complain_of_too_many(struct fg_outbox *o)
 		    o->with.config->name);
 }
 
-/* Nobody has opened the session of @m. */
-static enum fate leave_to_nobody(struct fg_feed *f, const struct fg_message *m, uint64_t key,
-				 const char *name)
+/* Nobody has opened the session of @m. It may be expected (@s), because of the other lane perhaps. */
+static enum fate leave_to_nobody(struct fg_feed *f, struct fg_outbox_session *s,
+				 const struct fg_message *m, uint64_t key, const char *name)
 {
 	struct fg_outbox *o = f->outbox;
+	int r = 0;
 
-	if (fg_cursor_left_behind(f->cursor, key) == 0 &&
-	    fg_cursor_leave_behind(f->cursor, key, m->seq) < 0) {
+	if (s)
+		r = fg_track_fall_out(&s->tracks[f->lane], &f->ledger, m->seq);
+	else if (fg_cursor_left_behind(f->cursor, key) == 0)
+		r = fg_cursor_leave_behind(f->cursor, key, m->seq);
+	if (r < 0) {
 		complain_of_too_many(o);
 		return FATE_STOP;
 	}
@@ -214,7 +218,7 @@ static enum fate take_from_sessions(struct fg_feed *f, struct fg_reading *r, str
 		return FATE_SKIP;
 	}
 	if (!s || !s->name)
-		return r->kind == FG_PASS_LIVE ? leave_to_nobody(f, m, key, name) : FATE_SKIP;
+		return r->kind == FG_PASS_LIVE ? leave_to_nobody(f, s, m, key, name) : FATE_SKIP;
 	if (strcmp(s->name, name) != 0)
 		return refuse_stranger(f, r, s, m, device);
 	return r->kind == FG_PASS_LIVE ? take_live(f, s, m, ret_entry)
@@ -236,9 +240,11 @@ static enum fate take_again(struct fg_feed *f, struct fg_reading *r, uint16_t en
 	if (e->poison) {
 		if (fg_outbox_remove_poison(f, entry, m, device) == 0)
 			return FATE_SKIP;
+		f->outbox->had_no_room = true;
 		if (!f->outbox->has_sessions || r->kind == FG_PASS_LIVE)
 			return FATE_STOP;
 		fg_sweep_get_off(t, m->seq);
+		t->asleep = fg_outbox_session_news(t->owner, f->lane);
 		return FATE_SKIP;
 	}
 	fg_ledger_set(&f->ledger, entry, FG_ENTRY_OFFERED);
@@ -398,12 +404,28 @@ static unsigned count_with_time(const struct fg_feed *f, const struct fg_window 
 /* The behind pass of a link with one session is where the live one is. */
 static void reached(struct fg_feed *f)
 {
-	/* Those not found on the way are gone. */
-	fg_track_give_up(&f->outbox->sessions[0]->tracks[f->lane], &f->ledger, live(f)->position);
-	fg_track_give_up(&f->ordered, &f->ledger, live(f)->position);
 	fg_track_join(&f->ordered, &f->ledger, live(f)->position);
 	f->is_behind = false;
 	f->n_jumps = 0;
+}
+
+/* @r has read from @from up to @to. What was to be read again there and was not found is gone. */
+static void give_up_missing(struct fg_feed *f, const struct fg_reading *r, uint64_t from,
+			    uint64_t to)
+{
+	const struct fg_outbox *o = f->outbox;
+
+	if (f->ledger.n[FG_ENTRY_AGAIN] == 0)
+		return;
+	if (!o->has_sessions)
+		fg_track_give_up(&f->ordered, &f->ledger, from, to);
+	for (size_t i = 0; i < o->n_sessions; i++) {
+		struct fg_track *t = &o->sessions[i]->tracks[f->lane];
+
+		if (!o->has_sessions ||
+		    (r->kind == FG_PASS_LIVE ? t->state == FG_TRACK_WITH : t->rides))
+			fg_track_give_up(t, &f->ledger, from, to);
+	}
 }
 
 static bool may_read(struct fg_feed *f, struct fg_reading *r)
@@ -453,6 +475,8 @@ int fg_feed_refill(struct fg_feed *f, struct fg_reading *r)
 		fg_sweep_read(f, read_to);
 	to = sort_out(f, r, n_timed, read_to);
 	r->position = to;
+	if (n >= 0)
+		give_up_missing(f, r, from, to);
 	if (r->kind == FG_PASS_BEHIND && to >= live(f)->position) {
 		if (f->outbox->has_sessions)
 			fg_sweep_reached(f);
@@ -513,6 +537,8 @@ static bool drop_row(struct fg_feed *f, struct fg_reading *r, struct fg_row *row
 {
 	struct fg_track *t = &row->session->tracks[f->lane];
 
+	if (fg_track_must_go_back(t, &f->ledger, r->window->messages[row->first].seq))
+		t->asleep = 0; /* the plugin has not been asked about what comes first */
 	fg_sweep_get_off(t, behind(f)->position);
 	if ((r->kind == FG_PASS_LIVE || t->state == FG_TRACK_JOINING) &&
 	    fg_track_fall_out(t, &f->ledger, live(f)->position) < 0) {
@@ -526,10 +552,22 @@ static bool drop_row(struct fg_feed *f, struct fg_reading *r, struct fg_row *row
 	return true;
 }
 
+/* Since the only row of the behind pass was read, something below it has to be read again, and may be
+ * what the row waits for. */
+static bool go_back(struct fg_feed *f)
+{
+	struct fg_window *w = behind(f)->window;
+
+	if (!w || !fg_window_is_open(w) || behind(f)->position > w->messages[w->rows[0].first].seq)
+		return false;
+	recall_row(f, w, &w->rows[0]);
+	return true;
+}
+
 bool fg_feed_is_unstuck(struct fg_feed *f, struct fg_reading *r)
 {
 	if (!f->outbox->has_sessions)
-		return false;
+		return r->kind == FG_PASS_BEHIND && go_back(f);
 	if (r->kind == FG_PASS_LIVE ? fg_cursor_end(f->cursor) <= r->position
 				    : !fg_sweep_is_wanted(f))
 		return false;

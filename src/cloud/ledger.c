@@ -351,23 +351,30 @@ void fg_track_forget(struct fg_track *t, struct fg_ledger *l, struct fg_track *h
 }
 
 /* Settling may free what comes after it. */
-static uint16_t again_below(const struct fg_track *t, const struct fg_ledger *l, uint64_t seq)
+static uint16_t find_again(const struct fg_track *t, const struct fg_ledger *l, uint64_t from,
+			   uint64_t to)
 {
 	uint16_t e = t->n_again ? t->first : 0;
 
-	while (e && (l->entries[e].state != FG_ENTRY_AGAIN || l->entries[e].seq >= seq))
+	while (e && (l->entries[e].state != FG_ENTRY_AGAIN || l->entries[e].seq < from ||
+		     l->entries[e].seq >= to))
 		e = l->entries[e].after;
 	return e;
 }
 
-void fg_track_give_up(struct fg_track *t, struct fg_ledger *l, uint64_t seq)
+void fg_track_give_up(struct fg_track *t, struct fg_ledger *l, uint64_t from, uint64_t to)
 {
 	uint16_t e;
 
-	while ((e = again_below(t, l, seq))) {
+	while ((e = find_again(t, l, from, to))) {
 		l->entries[e].chain = 0;
 		fg_ledger_settle(l, e);
 	}
+}
+
+bool fg_track_must_go_back(const struct fg_track *t, const struct fg_ledger *l, uint64_t seq)
+{
+	return find_again(t, l, 0, seq) != 0;
 }
 
 uint64_t fg_track_resume(const struct fg_track *t, const struct fg_ledger *l)

@@ -78,7 +78,7 @@ struct fg_ledger {
 	uint16_t free;
 	unsigned n[FG_N_ENTRY_STATES];
 	unsigned n_ordered;
-	uint64_t order_news; /* rises when one of those may let others pass */
+	uint64_t order_news;   /* rises when one of those may let others pass */
 	uint16_t ordered[256]; /* those whose order matters, by a hash of their device */
 };
 
@@ -152,9 +152,12 @@ void fg_track_trim(struct fg_track *t, struct fg_ledger *l);
 /** Forget all of it; what is on its way to quarantine goes over to @heir, which is WITH. */
 void fg_track_forget(struct fg_track *t, struct fg_ledger *l, struct fg_track *heir);
 
-/** What has to be read again of it below @seq was not found any more: it is lost, and told of by the
- * journal. */
-void fg_track_give_up(struct fg_track *t, struct fg_ledger *l, uint64_t seq);
+/** What has to be read again of it from @from on and below @to was not found any more: it is lost, and
+ * told of by the journal. */
+void fg_track_give_up(struct fg_track *t, struct fg_ledger *l, uint64_t from, uint64_t to);
+
+/** Has anything of it below @seq to be read again? */
+bool fg_track_must_go_back(const struct fg_track *t, const struct fg_ledger *l, uint64_t seq);
 
 /** The lowest record of it that the behind pass has to read; 0: none. */
 uint64_t fg_track_resume(const struct fg_track *t, const struct fg_ledger *l);

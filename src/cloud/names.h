@@ -4,8 +4,8 @@
  * Which field devices a cloud gets, and what it calls them: the `devices:` section of a cloud, and
  * on top of it what the cloud itself has renamed or deleted since, which is kept in a store.
  */
-#include "net/store.h"
 #include "config/config.h"
+#include "net/store.h"
 
 struct fg_names;
 

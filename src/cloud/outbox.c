@@ -166,10 +166,11 @@ void fg_outbox_names_changed(struct fg_outbox *o)
 
 /* ---- offering records */
 
-/* How many more records may be sent, as far as a crash is concerned; at most @most. */
+/* How many more records may be sent, as far as a crash is concerned; at most @most. One less than the
+ * cursor allows, for may_send_oldest(). */
 static size_t count_sendable(struct fg_feed *f, size_t most)
 {
-	uint64_t at_risk = fg_ledger_at_risk(&f->ledger);
+	uint64_t at_risk = fg_ledger_at_risk(&f->ledger) + 1;
 	size_t low = 0, high = most;
 
 	if (fg_cursor_may_send(f->cursor, at_risk + most - 1))
@@ -242,38 +243,65 @@ static void take_states(struct fg_outbox *o, struct fg_feed *f, struct fg_window
 	fg_ledger_settle(&f->ledger, nothing);
 }
 
+/*
+ * What was acknowledged counts as long as its track has an older record that was not. Should all that
+ * is at risk be of that kind, only those older ones can make room: they go one at a time.
+ */
+static bool may_send_oldest(struct fg_feed *f, const struct fg_window *w, const struct fg_row *row)
+{
+	const struct fg_entry *e = fg_ledger_at(&f->ledger, w->entries[row->first]);
+
+	return f->ledger.n[FG_ENTRY_SENT] == 0 && f->ledger.n[FG_ENTRY_DONE] > 0 &&
+	       (e->track->state == FG_TRACK_WITH || e->before == 0) &&
+	       fg_cursor_may_send(f->cursor, fg_ledger_at_risk(&f->ledger));
+}
+
+/* How many records of @row to offer, and how many of those may be taken: 0, none now. */
+static void limit(struct fg_feed *f, const struct fg_window *w, const struct fg_row *row,
+		  struct fg_batch *batch)
+{
+	batch->count = row->end - row->first;
+	batch->max_take = count_sendable(f, batch->count);
+	if (batch->max_take == 0 && may_send_oldest(f, w, row))
+		batch->max_take = batch->count = 1;
+	if (batch->max_take > 0 && fg_outbox_session_isolates(row->session))
+		batch->max_take = 1;
+}
+
 static int offer_row(struct fg_outbox *o, struct fg_feed *f, struct fg_window *w,
 		     struct fg_row *row)
 {
 	struct fg_outbox_session *s = row->session;
-	struct fg_batch batch = {
-		.messages = w->messages + row->first,
-		.states = w->states + row->first,
-		.count = row->end - row->first,
-	};
 	int64_t until_full;
-	int r;
+	bool goes_on;
 
-	batch.max_take = count_sendable(f, batch.count);
-	if (batch.max_take == 0) {
-		/* A commit saves the cursor, and we are asked again. */
-		if (2 * f->ledger.n[FG_ENTRY_DONE] > o->with.config->max_in_flight_records)
-			fg_feed_make_room(f);
-		return 0;
-	}
-	if (fg_outbox_session_isolates(s))
-		batch.max_take = 1;
-	withhold(f, w, row);
-	o->offering = f;
-	o->window = w;
-	r = encode(o, s, &batch, w->entries + row->first);
-	if (r < 0)
-		return r;
-	o->made.feed = f;
-	o->made.entry.lane = (uint8_t)f->lane;
-	take_states(o, f, w, row);
-	if (r == 1 || !fg_row_is_open(w, row))
-		return r;
+	do {
+		struct fg_batch batch = {
+			.messages = w->messages + row->first,
+			.states = w->states + row->first,
+		};
+		int r;
+
+		limit(f, w, row, &batch);
+		if (batch.max_take == 0) {
+			/* A commit saves the cursor, and we are asked again. */
+			if (2 * f->ledger.n[FG_ENTRY_DONE] > o->with.config->max_in_flight_records)
+				fg_feed_make_room(f);
+			return 0;
+		}
+		withhold(f, w, row);
+		o->offering = f;
+		o->window = w;
+		r = encode(o, s, &batch, w->entries + row->first);
+		if (r < 0)
+			return r;
+		o->made.feed = f;
+		o->made.entry.lane = (uint8_t)f->lane;
+		goes_on = row->first + batch.count < row->end && !fg_offer_is_open(batch.states[0]);
+		take_states(o, f, w, row);
+		if (r == 1 || !fg_row_is_open(w, row))
+			return r;
+	} while (goes_on);
 	/* Perhaps the next record has more data points than may go yet. */
 	until_full = fg_pacing_wait_for_points(&o->pacing);
 	if (until_full > 0) {
@@ -283,6 +311,22 @@ static int offer_row(struct fg_outbox *o, struct fg_feed *f, struct fg_window *w
 	row->asleep = fg_outbox_session_news(s, f->lane);
 	s->tracks[f->lane].asleep = row->asleep;
 	return 0;
+}
+
+/* A session sends what it has missed before what is new. */
+static bool has_older(struct fg_feed *f, const struct fg_window *w, const struct fg_row *row)
+{
+	const struct fg_track *t = &row->session->tracks[f->lane];
+	struct fg_window *behind = f->readings[FG_PASS_BEHIND].window;
+
+	if (!f->outbox->has_sessions || w == behind || t->state == FG_TRACK_WITH)
+		return false;
+	if (t->n_again > 0)
+		return true;
+	for (unsigned i = 0; behind && i < behind->n_rows; i++)
+		if (behind->rows[i].session == row->session)
+			return fg_row_is_open(behind, &behind->rows[i]);
+	return false;
 }
 
 /* The rows take turns. */
@@ -295,7 +339,7 @@ static int offer_window(struct fg_outbox *o, struct fg_feed *f, struct fg_window
 		w->row = w->row + 1 < w->n_rows ? w->row + 1 : 0;
 		if (fg_row_is_open(w, row) &&
 		    row->asleep != fg_outbox_session_news(row->session, f->lane) &&
-		    fg_outbox_session_can_take(row->session))
+		    fg_outbox_session_can_take(row->session) && !has_older(f, w, row))
 			r = offer_row(o, f, w, row);
 		if (r != 0)
 			return r;

@@ -8,8 +8,10 @@
  *
  * A record is settled when its publish was acknowledged, when the plugin has nothing to send for it,
  * when the link does not get its device, or when it is in quarantine and on disk there. What is
- * settled is not sent again while the process lives; what else a crash may send again, the journal
- * bounds (fg_cursor_may_send()).
+ * settled is not sent again while the process lives, with one exception: where every device has a
+ * session of its own and one is down, what it had settled behind a record that was not may be sent
+ * again, when there is so much of that that it would stop the others. What else a crash may send
+ * again, the journal bounds (fg_cursor_may_send()).
  *
  * The alarm lane goes first. Of each lane the newest records and those further back are read
  * separately (feed.h): `order: live_first` sends both side by side after an outage, and where every

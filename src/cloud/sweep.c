@@ -121,8 +121,6 @@ static void caught_up(struct fg_feed *f, struct fg_outbox_session *s)
 	struct fg_track *t = &s->tracks[f->lane];
 
 	fg_sweep_get_off(t, behind(f)->position);
-	/* Those not found on the way are gone. */
-	fg_track_give_up(t, &f->ledger, f->readings[FG_PASS_LIVE].position);
 	fg_track_join(t, &f->ledger, f->readings[FG_PASS_LIVE].position);
 	if (s->name)
 		return;
@@ -155,8 +153,16 @@ bool fg_sweep_is_wanted(struct fg_feed *f)
 
 	for (size_t i = 0; i < f->outbox->n_sessions; i++)
 		n += could_ride(f, f->outbox->sessions[i]);
-	for (unsigned i = 0; i < w->n_rows; i++)
-		if (fg_row_is_open(w, &w->rows[i]))
-			n -= could_ride(f, w->rows[i].session);
+	for (unsigned i = 0; i < w->n_rows; i++) {
+		struct fg_row *row = &w->rows[i];
+		const struct fg_outbox_session *s = row->session;
+
+		if (!fg_row_is_open(w, row))
+			continue;
+		if (fg_track_must_go_back(&s->tracks[f->lane], &f->ledger,
+					  w->messages[row->first].seq))
+			return true;
+		n -= could_ride(f, s);
+	}
 	return n > 0;
 }

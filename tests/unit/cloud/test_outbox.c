@@ -526,7 +526,7 @@ static void the_window_may_be_larger_than_what_is_unsaved(void **state)
 	(void)state;
 	add("s", 3000);
 	journal.cursor.is_saving_by_itself = false;
-	make(1000, 1);
+	make(1000, 2);
 	while (n < 3000) {
 		struct fg_outbox_session *on;
 		int r = fg_outbox_next(outbox, now_ms, &on, &publish);
@@ -882,14 +882,12 @@ static void a_batch_that_keeps_failing_is_taken_apart(void **state)
 	}
 	settled(sends("1,2,3"), RETRY);
 	settled(sends("1"), 0);
-	settled(sends("2"), RETRY);
-	wait_for_pause();
-	settled(sends("3"), 0);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		settled(sends("2"), RETRY);
 		wait_for_pause();
 	}
 	settled(sends("2"), RETRY);
+	settled(sends("3"), 0);
 	sends_nothing();
 	commit();
 	assert_watermark(3);

@@ -55,6 +55,7 @@ struct record {
 	unsigned device;
 	bool is_ordered;
 	bool is_acked;
+	bool is_lost;    /* damaged on disk since */
 	bool may_repeat; /* it may be sent again though it was acknowledged */
 	unsigned n_sent, n_retries;
 	unsigned n_broken; /* suspicious ends while it was in flight */
@@ -186,7 +187,7 @@ static bool is_done(enum fg_lane lane, uint64_t seq, bool is_on_disk)
 {
 	const struct record *r = &m.records[lane][seq];
 
-	return r->fate >= FATE_NOTHING || r->is_acked ||
+	return r->fate >= FATE_NOTHING || r->is_acked || r->is_lost ||
 	       count_quarantined(lane, seq, is_on_disk) > 0;
 }
 
@@ -226,7 +227,8 @@ static void check_in_flight(void)
 					 m.lines[i].n_flights);
 	for (size_t i = 0; i < m.n_flights; i++)
 		for (size_t k = 0; k < m.flights[i].n; k++)
-			if (!is_open(&cursor(m.flights[i].lane)->now, m.flights[i].lane,
+			if (!m.records[m.flights[i].lane][m.flights[i].seqs[k]].is_lost &&
+			    !is_open(&cursor(m.flights[i].lane)->now, m.flights[i].lane,
 				     m.flights[i].seqs[k]))
 				wrong(m.flights[i].lane, m.flights[i].seqs[k],
 				      "is in flight and not open");
@@ -240,7 +242,40 @@ static bool has_fate(const struct flight *f, enum fate fate)
 	return false;
 }
 
+/* Bytes on disk turn over. Whoever has read them before has them. */
+static void damage(void)
+{
+	enum fg_lane lane = dice(2) ? FG_LANE_ALARM : FG_LANE_MAIN;
+	uint64_t seq;
+
+	if (count(lane) == 0)
+		return;
+	seq = 1 + dice(count(lane));
+	m.records[lane][seq].is_lost = true;
+	if (lane == FG_LANE_ALARM)
+		m.journal.alarms[seq - 1].is_gone = true;
+	else
+		m.journal.records[seq - 1].is_gone = true;
+}
+
 /* ---- sessions */
+
+/*
+ * What was acknowledged behind a record that was not has to be remembered one by one. Of a session that
+ * is down it is forgotten when that is half of what may be at risk: or it would stop the others.
+ */
+static void forget_some(unsigned i)
+{
+	for (unsigned lane = 0; lane < N_LANES; lane++)
+		for (uint64_t seq = 1; seq <= count(lane); seq++) {
+			struct record *r = &m.records[lane][seq];
+
+			if (m.mode == MODE_SESSIONS && r->device == i &&
+			    2 * count(lane) > m.config.max_in_flight_records &&
+			    is_done(lane, seq, false) && is_open(&cursor(lane)->now, lane, seq))
+				r->may_repeat = true;
+		}
+}
 
 static void begin_line(unsigned i)
 {
@@ -271,6 +306,7 @@ static void end_line(unsigned i, bool is_suspicious)
 	l->is_up = false;
 	m.n_ends++;
 	fg_outbox_session_end(l->session, is_suspicious);
+	forget_some(i);
 	script_plugin.disconnected(&m.script, m.mode == MODE_SESSIONS ? device_names[i] : "");
 	if (chance(30))
 		fg_outbox_committed(m.outbox, m.journal.committed);
@@ -279,7 +315,6 @@ static void end_line(unsigned i, bool is_suspicious)
 static void open_line(unsigned i)
 {
 	const char *name = m.mode == MODE_SESSIONS ? device_names[i] : "";
-
 	assert_int_equal(fg_outbox_session_open(m.outbox, name, &m.lines[i].session), 0);
 	fg_outbox_session_set_owner(m.lines[i].session, &m.lines[i]);
 }
@@ -413,6 +448,25 @@ static void restart(void)
 static void answer(void);
 static void commit(void);
 
+/*
+ * What is sent for the first time comes behind all older records of its device that nobody has sent,
+ * but for `order: live_first`, which is there to do otherwise, and for what a crash may repeat.
+ */
+static void check_first(const struct flight *f, uint64_t seq)
+{
+	const struct record *r = &m.records[f->lane][seq];
+
+	if (m.mode == MODE_LIVE_FIRST || r->n_sent > 1)
+		return;
+	for (uint64_t older = 1; older < seq; older++) {
+		const struct record *o = &m.records[f->lane][older];
+
+		if (o->device == r->device && o->is_ordered == r->is_ordered && o->n_sent == 0 &&
+		    !is_done(f->lane, older, false) && !o->is_lost)
+			wrong(f->lane, seq, "overtakes an older one of its device");
+	}
+}
+
 /* Attributes and presence: all older ones of the device are done, or travel in the same publish. */
 static void check_order(const struct flight *f, uint64_t seq)
 {
@@ -452,6 +506,8 @@ static void check_sent(const struct flight *f)
 					wrong(f->lane, seq, "is sent though it is in flight");
 		check_order(f, seq);
 	}
+	for (size_t k = f->n; k-- > 0;)
+		check_first(f, f->seqs[k]);
 }
 
 static void send(void)
@@ -570,8 +626,10 @@ static void step(void)
 		m.now_ms += (int64_t)dice(3000);
 	else if (roll < 93)
 		move_line();
-	else if (roll < 98 && !m.is_calm)
+	else if (roll < 97 && !m.is_calm)
 		add_record();
+	else if (roll < 98 && chance(20))
+		damage();
 	else if (chance(8))
 		crash();
 	else if (chance(8))
@@ -601,7 +659,7 @@ static void check_end(enum fg_lane lane)
 			wrong(lane, seq, "is in quarantine twice");
 		if (r->fate == FATE_NORMAL && n_aside && r->n_broken < 3)
 			wrong(lane, seq, "is in quarantine and did nothing");
-		if ((r->fate == FATE_POISON || r->fate == FATE_REFUSED) && !n_aside)
+		if ((r->fate == FATE_POISON || r->fate == FATE_REFUSED) && !n_aside && !r->is_lost)
 			wrong(lane, seq, "is not in quarantine");
 		/* Each end of a session and each refusal may have cost one more. */
 		if (r->n_sent > 1 + m.n_ends + m.n_retreats + 2 * m.n_crashes)
@@ -614,7 +672,7 @@ static void run(uint64_t seed)
 	static char excluded[] = "x";
 	static char *exclude[] = {excluded};
 	static char name[] = "cloud";
-	static const unsigned unsaved[] = {1, 4, 20, 100, 1000};
+	static const unsigned unsaved[] = {2, 4, 20, 100, 1000};
 	unsigned long steps = 0;
 
 	memset(&m, 0, sizeof(m));
