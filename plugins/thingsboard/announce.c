@@ -259,7 +259,7 @@ static struct tb_device *waiting_device(const struct tb *tb, uint64_t tag)
 	if (tb->devices)
 		device = tb_devices_at(tb->devices, (uint32_t)tag);
 	if (!device || device->control_serial == 0 ||
-	    (device->control_serial & 0x3fffffff) != (tag >> 32 & 0x3fffffff))
+	    (device->control_serial & TB_TAG_SERIAL) != (tag >> 32 & TB_TAG_SERIAL))
 		return NULL;
 	return device;
 }

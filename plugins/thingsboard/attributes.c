@@ -23,6 +23,12 @@
 
 /* ------------------------------------------------------------------ lists of names */
 
+/* All that tells an image. */
+#define IMAGE_KEYS(prefix)                                                                         \
+	"\"" prefix "_title\",\"" prefix "_version\",\"" prefix "_tag\",\"" prefix                 \
+	"_size\",\"" prefix "_checksum_algorithm\",\"" prefix "_checksum\",\"" prefix "_url\""
+static const char image_list[] = "[" IMAGE_KEYS("fw") "," IMAGE_KEYS("sw") "]";
+
 static struct fg_json_value array_of(struct fg_span text)
 {
 	return (struct fg_json_value){.type = FG_JSON_ARRAY, .text = text};
@@ -92,12 +98,15 @@ const char *tb_attributes_read_request(const struct tb *tb, struct fg_json_value
 int tb_attributes_read_option(struct tb *tb)
 {
 	const char *at = tb->with.shared_attributes, *end, *last, *comma = "";
+	/* Without names the device API tells all there are. */
+	bool adds_images = tb->with.fetches_images && (at || tb->with.mode == TB_MODE_GATEWAY);
 	struct tb_text text;
 	size_t size;
 
-	if (!at)
+	if (!at && !adds_images)
 		return 0;
-	size = 8 * strlen(at) + 8; /* each name in quotes, escaped */
+	at = at ? at : "";
+	size = 8 * strlen(at) + 8 + sizeof(image_list); /* each name in quotes, escaped */
 	tb->shared_keys = malloc(size);
 	if (!tb->shared_keys)
 		return -ENOMEM;
@@ -112,6 +121,11 @@ int tb_attributes_read_option(struct tb *tb)
 			continue;
 		tb_put(&text, comma);
 		tb_put_quoted(&text, fg_span_of(at, (size_t)(last - at)));
+		comma = ",";
+	}
+	if (adds_images) {
+		tb_put(&text, comma);
+		tb_put_span(&text, fg_span_of(image_list + 1, sizeof(image_list) - 3));
 		comma = ",";
 	}
 	tb_put(&text, "]");
@@ -194,15 +208,15 @@ int tb_attributes_publish(struct tb_call *call, const struct tb_question *q)
 	return publish_to_device_api(call, q);
 }
 
-/* Fetch the shared attributes of @device, or of the connected device itself when that is empty.
+/* Fetch the shared attributes @shared_keys of @device, or of the connected device itself when that is empty.
  * Returns 1, 0 when it cannot be, or -EINVAL or -ENOMEM. */
-static int fetch(struct tb_call *call, struct fg_span device)
+static int fetch(struct tb_call *call, struct fg_span device, struct fg_span shared_keys)
 {
 	struct tb *tb = call->tb;
 	struct tb_question like = {
 		.kind = TB_ASK_FETCH,
 		.device = device,
-		.shared_keys = fg_span_str(tb->shared_keys),
+		.shared_keys = shared_keys,
 	};
 	struct tb_question *q = tb_question_new(tb, &like);
 	int r;
@@ -215,6 +229,13 @@ static int fetch(struct tb_call *call, struct fg_span device)
 	else
 		tb_question_free(tb, q);
 	return r;
+}
+
+int tb_attributes_fetch_images(struct tb_call *call)
+{
+	if (!tb_questions_have_room(call->tb, true))
+		return 0;
+	return fetch(call, (struct fg_span){0}, fg_span_str(image_list));
 }
 
 /* A question nobody waits for the answer to: it counts as a sign of life. */
@@ -239,7 +260,8 @@ static int ask_for_next_device(struct tb_call *call)
 
 	if (!device || (device->wants_fetch && !tb_questions_have_room(tb, true)))
 		return 0;
-	r = device->wants_fetch ? fetch(call, tb_device_name(device)) : keep_alive(call, device);
+	r = device->wants_fetch ? fetch(call, tb_device_name(device), fg_span_str(tb->shared_keys))
+				: keep_alive(call, device);
 	device->wants_fetch = false;
 	tb_line_leave(tb->devices, TB_LINE_ASK, device);
 	tb_device_spoke(tb, device);
@@ -261,7 +283,7 @@ int tb_attributes_ask_next(struct tb_call *call)
 	}
 	if (r == 0 && tb->wants_own_fetch && tb_questions_have_room(tb, true)) {
 		tb->wants_own_fetch = false;
-		r = fetch(call, (struct fg_span){0});
+		r = fetch(call, (struct fg_span){0}, fg_span_str(tb->shared_keys));
 	}
 	if (r == 0 && tb->devices)
 		r = ask_for_next_device(call);
@@ -310,17 +332,25 @@ void tb_fetch_failed(struct tb *tb, const struct tb_question *q)
 
 /* ------------------------------------------------------------------ what ThingsBoard says */
 
-/*
- * Whatever is set or deleted, told or fetched, comes through here, whosever it is; @device is empty
- * for the connected device itself.
- */
+/* Whose attributes these are, to the host; @device is empty for the connected device itself. */
+static struct fg_span whose(const struct tb *tb, struct fg_span device)
+{
+	return device.size > 0 ? device : fg_span_str(tb->with.device);
+}
+
+static void tell_config(struct tb *tb, struct fg_span device, struct fg_span set,
+			struct fg_span unset)
+{
+	if (set.size > 2 || unset.size > 2)
+		tb->host->config(tb->host_ctx, whose(tb, device), set, unset);
+}
+
+/* What is set or deleted. */
 static void shared_changed(struct tb *tb, struct fg_span device, struct fg_span set,
 			   struct fg_span unset)
 {
-	if (device.size == 0)
-		device = fg_span_str(tb->with.device);
-	if (set.size > 2 || unset.size > 2)
-		tb->host->config(tb->host_ctx, device, set, unset);
+	tb_images_changed(tb, whose(tb, device), set, unset);
+	tell_config(tb, device, set, unset);
 }
 
 /* {"interval":15} or {"deleted":["interval"]} Returns 0 or -EPROTO. */
@@ -368,8 +398,21 @@ int tb_attributes_of_device(struct tb *tb, struct fg_span payload)
 
 /* ------------------------------------------------------------------ answers */
 
-/* The names of @keys that @values does not have, as a list. */
-static void put_absent(struct tb_text *text, struct fg_span keys, struct fg_span values)
+static bool is_image_key(struct fg_json_value key)
+{
+	struct fg_json_member each;
+	struct fg_json_walk walk;
+
+	fg_json_walk_begin(&walk, array_of(fg_span_str(image_list)));
+	while (fg_json_walk_next(&walk, &each))
+		if (fg_span_equal(each.value.text, key.text))
+			return true;
+	return false;
+}
+
+/* The names of @keys that @values does not have, as a list: those of images, or the others. */
+static void put_absent(struct tb_text *text, struct fg_span keys, struct fg_span values,
+		       bool of_images)
 {
 	struct fg_json_value value;
 	struct fg_json_member member;
@@ -381,7 +424,8 @@ static void put_absent(struct tb_text *text, struct fg_span keys, struct fg_span
 	tb_put(text, "[");
 	fg_json_walk_begin(&walk, array_of(keys));
 	while (keys.size > 0 && fg_json_walk_next(&walk, &member)) {
-		if (!tb_name_read(tb_raw_string(member.value), unescaped, &name) ||
+		if (is_image_key(member.value) != of_images ||
+		    !tb_name_read(tb_raw_string(member.value), unescaped, &name) ||
 		    fg_json_member(object_of(values), name, &value))
 			continue;
 		tb_put(text, comma);
@@ -403,8 +447,11 @@ static int answer(struct tb *tb, const struct tb_question *q, struct fg_span cli
 		return -ENOMEM;
 	text = tb_text_begin(buffer, size);
 	if (q->kind == TB_ASK_FETCH) {
-		put_absent(&text, q->shared_keys, shared);
-		shared_changed(tb, q->device, shared, tb_text_span(&text));
+		put_absent(&text, q->shared_keys, shared, true);
+		tb_images_changed(tb, whose(tb, q->device), shared, tb_text_span(&text));
+		text = tb_text_begin(buffer, size);
+		put_absent(&text, q->shared_keys, shared, false);
+		tell_config(tb, q->device, shared, tb_text_span(&text));
 		return 0;
 	}
 	tb_put(&text, "{\"result\":{\"client\":");

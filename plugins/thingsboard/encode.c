@@ -289,6 +289,8 @@ int tb_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 	r = tb_limits_ask(&call);
 	if (r == 0)
 		r = tb_publish_note(&call);
+	if (r == 0)
+		r = tb_images_publish(&call);
 	/* Errands and the messages offered take turns: neither waits for the whole of the other. */
 	if (r == 0 && !is_their_turn)
 		r = run_errand(&call);

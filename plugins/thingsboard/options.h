@@ -37,8 +37,10 @@ struct tb_options {
 	int64_t rpc_timeout_ms;        /* 0: as the link is configured */
 	const char *shared_attributes; /* names with commas between; NULL: not given */
 	enum tb_on_delete on_delete;
+	bool fetches_images; /* after each connect */
 	bool use_limits;
 	unsigned limits_percent;
+	uint32_t chunk_bytes;  /* of an image */
 	uint32_t inactivity_s; /* 0: devices are not kept alive */
 
 	const char *provision_key; /* NULL: credentials are configured */

@@ -35,6 +35,7 @@ static void tb_close(void *ctx)
 			tb_question_free(tb, tb->questions.slots[i]);
 	free(tb->shared_keys);
 	tb_devices_free(tb->devices);
+	tb_images_close(tb);
 	free(tb->items);
 	free(tb->scratch);
 	free(tb->attributes);
@@ -163,6 +164,7 @@ static void tb_connected(void *ctx, const char *session, const struct fg_connack
 	tb_provision_connected(tb);
 	tb_limits_begin(tb);
 	tb_attributes_begin(tb);
+	tb_chunks_begin(tb);
 	subscribe_all(tb);
 }
 
@@ -177,6 +179,7 @@ static void tb_disconnected(void *ctx, const char *session)
 	tb->has_warned_authorization = false;
 	tb->n_notes = 0;
 	tb_questions_forget(tb);
+	tb_images_forget(tb);
 	tb_announce_forget(tb);
 	tb->host->wake(tb->host_ctx, tb->provision.is_unsaved ? TICK_MS : -1);
 }
@@ -192,6 +195,7 @@ static void tb_woken(void *ctx, int64_t now_us)
 	tb_limits_tick(tb);
 	tb_announce_tick(tb);
 	tb_questions_tick(tb);
+	tb_chunks_tick(tb);
 	tb->host->wake(tb->host_ctx, TICK_MS);
 }
 
@@ -229,7 +233,7 @@ uint64_t tb_tag_make(enum tb_tag what, uint64_t serial, uint32_t slot)
 {
 	if (what == TB_TAG_DATA)
 		return serial;
-	return (uint64_t)what << 62 | (serial & 0x3fffffff) << 32 | slot;
+	return (uint64_t)what << TB_TAG_SHIFT | (serial & TB_TAG_SERIAL) << 32 | slot;
 }
 
 static enum fg_verdict tb_settled(void *ctx, const char *session, const struct fg_settlement *how)
@@ -248,12 +252,14 @@ static enum fg_verdict tb_settled(void *ctx, const char *session, const struct f
 	}
 	if (tb->is_setup)
 		return tb_provision_settled(tb, verdict, how->now_us);
-	switch ((enum tb_tag)(how->tag >> 62)) {
+	switch ((enum tb_tag)(how->tag >> TB_TAG_SHIFT)) {
 	case TB_TAG_CONNECT:
 	case TB_TAG_DISCONNECT:
 		return tb_announce_settled(tb, how->tag, how->reason_code, verdict);
 	case TB_TAG_QUESTION:
 		return tb_question_settled(tb, how->tag, verdict);
+	case TB_TAG_IMAGE:
+		return tb_images_settled(tb, how->tag, verdict);
 	case TB_TAG_DATA:
 		break;
 	}
@@ -279,6 +285,8 @@ static int tb_receive(void *ctx, const char *session, const struct fg_delivery *
 	uint32_t number;
 
 	(void)session;
+	if (!tb->is_setup && tb_chunks_received(tb, delivery))
+		return 0;
 	if (!tb_topic_parse(delivery->topic, &topic, &number) ||
 	    tb->is_setup != (topic == TB_PROVISION_RESPONSE))
 		return -EPROTO;
@@ -323,4 +331,5 @@ FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {
 	.woken = tb_woken,
 	.remembered = tb_remembered,
 	.rest = &tb_rest,
+	.image_progress = tb_image_progress,
 };

@@ -11,7 +11,8 @@
  *	announce.c   coming and going of sub-devices    devices.c    the table of them
  *	commands.c   RPC from ThingsBoard, and answers  questions.c  what is asked of ThingsBoard
  *	attributes.c shared attributes coming down      limits.c     ThingsBoard's own limits
- *	provision.c  credentials got from ThingsBoard   rest.c         ThingsBoard's REST interface
+ *	provision.c  credentials got from ThingsBoard   rest.c       ThingsBoard's REST interface
+ *	images.c     firmware and software              images_chunks.c  their chunks
  *
  * A session (one at a time):
  *
@@ -23,6 +24,7 @@
  * stamps only.
  */
 #include "devices.h"
+#include "images.h"
 #include "limits.h"
 #include "options.h"
 #include "provision.h"
@@ -50,7 +52,15 @@
 #define TB_SCOPE_OWN 1u     /* what goes out as the gateway's, or the one device's, own */
 
 /* What a tag stands for. */
-enum tb_tag { TB_TAG_DATA = 0, TB_TAG_CONNECT = 1, TB_TAG_DISCONNECT = 2, TB_TAG_QUESTION = 3 };
+enum tb_tag {
+	TB_TAG_DATA = 0,
+	TB_TAG_CONNECT = 1,
+	TB_TAG_DISCONNECT = 2,
+	TB_TAG_QUESTION = 3,
+	TB_TAG_IMAGE = 4, /* slot 0: what is told of one; 1 + kind: a chunk is asked for */
+};
+#define TB_TAG_SHIFT 61
+#define TB_TAG_SERIAL 0x1fffffffu /* of its serial */
 
 enum tb_gate { TB_GATE_HELD, TB_GATE_OPEN, TB_GATE_SHUT };
 
@@ -104,6 +114,7 @@ struct tb {
 	struct tb_provision provision;
 	struct tb_questions questions;
 	struct tb_limits limits;
+	struct tb_images images;
 
 	/* shared attributes to fetch: a JSON array of names; "": none; NULL: as the API has it */
 	char *shared_keys;
@@ -310,6 +321,52 @@ int tb_attributes_of_self(struct tb *tb, struct fg_span payload);
 int tb_attributes_of_device(struct tb *tb, struct fg_span payload);
 int tb_attributes_answered(struct tb *tb, uint32_t number, struct fg_span payload);
 int tb_gateway_attributes_answered(struct tb *tb, struct fg_span payload);
+
+/** Ask which images are assigned to the connected device. Returns 1, 0, -EINVAL or -ENOMEM. */
+int tb_attributes_fetch_images(struct tb_call *call);
+
+/* ------------------------------------------------------------------ images.c */
+
+/** "fw" or "sw" */
+const char *tb_image_prefix(enum fg_image_kind kind);
+
+/** Shared attributes of @device were set (a JSON object) or deleted (an array of names); either may be
+ * empty. */
+void tb_images_changed(struct tb *tb, struct fg_span device, struct fg_span set,
+		       struct fg_span unset);
+
+/** See struct fg_plugin.image_progress. */
+void tb_image_progress(void *ctx, const struct fg_image_progress *progress);
+
+/** Note that ThingsBoard is to be told. */
+void tb_image_tell(struct tb *tb, const struct fg_image_progress *progress);
+
+/** Publish the next thing that is to be told or asked. Returns 1, 0, -EINVAL or -ENOMEM. */
+int tb_images_publish(struct tb_call *call);
+enum fg_verdict tb_images_settled(struct tb *tb, uint64_t tag, enum fg_verdict verdict);
+
+/** The session has ended; the ctx is closed. */
+void tb_images_forget(struct tb *tb);
+void tb_images_close(struct tb *tb);
+
+/* ------------------------------------------------------------------ images_chunks.c */
+
+void tb_image_assigned(struct tb *tb, const struct fg_image *image);
+void tb_image_withdrawn(struct tb *tb, struct fg_span device, enum fg_image_kind kind);
+
+/** The host says where the connected device's image stands. */
+void tb_image_moved(struct tb *tb, const struct fg_image_progress *progress);
+
+int tb_chunks_publish(struct tb_call *call);
+enum fg_verdict tb_chunk_settled(struct tb *tb, uint32_t slot, enum fg_verdict verdict);
+
+/** Returns true when it was a chunk, or says that there is none. */
+bool tb_chunks_received(struct tb *tb, const struct fg_delivery *delivery);
+
+/** A session begins; has ended; a second has passed. */
+void tb_chunks_begin(struct tb *tb);
+void tb_chunks_forget(struct tb *tb);
+void tb_chunks_tick(struct tb *tb);
 
 /* ------------------------------------------------------------------ limits.c */
 
