@@ -1,7 +1,7 @@
 /*
- * Drives the journal as the daemon does (its options, a writer thread, an event that wakes the
- * loop), and a loop of pwrite() and fdatasync() with the same bytes to compare it with. Each
- * command does one run and prints one JSON object; bench.py calls them in turn.
+ * Drives the journal as the daemon does: its options, a writer thread, an event that wakes the
+ * loop. Each command does one run and prints one JSON object; bench.py calls them in turn, and
+ * baseline_bare.c and baseline_sqlite.c between them.
  */
 #include "measure.h"
 
@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #include "journal/journal.h"
-#include "journal/record.h"
 #include "util/clock.h"
 
 /* As the daemon has them by default. */
@@ -29,13 +28,12 @@
 
 #define CURSORS_MAX 8
 #define FILL_BATCH 2000
-#define BATCH_MAX 10000 /* more would not fit BATCH_BYTES */
 
 static struct {
 	const char *directory;
-	uint64_t batch, max_bytes, n_records, n_cursors;
+	uint64_t batch, max_bytes, n_records, n_cursors, alarm_every;
 	double seconds;
-	bool is_cold;
+	bool is_cold, is_trickling;
 } options = {.batch = 200, .max_bytes = 256 << 20, .n_records = 2000000, .seconds = 2};
 
 /* ---- the journal, and waiting for it */
@@ -43,8 +41,10 @@ static struct {
 static struct {
 	struct fg_fs *fs;
 	struct fg_journal *journal;
-	struct fg_cursor *cursors[CURSORS_MAX];
-	struct fg_pass *passes[CURSORS_MAX];
+	/* The main lane's, and behind them the alarm lane's. */
+	struct fg_cursor *cursors[2 * CURSORS_MAX];
+	struct fg_pass *passes[2 * CURSORS_MAX];
+	uint64_t sent[2 * CURSORS_MAX]; /* read up to here */
 	int event_fd;
 	int64_t last_tick_ms;
 	uint64_t n_read;
@@ -107,18 +107,24 @@ static void open_journal(void)
 		measure_fail(err.text, r);
 }
 
+static void open_cursor(uint64_t number, enum fg_lane lane, uint64_t at)
+{
+	char name[32];
+	int r;
+
+	snprintf(name, sizeof(name), "cloud-%" PRIu64, number);
+	r = fg_cursor_open(with.journal, lane, name, MAX_UNSAVED, &with.cursors[at]);
+	if (r == 0)
+		r = fg_pass_open(with.cursors[at], &with.passes[at]);
+	if (r < 0)
+		measure_fail("fg_cursor_open", r);
+}
+
 static void open_cursors(uint64_t n)
 {
 	for (uint64_t i = 0; i < n; i++) {
-		char name[32];
-		int r;
-
-		snprintf(name, sizeof(name), "cloud-%" PRIu64, i);
-		r = fg_cursor_open(with.journal, FG_LANE_MAIN, name, MAX_UNSAVED, &with.cursors[i]);
-		if (r == 0)
-			r = fg_pass_open(with.cursors[i], &with.passes[i]);
-		if (r < 0)
-			measure_fail("fg_cursor_open", r);
+		open_cursor(i, FG_LANE_MAIN, i);
+		open_cursor(i, FG_LANE_ALARM, CURSORS_MAX + i);
 	}
 }
 
@@ -127,8 +133,10 @@ static void append(uint64_t first, uint64_t n)
 	uint64_t seq;
 
 	for (uint64_t i = first; i < first + n; i++) {
+		bool is_alarm = options.alarm_every > 0 && i % options.alarm_every == 0;
 		struct fg_message msg = measure_message(i);
-		int r = fg_journal_append(with.journal, FG_LANE_MAIN, &msg, &seq);
+		int r = fg_journal_append(with.journal, is_alarm ? FG_LANE_ALARM : FG_LANE_MAIN,
+					  &msg, &seq);
 
 		if (r < 0)
 			measure_fail("fg_journal_append", r);
@@ -185,14 +193,40 @@ static uint64_t read_on(uint64_t i_cursor, uint64_t max, bool is_acked)
 		if (is_acked)
 			fg_cursor_settle(with.cursors[i_cursor], messages[0].seq,
 					 messages[n - 1].seq);
+		with.sent[i_cursor] = messages[n - 1].seq;
 		n_all += (uint64_t)n;
 	}
 	return n_all;
 }
 
+/* What was sent is acknowledged record by record, of any two the later one first. */
+static void trickle(uint64_t i_cursor)
+{
+	struct fg_cursor *c = with.cursors[i_cursor];
+
+	for (uint64_t seq = fg_cursor_watermark(c) + 1; seq <= with.sent[i_cursor]; seq += 2) {
+		if (seq < with.sent[i_cursor])
+			fg_cursor_settle(c, seq + 1, seq + 1);
+		fg_cursor_settle(c, seq, seq);
+	}
+}
+
+/* Each link takes what has come, in both lanes; and acknowledges it at once, or what it took before.
+ */
+static void let_links_read(void)
+{
+	for (uint64_t i = 0; i < 2 * CURSORS_MAX; i++) {
+		if (!with.cursors[i])
+			continue;
+		if (options.is_trickling)
+			trickle(i);
+		with.n_read += read_on(i, UINT64_MAX, !options.is_trickling);
+	}
+}
+
 static void close_journal(void)
 {
-	for (uint64_t i = 0; i < CURSORS_MAX; i++)
+	for (uint64_t i = 0; i < 2 * CURSORS_MAX; i++)
 		with.passes[i] = fg_pass_close(with.passes[i]);
 	with.journal = fg_journal_free(with.journal);
 }
@@ -212,7 +246,7 @@ static void print_appended(const char *way, const struct measure_run *run)
 	       stats.commits, stats.cursor_saves);
 }
 
-/* A batch, its commit, the next batch; cursors, if any, read and settle each batch at once. */
+/* A batch, its commit, the next batch; cursors, if any, read each batch. */
 static void run_waiting(void)
 {
 	struct measure_run run;
@@ -226,8 +260,7 @@ static void run_waiting(void)
 		commit();
 		run.records += options.batch;
 		run.commits++;
-		for (uint64_t i = 0; i < options.n_cursors; i++)
-			with.n_read += read_on(i, UINT64_MAX, true);
+		let_links_read();
 	}
 	measure_stop(&run, options.directory);
 	if (with.n_read != run.records * options.n_cursors)
@@ -259,86 +292,6 @@ static void run_pipelined(void)
 	measure_stop(&run, options.directory);
 	print_appended("journal_pipelined", &run);
 	close_journal();
-}
-
-static void write_whole(int fd, const uint8_t *data, size_t size, uint64_t offset)
-{
-	while (size > 0) {
-		ssize_t n = pwrite(fd, data, size, (off_t)offset);
-
-		if (n < 0)
-			measure_fail("pwrite", -errno);
-		data += n;
-		size -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-}
-
-/*
- * The files the bare loop writes to, as large as the journal's segments (one large file would be
- * slower), made and synced before. Space from fallocate() is what the journal uses; each first
- * write to it also changes the file system's map of the file. @is_written: the blocks have been
- * written before, which spares that.
- */
-static void make_files(int *fds, size_t n, bool is_written)
-{
-	static uint8_t zeros[1 << 20];
-	char path[4096];
-
-	for (size_t i = 0; i < n; i++) {
-		snprintf(path, sizeof(path), "%s/bare-%zu", options.directory, i);
-		fds[i] = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-		if (fds[i] < 0 || fallocate(fds[i], 0, 0, (off_t)SEGMENT_BYTES) < 0)
-			measure_fail(path, -errno);
-		for (uint64_t at = 0; is_written && at < SEGMENT_BYTES; at += sizeof(zeros))
-			write_whole(fds[i], zeros, sizeof(zeros), at);
-		if (fsync(fds[i]) < 0)
-			measure_fail(path, -errno);
-	}
-}
-
-static void run_bare(bool is_written)
-{
-	struct fg_message msg = measure_message(0);
-	size_t record = fg_record_align(FG_RECORD_HEADER_BYTES + msg.device.size + msg.body.size);
-	size_t size = record * options.batch;
-	size_t n_files =
-		options.max_bytes / MEASURE_BODY_BYTES * record / (SEGMENT_BYTES - size) + 2;
-	uint8_t *data = calloc(options.batch, record);
-	int *fds = calloc(n_files, sizeof(*fds));
-	struct measure_run run;
-	uint64_t offset = 0;
-	size_t file = 0;
-
-	if (!data || !fds)
-		measure_fail("calloc", -errno);
-	make_files(fds, n_files, is_written);
-	measure_start(&run, options.batch, options.directory);
-	while (measure_goes_on(&run, options.seconds, options.max_bytes)) {
-		for (uint64_t i = 0; i < options.batch; i++) {
-			msg = measure_message(run.records + i);
-			memcpy(data + i * record + FG_RECORD_HEADER_BYTES, msg.body.data,
-			       msg.body.size);
-		}
-		if (offset + size > SEGMENT_BYTES) {
-			file++;
-			offset = 0;
-		}
-		write_whole(fds[file], data, size, offset);
-		if (fdatasync(fds[file]) < 0)
-			measure_fail("fdatasync", -errno);
-		offset += size;
-		run.records += options.batch;
-		run.commits++;
-	}
-	measure_stop(&run, options.directory);
-	printf("{\"way\": \"%s\", ", is_written ? "bare_rewriting" : "bare");
-	measure_print(&run);
-	printf("}\n");
-	for (size_t i = 0; i < n_files; i++)
-		close(fds[i]);
-	free(fds);
-	free(data);
 }
 
 /* ---- a backlog */
@@ -539,7 +492,9 @@ static void parse(int argc, char **argv)
 		{"bytes", required_argument, NULL, 'B'},
 		{"records", required_argument, NULL, 'n'},
 		{"cursors", required_argument, NULL, 'c'},
+		{"alarm-every", required_argument, NULL, 'a'},
 		{"seconds", required_argument, NULL, 's'},
+		{"trickle", no_argument, NULL, 't'},
 		{"cold", no_argument, NULL, 'C'},
 		{0},
 	};
@@ -554,6 +509,10 @@ static void parse(int argc, char **argv)
 			options.n_records = number(optarg);
 		else if (c == 'c')
 			options.n_cursors = number(optarg);
+		else if (c == 'a')
+			options.alarm_every = number(optarg);
+		else if (c == 't')
+			options.is_trickling = true;
 		else if (c == 's')
 			options.seconds = strtod(optarg, NULL);
 		else if (c == 'C')
@@ -562,9 +521,9 @@ static void parse(int argc, char **argv)
 			exit(2);
 	}
 	if (argc - optind != 2 || options.n_cursors > CURSORS_MAX || options.batch == 0 ||
-	    options.batch > BATCH_MAX) {
+	    options.batch > MEASURE_BATCH_MAX) {
 		fprintf(stderr, "usage: bench-journal [OPTION...] "
-				"waiting|pipelined|bare|bare_rewriting|fill|read|open|work "
+				"waiting|pipelined|fill|read|open|work "
 				"DIRECTORY\n");
 		exit(2);
 	}
@@ -581,8 +540,6 @@ int main(int argc, char **argv)
 		run_waiting();
 	else if (strcmp(command, "pipelined") == 0)
 		run_pipelined();
-	else if (strcmp(command, "bare") == 0 || strcmp(command, "bare_rewriting") == 0)
-		run_bare(strcmp(command, "bare_rewriting") == 0);
 	else if (strcmp(command, "fill") == 0)
 		run_fill();
 	else if (strcmp(command, "read") == 0)

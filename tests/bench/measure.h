@@ -12,6 +12,7 @@
 
 #define MEASURE_BODY_BYTES 200u /* the payload of every record */
 #define MEASURE_PRODUCERS 8u
+#define MEASURE_BATCH_MAX 10000u /* records in one commit: they fit the journal's batch */
 
 /** CLOCK_MONOTONIC in nanoseconds. */
 uint64_t measure_now_ns(void);

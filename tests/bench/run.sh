@@ -13,16 +13,18 @@ usage()
 	usage: tests/bench/run.sh NAME [--json] [OPTION...]
 
 	  uplink   the same QoS 1 load through a Mosquitto bridge and through fieldgate, in turn
+	  isolation  a link beside four whose clouds are dead, against the same link alone
 	  rss      memory of the gateway: idle, with 1 000 000 records waiting for two clouds, draining
 	  journal  the journal alone: appending against a bare write and sync, bytes written, reading,
 	           start-up, memory, and the same work done with SQLite
 
 	  --json             accepted for clarity: the result always is one JSON object on stdout
 	  --state DIR        where state goes, on a real disk (default: the build directory)
-	  --rounds N         uplink: rounds of each way (default 3); journal: likewise (default 9)
+	  --rounds N         uplink: rounds of each way (default 3); isolation (default 7) and journal
+	                     (default 9): likewise
 	  --messages N       messages of one throughput round or of the backlog; journal: records read
-	  --seconds N        uplink: length of one latency round (default 10); journal: of one run at the
-	                     most (default 0.5)
+	  --seconds N        uplink, isolation: length of one latency round (default 10, 5); journal: of
+	                     one run at the most (default 0.5)
 	  --backlog MIB      journal: size of the journal to start with (default 2048)
 	  --only WAY         uplink: "bridge" or "fieldgate" alone
 	  --commit-interval D  the gateway's journal.commit_interval, such as 5ms (default: none)
@@ -38,7 +40,7 @@ case ${1-} in
 	usage
 	exit 0
 	;;
-uplink | rss | journal) ;;
+uplink | isolation | rss | journal) ;;
 *)
 	echo "run.sh: unknown benchmark \"${1-}\"" >&2
 	usage >&2
