@@ -1,8 +1,9 @@
 #!/bin/bash
 #
 # fieldgate in one minute: builds the gateway, puts it between a field broker and a simulated ThingsBoard on
-# this machine, publishes telemetry, takes the uplink away in the middle, gives it back, and counts.
-# Ends with status 0 only when everything that was published has been delivered.
+# this machine, publishes telemetry, takes the uplink away in the middle, gives it back, and counts; then
+# sends a command from ThingsBoard to a device and shows the way of its answer.
+# Ends with status 0 only when everything that was published has been delivered and the command answered.
 #
 # Needs a Debian 12 and, if packages are missing, root to install them. Listens on 127.0.0.1 only, on free
 # ports, and leaves nothing behind but build/ and the packages.
@@ -47,7 +48,7 @@ say "building into $build/"
 if [ ! -f "$build/build.ninja" ]; then
 	quietly meson setup -Dtests=enabled "$build"
 fi
-quietly ninja -C "$build" src/fieldgate plugins/thingsboard.so tests/cloudsim/thingsboard_broker.so
+quietly ninja -C "$build" src/fieldgate src/fieldgatectl plugins/thingsboard.so tests/cloudsim/thingsboard_broker.so
 echo "   $(ls -l "$build/src/fieldgate" | awk '{printf "%.0f KiB", $5 / 1024}') daemon, version $("$build/src/fieldgate" --version)"
 
 FIELDGATE_BUILD=$build /usr/bin/python3 -W ignore tests/e2e/demo.py "$scratch" &

@@ -1,13 +1,18 @@
 #!/usr/bin/python3
-"""What quickstart.sh shows: demo.py DIRECTORY. Exit status 0: everything published was delivered."""
+"""What quickstart.sh shows: demo.py DIRECTORY. Exit status 0: everything published was delivered, and the command
+answered."""
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
-from frame import BUILD, FieldBroker, Gateway, Publisher, SteadyLoad, ThingsBoard, wait_for
+import paho.mqtt.client as paho
+
+from frame import BUILD, FieldBroker, Gateway, Publisher, SteadyLoad, ThingsBoard, plugin_directory, wait_for
 
 N_SHELL, N_DEVICES, PER_S, OUTAGE_S, TIMEOUT_S = 300, 20, 1200, 5, 30
 DEVICES = ["pump-%02d" % i for i in range(1, N_DEVICES + 1)]
@@ -29,6 +34,29 @@ class Plant(Publisher):
         return super().publish(device, temperature=round(20 + 5 * math.sin(n / 50), 2), humidity=40 + n % 20)
 
 
+class Valve:
+    """Opens as far as it is told, and says so. Any client in any language could stand here."""
+
+    def __init__(self, port):
+        self._subscribed = threading.Event()
+        self.mqtt = paho.Client("valve-1", protocol=paho.MQTTv311, clean_session=True)
+        self.mqtt.on_subscribe = lambda *_: self._subscribed.set()
+        self.mqtt.on_message = self._move
+        self.mqtt.connect("127.0.0.1", port)
+        self.mqtt.subscribe("cmd/valve-1/open/+", 1)
+        self.mqtt.loop_start()
+        assert self._subscribed.wait(10), "the valve does not get in"
+
+    @staticmethod
+    def _move(mqtt, _user, message):
+        position = json.loads(message.payload)["percent"]
+        mqtt.publish(message.topic + "/response", json.dumps({"position": position}), 1)
+
+    def close(self):
+        self.mqtt.disconnect()
+        self.mqtt.loop_stop()
+
+
 def publish_from_shell(port):
     """As a script on a device would: one line of JSON, one message."""
     now = int(time.time() * 1000)
@@ -40,6 +68,21 @@ def publish_from_shell(port):
 
 def delivered(cloud):
     return {(device, value) for device, _, key, value in cloud.samples() if key == "n"}
+
+
+def command(directory, field, cloud, gateway):
+    """A command from ThingsBoard's REST interface to the valve, and its answer; returns the exit status."""
+    account = os.path.join(directory, "account.yaml")
+    with open(account, "w") as f:
+        json.dump({"url": cloud.rest_url, "username": "tenant@thingsboard.org", "password": "tenant"}, f)
+    valve = Valve(field.port)
+    try:
+        return subprocess.run([os.path.join(BUILD, "src", "fieldgatectl"), "roundtrip", "--device", "valve-1",
+                               "--method", "open", "--params", '{"percent": 40}', "--account", account,
+                               "--config", gateway.config_path, "--plugin-dir", plugin_directory()],
+                              stdin=subprocess.DEVNULL, timeout=120, check=False).returncode
+    finally:
+        valve.close()
 
 
 def table(rows):
@@ -68,7 +111,8 @@ def run(directory, field, cloud, gateway):
     plant = Plant(field.port)
     load = SteadyLoad(plant, PER_S, DEVICES)
     wait_for(lambda: len(plant.acked) > 1 * PER_S, 20, "a second's worth of messages")
-    note("uplink is up: %d published, %d delivered" % (len(published) + len(plant.acked), len(delivered(cloud))))
+    n_delivered = len(delivered(cloud))  # first: it grows meanwhile
+    note("uplink is up: %d published, %d delivered" % (len(published) + len(plant.sent), n_delivered))
 
     say("taking the uplink away for %d seconds, the devices go on" % OUTAGE_S)
     cloud.outage()
@@ -88,25 +132,29 @@ def run(directory, field, cloud, gateway):
     except AssertionError as error:
         note(str(error))
     drain_s = time.monotonic() - begin
-    status = gateway.process and gateway.term()
     lost = published - delivered(cloud)
     plant.close()
+    rows = [("published, acknowledged by the field broker", len(published)),
+            ("journalled by the gateway", gateway.journalled()),
+            ("delivered to the cloud", len(delivered(cloud) & published)),
+            ("duplicates", len(cloud.values("n")) - len(delivered(cloud))),
+            ("lost", len(lost)),
+            ("from uplink back to all delivered", "%.1f s" % drain_s)]
+
+    say("ThingsBoard opens a valve: fieldgatectl roundtrip --device valve-1 --method open ...")
+    has_answered = gateway.process and command(directory, field, cloud, gateway) == 0
+    status = gateway.process and gateway.term()
 
     say("result")
-    table([("published, acknowledged by the field broker", len(published)),
-           ("journalled by the gateway", gateway.journalled()),
-           ("delivered to the cloud", len(delivered(cloud) & published)),
-           ("duplicates", len(cloud.values("n")) - len(delivered(cloud))),
-           ("lost", len(lost)),
-           ("from uplink back to all delivered", "%.1f s" % drain_s)])
+    table(rows + [("command to the valve", "answered" if has_answered else "NOT answered")])
     if cloud.complaints():
         note("ThingsBoard would have complained %d times, first: %s" % (len(cloud.complaints()),
                                                                        cloud.complaints()[0]))
-    if lost or status != 0:
+    if lost or status != 0 or not has_answered:
         print("\nquickstart: FAILED, exit status of the gateway %s; its last words:" % status)
         print("".join("   %s\n" % line for line in gateway.log().splitlines()[-20:]))
         return 1
-    print("\nquickstart: everything that was published has been delivered.")
+    print("\nquickstart: everything that was published has been delivered, and the command was answered.")
     return 0
 
 
@@ -116,7 +164,10 @@ def main(directory):
     field, cloud = FieldBroker(directory), ThingsBoard(directory, BUILD)
     gateway = Gateway(directory, mappings=[{
         "topic": "sensors/{device}/climate", "payload": "json", "time": "$.ts",
-        "telemetry": {"temperature": "$.temperature", "humidity": "$.humidity", "n": "$.n"}}])
+        "telemetry": {"temperature": "$.temperature", "humidity": "$.humidity", "n": "$.n"}},
+        {"topic": "valves/{device}/state", "payload": "json"}])
+    gateway.config["commands"] = [{"topic": "cmd/{device}/{command}/{id}", "response": {
+        "topic": "cmd/{device}/{command}/{id}/response", "correlate": "topic"}}]
     try:
         return run(directory, field, cloud, gateway)
     except KeyboardInterrupt:
