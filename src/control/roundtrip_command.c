@@ -30,6 +30,7 @@ struct fg_expected {
 	char *shape;         /* the payload, filled with both dummies */
 	char *filter;        /* of the command */
 	char *answer_filter; /* or NULL */
+	bool has_id;         /* topic or payload say it */
 	bool is_seen;
 	char id[FG_WIRE_ID_MAX + 1]; /* of the command that was seen; "": it says none */
 };
@@ -182,7 +183,10 @@ static int make_filters(struct fg_expected *e, struct fg_error *err)
 	if (r < 0)
 		return r == -ENOMEM ? r : -ENOENT;
 	e->shape = strndup(output.payload.data, output.payload.size);
-	return e->shape ? 0 : -ENOMEM;
+	if (!e->shape)
+		return -ENOMEM;
+	e->has_id = strstr(e->topic, DUMMY_ID) || strstr(e->shape, DUMMY_ID);
+	return 0;
 }
 
 int fg_expected_new(const struct fg_config *config, struct fg_command_map *map, const char *device,
@@ -300,7 +304,8 @@ bool fg_expected_is_command(struct fg_expected *e, const struct fg_mqtt_message 
 	struct fg_command_output output;
 	char text[FG_WIRE_ID_MAX + 1];
 
-	if (m->is_retained || id.size > FG_WIRE_ID_MAX || !is_method(e, m->payload))
+	if (m->is_retained || id.size > FG_WIRE_ID_MAX || (e->has_id && id.size == 0) ||
+	    !is_method(e, m->payload))
 		return false;
 	snprintf(text, sizeof(text), "%.*s", FG_SPAN_ARGS(id));
 	if (fill(e, e->method, text, &output, NULL) < 0 || strcmp(output.topic, m->topic) != 0)
