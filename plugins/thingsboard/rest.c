@@ -16,6 +16,8 @@
 /* The most points of one key that are looked through for a value. */
 #define MAX_POINTS 1000
 
+#define TIME_MAX_MS 253402300800000.0 /* the year 10000 */
+
 /* Of HTTP */
 enum {
 	STATUS_OK = 200,
@@ -305,6 +307,7 @@ static enum fg_rest_verdict answer_reading(const struct fg_rest_question *q,
 	struct fg_json_fault fault;
 	struct fg_json_member point;
 	struct fg_json_walk walk;
+	double ms;
 
 	if (body.type != FG_JSON_OBJECT || fg_json_check(q->value, &sent, &fault) < 0)
 		return not_understood(out);
@@ -320,7 +323,10 @@ static enum fg_rest_verdict answer_reading(const struct fg_rest_question *q,
 			return not_understood(out);
 		if (!is_same_value(sent, value))
 			continue;
-		out->time_us = (int64_t)(to_number(ts.text) * 1000);
+		ms = to_number(ts.text);
+		if (!(ms >= 0 && ms < TIME_MAX_MS))
+			return not_understood(out);
+		out->time_us = (int64_t)(ms * 1000);
 		return FG_REST_DONE;
 	}
 	return verdict(out, FG_REST_AGAIN, FG_REST_FAULT_MISSING,
