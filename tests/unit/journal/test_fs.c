@@ -1,9 +1,56 @@
 #include "support.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* The linker leads the library's calls here (--wrap). */
+ssize_t __real_pread64(int file, void *data, size_t size, long offset);
+DIR *__real_fdopendir(int file);
+struct dirent *__real_readdir64(DIR *dir);
+ssize_t __wrap_pread64(int file, void *data, size_t size, long offset);
+DIR *__wrap_fdopendir(int file);
+struct dirent *__wrap_readdir64(DIR *dir);
+
+static struct {
+	unsigned n_interrupted, n_short; /* reads to come that are */
+	int read_error, fdopendir_error, readdir_error;
+} system_says;
+
+ssize_t __wrap_pread64(int file, void *data, size_t size, long offset)
+{
+	if (system_says.n_interrupted > 0) {
+		system_says.n_interrupted--;
+		errno = EINTR;
+		return -1;
+	}
+	if (system_says.n_short > 0 && size > 1) {
+		system_says.n_short--;
+		size = 1;
+	} else if (system_says.read_error != 0) {
+		errno = system_says.read_error;
+		return -1;
+	}
+	return __real_pread64(file, data, size, offset);
+}
+
+DIR *__wrap_fdopendir(int file)
+{
+	if (system_says.fdopendir_error == 0)
+		return __real_fdopendir(file);
+	errno = system_says.fdopendir_error;
+	return NULL;
+}
+
+struct dirent *__wrap_readdir64(DIR *dir)
+{
+	if (system_says.readdir_error == 0)
+		return __real_readdir64(dir);
+	errno = system_says.readdir_error;
+	return NULL;
+}
 
 static int setup(void **state)
 {
@@ -96,6 +143,55 @@ static void directory_lists_its_files(void **state)
 	assert_int_equal(fs->sync_dir(fs->ctx, "gone"), -ENOENT);
 }
 
+static void interrupted_and_short_reads_go_on(void **state)
+{
+	struct fg_fs *fs = ((struct bench *)*state)->fs;
+	char bytes[16] = {0};
+	int file = fs->open(fs->ctx, "a", true);
+
+	assert_true(file >= 0);
+	assert_int_equal(fs->write(fs->ctx, file, "journal", 7, 0), 7);
+	system_says.n_interrupted = 3;
+	system_says.n_short = 2;
+	assert_int_equal(fs->read(fs->ctx, file, bytes, sizeof(bytes), 0), 7);
+	assert_string_equal(bytes, "journal");
+	assert_int_equal(system_says.n_interrupted + system_says.n_short, 0);
+	/* Half of it is nothing: who reads page by page finds out which half. */
+	system_says.n_short = 1;
+	system_says.read_error = EIO;
+	assert_int_equal(fs->read(fs->ctx, file, bytes, sizeof(bytes), 0), -EIO);
+	system_says.read_error = 0;
+	fs->close(fs->ctx, file);
+}
+
+static unsigned count_handles(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while (__real_readdir64(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static void directory_that_cannot_be_listed_is_an_error(void **state)
+{
+	struct fg_fs *fs = ((struct bench *)*state)->fs;
+	unsigned before = count_handles();
+	int n = 0;
+
+	system_says.fdopendir_error = ENOMEM;
+	assert_int_equal(fs->list(fs->ctx, "", count, &n), -ENOMEM);
+	system_says.fdopendir_error = 0;
+	system_says.readdir_error = EIO;
+	assert_int_equal(fs->list(fs->ctx, "", count, &n), -EIO);
+	system_says.readdir_error = 0;
+	assert_int_equal(n, 0);
+	assert_int_equal(count_handles(), before);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -105,6 +201,8 @@ int main(void)
 		TEST(file_is_made_once),
 		TEST(what_is_written_is_read),
 		TEST(directory_lists_its_files),
+		TEST(interrupted_and_short_reads_go_on),
+		TEST(directory_that_cannot_be_listed_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
