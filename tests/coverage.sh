@@ -48,6 +48,8 @@ if [ ! -f "$build/build.ninja" ]; then
 	rm -f "$build.setup.log"
 fi
 
+# The lists of tests and targets below are those of now.
+ninja -C "$build" build.ninja >"$build/coverage-build.log" 2>&1 || { cat "$build/coverage-build.log"; exit 2; }
 # What was counted before is of no interest, and may be of other sources.
 find "$build" -name '*.gcda' -delete
 mapfile -t targets < <(meson introspect --targets "$build" | /usr/bin/python3 -c '

@@ -194,7 +194,7 @@ static void append(struct world *w, enum fg_lane lane)
 static struct item *item_of(struct world *w, struct fg_span body)
 {
 	char expected[BODY_BYTES];
-	unsigned number;
+	unsigned number = 0;
 
 	if (body.size != BODY_BYTES || sscanf(body.data, "[%8u]", &number) != 1 ||
 	    number >= w->n_items ||
