@@ -460,8 +460,14 @@ int fg_feed_refill(struct fg_feed *f, struct fg_reading *r)
 	fg_pass_seek(r->pass, from);
 	n = fg_pass_read(r->pass, r->window->messages, most_at_once(f, r->window),
 			 r->kind == FG_PASS_BEHIND ? wants : NULL, f);
-	if (n < 0 && n != -EAGAIN)
+	if (n < 0 && n != -EAGAIN) {
+		fg_complain(&f->outbox->read_complaint, f->outbox->now_ms, LOG_ERR,
+			    "link %s: the journal cannot be read: %s; trying again",
+			    f->outbox->with.config->name, strerror(-n));
 		return n;
+	}
+	fg_complain_over(&f->outbox->read_complaint, "link %s: the journal can be read again",
+			 f->outbox->with.config->name);
 	r->used_ms = f->outbox->now_ms;
 	read_to = fg_pass_position(r->pass);
 	/* There is nothing beyond: no need to look for the live pass. */

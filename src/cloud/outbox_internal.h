@@ -80,7 +80,7 @@ struct fg_outbox {
 	int64_t again_ms; /* when to ask again, 0: when something happens */
 	int64_t pause_ms; /* when the next pause of a session ends, 0: none */
 	bool had_no_room; /* in quarantine, for a record that the plugin refuses */
-	struct fg_complaint quarantine_complaint, nack_complaint, behind_complaint;
+	struct fg_complaint quarantine_complaint, nack_complaint, behind_complaint, read_complaint;
 	struct fg_outbox_stats stats;
 };
 
