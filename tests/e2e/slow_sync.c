@@ -8,13 +8,15 @@
  *             "sync FD BEGIN END RESULT"
  *   delay   if it is there: the milliseconds each fdatasync() takes longer
  *   fail    if it is there: the errno that fdatasync() fails with
- *   full    if it is there: pwrite() and fallocate() fail with ENOSPC
+ *   full    if it is there: pwrite(), fallocate() and making a file fail with the errno in it
+ *   unreadable  if it is there: pread() fails with the errno in it
  */
 /* Both names of each call are wrapped here, so neither may be an alias of the other. */
 #undef _FILE_OFFSET_BITS
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +28,10 @@
 int fdatasync(int fd);
 ssize_t pwrite(int fd, const void *data, size_t size, off_t offset);
 ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset);
+ssize_t pread(int fd, void *data, size_t size, off_t offset);
+ssize_t pread64(int fd, void *data, size_t size, off64_t offset);
+int openat(int fd, const char *path, int flags, ...);
+int openat64(int fd, const char *path, int flags, ...);
 int fallocate(int fd, int mode, off_t offset, off_t size);
 int fallocate64(int fd, int mode, off64_t offset, off64_t size);
 
@@ -113,8 +119,8 @@ EXPORT ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset)
 
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "pwrite64");
-	if (setting("full") >= 0) {
-		errno = ENOSPC;
+	if (setting("full") > 0) {
+		errno = setting("full");
 		return -1;
 	}
 	note_tokens(fd, data, size);
@@ -132,8 +138,8 @@ EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t size)
 
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "fallocate64");
-	if (setting("full") >= 0) {
-		errno = ENOSPC;
+	if (setting("full") > 0) {
+		errno = setting("full");
 		return -1;
 	}
 	return real(fd, mode, offset, size);
@@ -142,4 +148,59 @@ EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t size)
 EXPORT int fallocate(int fd, int mode, off_t offset, off_t size)
 {
 	return fallocate64(fd, mode, offset, size);
+}
+
+EXPORT ssize_t pread64(int fd, void *data, size_t size, off64_t offset)
+{
+	static ssize_t (*real)(int fd, void *data, size_t size, off64_t offset);
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "pread64");
+	if (setting("unreadable") > 0) {
+		errno = setting("unreadable");
+		return -1;
+	}
+	return real(fd, data, size, offset);
+}
+
+EXPORT ssize_t pread(int fd, void *data, size_t size, off_t offset)
+{
+	return pread64(fd, data, size, offset);
+}
+
+static int open_real(int fd, const char *path, int flags, mode_t mode)
+{
+	static int (*real)(int fd, const char *path, int flags, ...);
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "openat64");
+	if ((flags & O_CREAT) && setting("full") > 0) {
+		errno = setting("full");
+		return -1;
+	}
+	return real(fd, path, flags, mode);
+}
+
+EXPORT int openat64(int fd, const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list args;
+
+	va_start(args, flags);
+	if (flags & O_CREAT)
+		mode = va_arg(args, mode_t);
+	va_end(args);
+	return open_real(fd, path, flags, mode);
+}
+
+EXPORT int openat(int fd, const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list args;
+
+	va_start(args, flags);
+	if (flags & O_CREAT)
+		mode = va_arg(args, mode_t);
+	va_end(args);
+	return open_real(fd, path, flags, mode);
 }

@@ -257,7 +257,7 @@ class Commit(EndToEnd):
 
     def test_a_disk_that_is_full_acknowledges_nothing(self):
         self.begin()
-        self.disk(full=1)
+        self.disk(full=28)
         self.send(5)
         self.subject.wait_log("no space left|enospc|full")
         self.assertEqual(len(self.acks()), 0)
