@@ -38,7 +38,7 @@ static void add_broker(struct fg_control_call *call, const struct fg_broker_clie
 	fg_broker_client_get_stats(b, &s);
 	fg_object_add_string(o, "what", "broker");
 	fg_object_add_string(o, "name", fg_broker_client_name(b));
-	fg_object_add_bool(o, "is_online", s.is_online);
+	fg_object_add_string(o, "state", s.is_online ? "online" : "offline");
 	fg_object_add_uint(o, "received", s.received);
 	fg_object_add_uint(o, "appended", s.messages);
 	fg_object_add_uint(o, "answers", s.answers);
@@ -100,8 +100,14 @@ static void add_commands(struct fg_control_call *call, const struct fg_command_d
 	fg_command_desk_get_stats(desk, &s);
 	fg_object_add_string(o, "what", "commands");
 	fg_object_add_uint(o, "open", s.open);
-	for (int i = 0; i < FG_N_COMMAND_STATES; i++)
-		fg_object_add_uint(o, fg_command_state_word((enum fg_command_state)i), s.states[i]);
+	for (int i = 0; i < FG_N_COMMAND_STATES; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "%s", fg_command_state_word((enum fg_command_state)i));
+		for (char *at = name; *at; at++)
+			*at = *at == ' ' ? '_' : *at;
+		fg_object_add_uint(o, name, s.states[i]);
+	}
 	fg_object_add_uint(o, "received", s.received);
 	fg_object_add_uint(o, "answered", s.answered);
 	fg_object_add_uint(o, "without_answer", s.done);

@@ -12,7 +12,6 @@
 #include "control/commands.h"
 #include "util/span.h"
 
-#define DEFAULT_STATE "/var/lib/fieldgate"
 /* Of messages in one request. */
 #define MAX_NUMBERS 1000
 
@@ -36,7 +35,7 @@ static int read_options(int argc, char **argv, struct asking *a)
 {
 	int c;
 
-	a->state = DEFAULT_STATE;
+	a->state = FG_CTL_STATE;
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		if (c == 'j')

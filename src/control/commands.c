@@ -53,15 +53,13 @@ bool fg_ctl_number(const char *text, uint64_t *ret)
 	return true;
 }
 
-int fg_ctl_locate(const char *option, int argc, char **argv, int *at, struct fg_located *ret)
+int fg_ctl_locate(const char *option, int argc, char **argv, int n_after, int *at,
+		  struct fg_located *ret)
 {
 	struct fg_error err = {0};
 
-	if (!option) {
-		if (*at >= argc)
-			return fg_ctl_usage("%s: which directory?", argv[0]);
-		option = argv[(*at)++];
-	}
+	if (!option)
+		option = *at + n_after < argc ? argv[(*at)++] : FG_CTL_STATE;
 	if (fg_locate(option, ret, &err) < 0)
 		return fg_ctl_fail("%s", err.text);
 	return 0;

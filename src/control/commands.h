@@ -33,11 +33,16 @@ int fg_ctl_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /** A number in digits alone, up to UINT64_MAX. Returns false when @text is none. */
 bool fg_ctl_number(const char *text, uint64_t *ret);
 
+/* Where the daemon keeps its state unless it is told otherwise. */
+#define FG_CTL_STATE "/var/lib/fieldgate"
+
 /**
- * The journal's directory from @option (may be NULL) or, without it, the next operand, @argv[*@at],
- * which is then passed. Returns 0, or FG_EXIT_* when it was said what is wrong.
+ * The journal's directory: @option (may be NULL), or the next operand, @argv[*@at], which is then
+ * passed, unless only @n_after are left; or FG_CTL_STATE. Returns 0, or FG_EXIT_* when it was said
+ * what is wrong.
  */
-int fg_ctl_locate(const char *option, int argc, char **argv, int *at, struct fg_located *ret);
+int fg_ctl_locate(const char *option, int argc, char **argv, int n_after, int *at,
+		  struct fg_located *ret);
 
 /** What the journal's own file @f is not, as a sentence without its name; NULL when it is fine or
  * set aside. To @out of 256. */

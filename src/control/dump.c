@@ -341,7 +341,7 @@ int fg_ctl_journal_dump(int argc, char **argv)
 		if (r != 0)
 			return r;
 	}
-	r = fg_ctl_locate(state, argc, argv, &optind, &located);
+	r = fg_ctl_locate(state, argc, argv, 0, &optind, &located);
 	if (r != 0)
 		return r;
 	if (optind < argc)

@@ -247,7 +247,7 @@ static int walk_located(struct quarantine *q, const struct fg_located *located)
 }
 
 /* Options and the directory; operands remain from *@at on. */
-static int begin(struct quarantine *q, int argc, char **argv, bool can_raw, int *at,
+static int begin(struct quarantine *q, int argc, char **argv, bool is_show, int *at,
 		 struct fg_located *ret)
 {
 	enum { JSON = 256, STATE, RAW };
@@ -262,7 +262,7 @@ static int begin(struct quarantine *q, int argc, char **argv, bool can_raw, int 
 			q->is_json = true;
 		else if (c == STATE)
 			q->state = optarg;
-		else if (c == RAW && can_raw)
+		else if (c == RAW && is_show)
 			q->is_raw = true;
 		else
 			return fg_ctl_usage("quarantine %s: wrong arguments", argv[0]);
@@ -270,7 +270,10 @@ static int begin(struct quarantine *q, int argc, char **argv, bool can_raw, int 
 	if (q->is_raw && q->is_json)
 		return fg_ctl_usage("quarantine show: --raw and --json exclude each other");
 	*at = optind;
-	return fg_ctl_locate(q->state, argc, argv, at, ret);
+	if (is_show &&
+	    (*at == argc || !fg_ctl_number(argv[argc - 1], &q->number) || q->number == 0))
+		return fg_ctl_usage("quarantine show: expected the number of one message");
+	return fg_ctl_locate(q->state, argc, argv, is_show ? 1 : 0, at, ret);
 }
 
 int fg_ctl_quarantine_list(int argc, char **argv)
@@ -303,7 +306,7 @@ int fg_ctl_quarantine_show(int argc, char **argv)
 	r = begin(&q, argc, argv, true, &at, &located);
 	if (r != 0)
 		return r;
-	if (at + 1 != argc || !fg_ctl_number(argv[at], &q.number) || q.number == 0) {
+	if (at + 1 != argc) {
 		r = fg_ctl_usage("quarantine show: expected the number of one message");
 	} else {
 		r = walk_located(&q, &located);

@@ -474,7 +474,7 @@ int fg_ctl_journal_verify(int argc, char **argv)
 		else
 			return fg_ctl_usage("journal verify: wrong arguments");
 	}
-	r = fg_ctl_locate(state, argc, argv, &optind, &located);
+	r = fg_ctl_locate(state, argc, argv, 0, &optind, &located);
 	if (r != 0)
 		return r;
 	if (optind < argc) {

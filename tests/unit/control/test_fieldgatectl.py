@@ -518,7 +518,8 @@ class Journal(unittest.TestCase):
                          ["copy"])
 
     def test_wrong_arguments_and_no_journal_are_told_apart(self):
-        for words in ([], ["journal"], ["frob"], ["journal", "frob"], ["journal", "verify"],
+        for words in ([], ["journal"], ["frob"], ["journal", "frob"], ["quarantine", "show"],
+                      ["quarantine", "show", self.dir], ["quarantine", "show", self.dir, "0"],
                       ["journal", "verify", self.dir, "more"], ["journal", "verify", "--frob", self.dir],
                       ["journal", "dump", "--from", "-1", self.dir], ["journal", "dump", "--kind", "x", self.dir],
                       ["journal", "dump", "--to", "99999999999999999999", self.dir]):
