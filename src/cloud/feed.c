@@ -252,12 +252,20 @@ static enum fate take_again(struct fg_feed *f, struct fg_reading *r, uint16_t en
 	return FATE_TAKE;
 }
 
-/* What the cloud calls @device now. Returns false when it does not get it. */
-static bool map_device(const struct fg_outbox *o, struct fg_span device, struct fg_span *ret_name)
+/*
+ * What the cloud calls @device of @m now. Returns false when it does not get it. An answer it does get,
+ * since it asked, even of a device that it should know nothing of: that is what the answer says.
+ */
+static bool map_device(const struct fg_outbox *o, const struct fg_message *m, struct fg_span device,
+		       struct fg_span *ret_name)
 {
-	if (o->with.names)
-		return fg_names_to_cloud(o->with.names, device, ret_name);
-	return fg_devices_map(&o->with.config->devices, device, ret_name);
+	bool is_mapped = o->with.names ? fg_names_to_cloud(o->with.names, device, ret_name)
+				       : fg_devices_map(&o->with.config->devices, device, ret_name);
+
+	if (is_mapped || m->kind != FG_COMMAND_RESPONSE)
+		return is_mapped;
+	*ret_name = device;
+	return true;
 }
 
 /* Has the device given up waiting for what it asks here? */
@@ -288,8 +296,12 @@ static enum fate decide(struct fg_feed *f, struct fg_reading *r, struct fg_messa
 	if (r->kind == FG_PASS_BEHIND && m->seq >= live(f)->position)
 		return FATE_STOP;
 	*ret_entry = fg_ledger_find(&f->ledger, m->seq);
-	if (!map_device(o, device, &m->device) || is_stale(o, m))
+	if (!map_device(o, m, device, &m->device))
 		return drop(f, *ret_entry);
+	if (is_stale(o, m)) {
+		o->stats.stale_requests++;
+		return drop(f, *ret_entry);
+	}
 	if (*ret_entry) {
 		void *owner = fg_ledger_at(&f->ledger, *ret_entry)->track->owner;
 
@@ -361,7 +373,7 @@ static bool wants(void *arg, const struct fg_message *m)
 	if (!o->has_sessions)
 		return fg_kind_is_ordered(m->kind) && f->ordered.state != FG_TRACK_WITH &&
 		       m->seq >= f->ordered.from;
-	if (!map_device(o, m->device, &mapped.device))
+	if (!map_device(o, m, m->device, &mapped.device))
 		return false;
 	s = fg_outbox_session_of(o, &mapped, &key, name);
 	return s && fg_sweep_carries(f, &s->tracks[f->lane], m->seq);
@@ -512,7 +524,7 @@ static void map_anew(struct fg_feed *f, struct fg_window *w)
 		uint16_t entry = w->entries[i];
 
 		if (!fg_offer_is_open(w->states[i]) ||
-		    map_device(f->outbox, w->devices[i], &w->messages[i].device))
+		    map_device(f->outbox, &w->messages[i], w->devices[i], &w->messages[i].device))
 			continue;
 		w->states[i] = FG_NOTHING;
 		w->entries[i] = 0;

@@ -6,6 +6,7 @@
 #include <syslog.h>
 
 #include "cloud/link_internal.h"
+#include "cloud/session_key.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -15,6 +16,8 @@
 #define MAX_SESSIONS 10000
 /* Credentials and such: a few values of a plugin. */
 #define STORE_BYTES (16 * 1024)
+/* Of a session's name in a client id; a longer one is cut, and told apart by its key. */
+#define CLIENT_ID_NAME_MAX 100
 
 static void link_pump(struct fg_link *link);
 
@@ -31,8 +34,17 @@ struct fg_cloud_session *fg_link_session(const struct fg_link *link, const char 
 /* A client id for a plugin that does not care: stable, and another one for each session. */
 static void make_client_id(const struct fg_link *link, const char *name, char *out, size_t size)
 {
-	snprintf(out, size, "fieldgate-%.50s-%.50s%s%.100s", link->with.gateway_name,
-		 link->with.config->name, name[0] ? "-" : "", name);
+	size_t name_size = strlen(name);
+	int n = snprintf(out, size, "fieldgate-%.50s-%.50s", link->with.gateway_name,
+			 link->with.config->name);
+
+	if (name_size == 0)
+		return;
+	if (name_size <= CLIENT_ID_NAME_MAX)
+		snprintf(out + n, size - (size_t)n, "-%s", name);
+	else
+		snprintf(out + n, size - (size_t)n, "-%.40s-%016llx", name,
+			 (unsigned long long)fg_session_key(name, name_size));
 }
 
 static int link_add_session(struct fg_link *link, const char *name)
@@ -490,6 +502,7 @@ void fg_link_get_stats(const struct fg_link *link, struct fg_link_stats *ret)
 		.records_acked = outbox.records_acked,
 		.quarantined = outbox.quarantined,
 		.values_dropped = outbox.values_dropped,
+		.stale_requests = outbox.stale_requests,
 		.sessions = link->common.n_sessions,
 		.commands = link->commands,
 	};

@@ -72,6 +72,7 @@ struct fg_link_stats {
 	uint64_t records_acked;     /* records in acknowledged publishes */
 	uint64_t quarantined;
 	uint64_t values_dropped;      /* members the cloud has no form for */
+	uint64_t stale_requests;      /* not sent, since their device has given up waiting */
 	uint64_t sessions;            /* successful CONNECTs */
 	uint64_t commands;            /* that came down */
 	uint64_t lost;                /* records it will never get, of both lanes */

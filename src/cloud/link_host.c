@@ -112,27 +112,66 @@ static bool to_field(const struct fg_link *link, struct fg_span name, struct fg_
 	return fg_names_to_field(link->names, name, ret);
 }
 
+/*
+ * The cloud may command only devices it gets: whoever has been excluded or muted, or has another name
+ * there, is out of its reach, though the desk would know it. The answer goes through the journal like
+ * those of the desk.
+ */
+static int refuse_command(struct fg_link *link, const struct fg_command *command,
+			  uint64_t *ret_ticket)
+{
+	struct fg_message answer = {
+		.kind = FG_COMMAND_RESPONSE,
+		.device = command->device,
+		.ref = command->id,
+		.link = fg_span_str(link->with.config->name),
+		.body = fg_span_str("{\"error\":{\"code\":\"unknown_device\",\"text\":\"this cloud "
+				    "has no device of this name\"}}"),
+	};
+	struct fg_span is_called;
+	uint64_t seq;
+	int r;
+
+	fg_complain(&link->downlink_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+		    "link %s: command for device %.*s, which this cloud does not get under that "
+		    "name, is refused",
+		    link->with.config->name, FG_SPAN_ARGS(command->device));
+	/* Under a field device's own name, the answer would seem to come from what that is called. */
+	if (command->is_one_way || fg_names_to_cloud(link->names, command->device, &is_called))
+		return 0;
+	answer.time_quality = fg_timekeeper_now(link->with.timekeeper, &answer.time_us);
+	r = fg_journal_append(link->with.journal, FG_LANE_ALARM, &answer, &seq);
+	if (r == 0)
+		*ret_ticket = fg_journal_ticket(link->with.journal);
+	return r == -ENOSPC ? -EAGAIN : r;
+}
+
+static int take_command(struct fg_link *link, const struct fg_command *command,
+			uint64_t *ret_ticket)
+{
+	const struct fg_link_downlink *to = &link->with.downlink;
+	struct fg_command copy = *command;
+
+	if (!to_field(link, command->device, &copy.device))
+		return refuse_command(link, command, ret_ticket);
+	if (copy.timeout_ms <= 0)
+		copy.timeout_ms = link->with.config->command_timeout_ms;
+	return to->command ? to->command(to->arg, link->with.config->name, &copy, ret_ticket)
+			   : -ENOSYS;
+}
+
 static void host_command(void *host_ctx, const struct fg_command *command)
 {
 	struct fg_link *link = host_ctx;
-	const struct fg_link_downlink *to = &link->with.downlink;
-	struct fg_command copy = *command;
 	uint64_t ticket = 0;
-	int r = -ENOSYS;
+	int r = take_command(link, command, &ticket);
 
 	link->commands++;
-	/* One that this cloud does not get keeps its name: the desk says that it knows no such
-	 * device. */
-	to_field(link, command->device, &copy.device);
-	if (copy.timeout_ms <= 0)
-		copy.timeout_ms = link->with.config->command_timeout_ms;
-	if (to->command)
-		r = to->command(to->arg, link->with.config->name, &copy, &ticket);
 	if (r < 0)
 		fg_complain(&link->downlink_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
 			    "link %s: command %.*s for device %.*s cannot be taken: %s",
-			    link->with.config->name, FG_SPAN_ARGS(copy.name),
-			    FG_SPAN_ARGS(copy.device),
+			    link->with.config->name, FG_SPAN_ARGS(command->name),
+			    FG_SPAN_ARGS(command->device),
 			    r == -EAGAIN ? "the journal has no room" : strerror(-r));
 	if (!link->common.receiving)
 		return;

@@ -52,6 +52,7 @@ struct fg_outbox_options {
 
 struct fg_outbox_stats {
 	uint64_t published, records_acked, quarantined, values_dropped;
+	uint64_t stale_requests; /* not sent, since their device has given up waiting */
 	uint64_t behind; /* sessions that others did not wait for, and that have not caught up */
 };
 

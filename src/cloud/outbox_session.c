@@ -268,13 +268,18 @@ void fg_outbox_session_end(struct fg_outbox_session *s, bool is_suspicious)
 		fg_feed_session_down(&s->outbox->feeds[lane], s);
 }
 
+static void has_news(struct fg_outbox_session *s)
+{
+	fg_outbox_session_poke(s);
+	s->news++;
+}
+
 void fg_outbox_poke(struct fg_outbox *o, struct fg_outbox_session *s)
 {
-	for (size_t i = 0; i < o->n_sessions; i++)
-		if (!s || s == o->sessions[i]) {
-			fg_outbox_session_poke(o->sessions[i]);
-			o->sessions[i]->news++;
-		}
+	if (s)
+		has_news(s);
+	for (size_t i = 0; !s && i < o->n_sessions; i++)
+		has_news(o->sessions[i]);
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
 		fg_feed_look_again(&o->feeds[lane]);
 }

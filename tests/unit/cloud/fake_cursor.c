@@ -22,9 +22,8 @@ void fg_cursor_set_caps(struct fg_cursor *c, uint64_t max_bytes, int64_t max_age
 
 void fg_cursor_get_losses(const struct fg_cursor *c, uint64_t ret[FG_N_LOSSES])
 {
-	(void)c;
 	for (int i = 0; i < FG_N_LOSSES; i++)
-		ret[i] = 0;
+		ret[i] = c->losses[i];
 }
 
 int fg_cursor_open(struct fg_journal *j, enum fg_lane lane, const char *name, uint64_t max_unsaved,
@@ -43,7 +42,8 @@ int fg_cursor_open(struct fg_journal *j, enum fg_lane lane, const char *name, ui
 
 void fg_cursor_close(struct fg_cursor *c)
 {
-	c->is_open = false;
+	if (c)
+		c->is_open = false;
 }
 
 static uint64_t count(const struct fg_cursor *c)

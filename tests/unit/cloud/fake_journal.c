@@ -124,21 +124,27 @@ bool fg_journal_has_room(const struct fg_journal *j, size_t bytes)
 	return bytes <= j->room;
 }
 
-int fg_journal_append(struct fg_journal *j, enum fg_lane lane, const struct fg_message *msg,
-		      uint64_t *ret_seq)
-{
-	(void)lane;
-	(void)msg;
-	if (j->append_error)
-		return j->append_error;
-	j->has_data = true;
-	*ret_seq = ++j->n_appended;
-	return 0;
-}
-
 static void copy(char *out, size_t size, struct fg_span span)
 {
 	snprintf(out, size, "%.*s", (int)span.size, span.data ? span.data : "");
+}
+
+int fg_journal_append(struct fg_journal *j, enum fg_lane lane, const struct fg_message *msg,
+		      uint64_t *ret_seq)
+{
+	struct fake_appended *a = &j->appended;
+
+	if (j->append_error)
+		return j->append_error;
+	j->has_data = true;
+	a->lane = lane;
+	a->kind = msg->kind;
+	copy(a->device, sizeof(a->device), msg->device);
+	copy(a->ref, sizeof(a->ref), msg->ref);
+	copy(a->link, sizeof(a->link), msg->link);
+	copy(a->body, sizeof(a->body), msg->body);
+	*ret_seq = ++j->n_appended;
+	return 0;
 }
 
 int fg_journal_quarantine(struct fg_journal *j, const struct fg_quarantined *q)

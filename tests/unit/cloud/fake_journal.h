@@ -56,6 +56,7 @@ struct fg_cursor {
 	bool is_saving_by_itself; /* what is settled is on disk at once */
 	bool is_held;             /* may_send says no, whatever else */
 	int read_error;
+	uint64_t losses[FG_N_LOSSES];
 };
 
 struct fg_journal {
@@ -77,6 +78,11 @@ struct fg_journal {
 	struct fake_quarantined quarantined[FAKE_RECORDS];
 	size_t n_quarantined;
 	uint64_t n_appended;
+	struct fake_appended { /* the newest */
+		enum fg_lane lane;
+		enum fg_kind kind;
+		char device[64], ref[64], link[64], body[200];
+	} appended;
 	unsigned n_flushes;
 };
 

@@ -7,13 +7,21 @@
 
 #include "util/clock.h"
 
-#define MAX_TIMERS 16
+#define MAX_TIMERS 128
 
 struct fg_mqtt_client {
 	bool is_freed;
 	bool has_ended;
 	unsigned depth;
+	char client_id[128];
+	const struct fg_mqtt_ops *ops;
+	void *owner;
+	bool is_connected;
+	int unacked[64]; /* packet ids */
+	unsigned n_unacked;
 };
+
+static struct fg_mqtt_client *clients[FAKE_CLIENTS];
 
 struct fake_mqtt fake_mqtt;
 int64_t fake_now_ms;
@@ -24,7 +32,8 @@ static int64_t due_ms[MAX_TIMERS];
 
 void fake_mqtt_reset(void)
 {
-	fg_mqtt_client_free(fake_mqtt.client);
+	for (unsigned i = 0; i < FAKE_CLIENTS; i++)
+		fg_mqtt_client_free(clients[i]);
 	memset(&fake_mqtt, 0, sizeof(fake_mqtt));
 	memset(timers, 0, sizeof(timers));
 	fake_now_ms = 5000;
@@ -52,7 +61,7 @@ void fake_mqtt_connect(unsigned receive_maximum, size_t max_packet_bytes)
 					  .max_packet_bytes = max_packet_bytes};
 	struct fg_mqtt_client *c = enter();
 
-	fake_mqtt.is_connected = true;
+	fake_mqtt.is_connected = c->is_connected = true;
 	fake_mqtt.ops->connected(fake_mqtt.owner, &connack);
 	leave(c);
 }
@@ -65,7 +74,7 @@ void fake_mqtt_end(enum fg_mqtt_end_kind kind, unsigned reason_code)
 				  .text = "it ended"};
 	struct fg_mqtt_client *c = enter();
 
-	fake_mqtt.is_connected = false;
+	fake_mqtt.is_connected = c->is_connected = false;
 	c->has_ended = true;
 	fake_mqtt.ops->ended(fake_mqtt.owner, &end);
 	leave(c);
@@ -115,6 +124,79 @@ void fake_mqtt_after_read(void)
 	leave(c);
 }
 
+/* ---- one of many */
+
+/* Where @c stands; of NULL, a free place. */
+static struct fg_mqtt_client **place_of(const struct fg_mqtt_client *c)
+{
+	for (unsigned i = 0; i < FAKE_CLIENTS; i++)
+		if (clients[i] == c)
+			return &clients[i];
+	abort();
+}
+
+unsigned fake_clients(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FAKE_CLIENTS; i++)
+		n += clients[i] != NULL;
+	return n;
+}
+
+struct fg_mqtt_client *fake_client(const char *client_id)
+{
+	for (unsigned i = 0; i < FAKE_CLIENTS; i++)
+		if (clients[i] && strcmp(clients[i]->client_id, client_id) == 0)
+			return clients[i];
+	return NULL;
+}
+
+void fake_client_connect(struct fg_mqtt_client *c)
+{
+	struct fg_mqtt_connack connack = {.receive_maximum = 65535};
+
+	c->depth++;
+	c->is_connected = true;
+	c->ops->connected(c->owner, &connack);
+	leave(c);
+}
+
+void fake_client_end(struct fg_mqtt_client *c, enum fg_mqtt_end_kind kind, unsigned reason_code)
+{
+	struct fg_mqtt_end end = {.kind = kind,
+				  .reason_code = reason_code,
+				  .was_connected = c->is_connected,
+				  .text = "it ended"};
+
+	c->depth++;
+	c->is_connected = false;
+	c->has_ended = true;
+	c->ops->ended(c->owner, &end);
+	leave(c);
+}
+
+void fake_client_puback(struct fg_mqtt_client *c, int packet_id, unsigned reason_code)
+{
+	c->depth++;
+	c->ops->published(c->owner, packet_id, reason_code);
+	leave(c);
+}
+
+unsigned fake_client_puback_all(struct fg_mqtt_client *c)
+{
+	unsigned n = c->n_unacked;
+
+	c->depth++;
+	c->n_unacked = 0;
+	for (unsigned i = 0; i < n && !c->is_freed; i++)
+		c->ops->published(c->owner, c->unacked[i], 0);
+	if (!c->is_freed)
+		c->ops->after_read(c->owner);
+	leave(c);
+	return n;
+}
+
 /* ---- the interface */
 
 int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
@@ -128,9 +210,13 @@ int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
 	fake_mqtt.n_made++;
 	if (fake_mqtt.new_result < 0)
 		return fake_mqtt.new_result;
-	if (fake_mqtt.client)
+	if (fake_mqtt.client && !fake_mqtt.may_be_many)
 		abort(); /* the owner forgot one */
 	c = calloc(1, sizeof(*c));
+	*place_of(NULL) = c;
+	snprintf(c->client_id, sizeof(c->client_id), "%s", params->client_id);
+	c->ops = ops;
+	c->owner = owner;
 	fake_mqtt.client = c;
 	fake_mqtt.params = *params;
 	snprintf(fake_mqtt.host, sizeof(fake_mqtt.host), "%s", params->host);
@@ -142,6 +228,7 @@ int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
 	fake_mqtt.is_connected = fake_mqtt.is_disconnecting = fake_mqtt.is_paused = false;
 	fake_mqtt.n_publishes = 0;
 	fake_mqtt.n_unflushed = 0;
+	fake_mqtt.is_held = false;
 	*ret = c;
 	return 0;
 }
@@ -151,8 +238,11 @@ struct fg_mqtt_client *fg_mqtt_client_free(struct fg_mqtt_client *c)
 	if (!c)
 		return NULL;
 	fake_mqtt.n_freed++;
-	fake_mqtt.client = NULL;
-	fake_mqtt.is_connected = false;
+	*place_of(c) = NULL;
+	if (fake_mqtt.client == c) {
+		fake_mqtt.client = NULL;
+		fake_mqtt.is_connected = false;
+	}
 	c->is_freed = true;
 	if (c->depth == 0)
 		free(c);
@@ -164,7 +254,7 @@ int fg_mqtt_client_publish(struct fg_mqtt_client *c, const struct fg_mqtt_publis
 {
 	struct fake_publish *p = &fake_mqtt.publishes[fake_mqtt.n_publishes];
 
-	if (c->is_freed || c->has_ended || !fake_mqtt.is_connected)
+	if (c->is_freed || c->has_ended || !c->is_connected)
 		return -ENOTCONN;
 	if (fake_mqtt.publish_result < 0)
 		return fake_mqtt.publish_result;
@@ -174,6 +264,8 @@ int fg_mqtt_client_publish(struct fg_mqtt_client *c, const struct fg_mqtt_publis
 	fake_mqtt.last_packet_id = fake_mqtt.last_packet_id % 65535 + 1;
 	*ret_packet_id = fake_mqtt.last_packet_id;
 	p->packet_id = fake_mqtt.last_packet_id;
+	if (publish->qos > 0 && c->n_unacked < 64)
+		c->unacked[c->n_unacked++] = p->packet_id;
 	p->qos = publish->qos;
 	p->size = publish->payload.size;
 	snprintf(p->topic, sizeof(p->topic), "%s", publish->topic);
@@ -203,6 +295,20 @@ void fg_mqtt_client_flush(struct fg_mqtt_client *c)
 	(void)c;
 	fake_mqtt.n_flushes++;
 	fake_mqtt.n_unflushed = 0;
+}
+
+void fg_mqtt_client_hold(struct fg_mqtt_client *c)
+{
+	(void)c;
+	fake_mqtt.n_held++;
+	fake_mqtt.is_held = true;
+}
+
+void fg_mqtt_client_let_go(struct fg_mqtt_client *c)
+{
+	(void)c;
+	fake_mqtt.n_let_go++;
+	fake_mqtt.is_held = false;
 }
 
 void fg_mqtt_client_resume(struct fg_mqtt_client *c)

@@ -2,7 +2,8 @@
 
 /*
  * The MQTT client without a network: it notes what its owner does, and the test says what happens.
- * There is one at a time. Also a clock and the timers of libev, which move only when the test says
+ * There is one at a time, unless the test says that there may be several: then `fake_mqtt` tells of the
+ * newest, and fake_client_…() of any. Also a clock and the timers of libev, which move only when the test says
  * so.
  */
 #include "net/mqtt_client.h"
@@ -32,6 +33,9 @@ struct fake_mqtt {
 	size_t n_publishes; /* of this client */
 	int last_packet_id;
 	unsigned n_unflushed; /* messages given and not flushed: their PUBACKs */
+	unsigned n_held, n_let_go;
+	bool is_held;     /* nothing is written */
+	bool may_be_many; /* clients */
 };
 
 extern struct fake_mqtt fake_mqtt;
@@ -45,6 +49,20 @@ void fake_mqtt_puback(int packet_id, unsigned reason_code);
 bool fake_mqtt_deliver(const char *topic, const char *payload);
 /** What follows when all that was there has been read. */
 void fake_mqtt_after_read(void);
+
+/* ---- one of many */
+
+#define FAKE_CLIENTS 32
+
+/** How many there are. */
+unsigned fake_clients(void);
+/** The one with @client_id, or NULL. */
+struct fg_mqtt_client *fake_client(const char *client_id);
+void fake_client_connect(struct fg_mqtt_client *c);
+void fake_client_end(struct fg_mqtt_client *c, enum fg_mqtt_end_kind kind, unsigned reason_code);
+void fake_client_puback(struct fg_mqtt_client *c, int packet_id, unsigned reason_code);
+/** Acknowledges all that was published on it; returns how many that were. */
+unsigned fake_client_puback_all(struct fg_mqtt_client *c);
 
 /* ---- time */
 

@@ -231,13 +231,18 @@ static int script_receive(void *ctx, const char *session, const struct fg_delive
 	(void)session;
 	(void)delivery;
 	s->n_received++;
+	if (s->command)
+		s->host->command(s->host_ctx, s->command);
 	return s->receive_result;
 }
 
 static void script_session_of(void *ctx, struct fg_span device, char *out)
 {
 	(void)ctx;
-	snprintf(out, 256, "%.*s", (int)device.size, device.data);
+	if (device.data[0] == 'l')
+		snprintf(out, 256, "%0150d%.*s", 0, (int)device.size, device.data);
+	else
+		snprintf(out, 256, "%.*s", (int)device.size, device.data);
 }
 
 #define SCRIPT                                                                                     \

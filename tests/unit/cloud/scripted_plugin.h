@@ -5,7 +5,9 @@
  *
  *	n  has nothing to send		r  refuses it, for ever
  *	c  sends a "connect" publish first and holds the device's messages until that is settled
- *	s  travels alone		else: as many of the same device as fit in one publish
+ *	s  travels alone		l  has a session whose name is long
+ *
+ * else: as many of the same device as fit in one publish.
  *
  * Payloads are "1,2,5": the sequence numbers that travel in them.
  */
@@ -48,8 +50,9 @@ struct script {
 	/* for connect() */
 	int connect_result;
 	int receive_result;
-	int64_t renew_after_us; /* 0: never */
-	const char *filter;     /* subscribed to when connected */
+	const struct fg_command *command; /* comes with whatever is received; or NULL */
+	int64_t renew_after_us;           /* 0: never */
+	const char *filter;               /* subscribed to when connected */
 	int subscribe_result;
 	struct fg_outbox *outbox; /* refuses there; NULL: through the host */
 	const struct fg_host *host;

@@ -25,6 +25,34 @@ static struct fg_plugin plugin;
 static unsigned n_stopped;
 static bool frees_in_stopped;
 
+/* What the gateway is asked, and what it says. */
+static struct {
+	unsigned n_commands;
+	char device[64], id[64];
+	int64_t timeout_ms;
+	int result;
+} desk;
+
+static int to_desk(void *arg, const char *link, const struct fg_command *command,
+		   uint64_t *ret_ticket)
+{
+	struct fg_message note = {.kind = FG_NOTE_FIRST, .device = command->device};
+	uint64_t seq;
+
+	assert_ptr_equal(arg, &desk);
+	assert_string_equal(link, "cloud");
+	desk.n_commands++;
+	snprintf(desk.device, sizeof(desk.device), "%.*s", (int)command->device.size,
+		 command->device.data);
+	snprintf(desk.id, sizeof(desk.id), "%.*s", (int)command->id.size, command->id.data);
+	desk.timeout_ms = command->timeout_ms;
+	if (desk.result < 0)
+		return desk.result;
+	assert_int_equal(fg_journal_append(&journal, FG_LANE_ALARM, &note, &seq), 0);
+	*ret_ticket = fg_journal_ticket(&journal);
+	return 0;
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -41,7 +69,9 @@ static int setup(void **state)
 		.max_in_flight = 16,
 		.max_in_flight_records = 10000,
 		.ack_timeout_ms = 30000,
+		.command_timeout_ms = 10000,
 	};
+	memset(&desk, 0, sizeof(desk));
 	n_stopped = 0;
 	frees_in_stopped = false;
 	return 0;
@@ -66,6 +96,7 @@ static struct fg_link_options options_of(void)
 		.config = &config,
 		.plugin = &plugin,
 		.gateway_name = "plant7",
+		.downlink = {.command = to_desk, .arg = &desk},
 		.seed = 42,
 	};
 }
@@ -636,7 +667,8 @@ static void a_record_that_alone_is_never_acknowledged_is_put_aside(void **state)
 	}
 	assert_true(fake_journal_has_quarantined(&journal, 1, false));
 	assert_int_equal(journal.n_quarantined, 1);
-	assert_string_equal(fake_mqtt.publishes[0].payload, "2");
+	/* What was acknowledged in between is not sent again. */
+	assert_string_equal(fake_mqtt.publishes[0].payload, "20");
 }
 
 static void three_broken_sessions_put_the_record_aside(void **state)
@@ -1063,9 +1095,13 @@ static void lost_records_are_counted(void **state)
 {
 	(void)state;
 	make();
-	fg_link_lost(link_, 5, 10, "journal limit");
+	journal.cursor.losses[FG_LOSS_LIMIT] = 5;
+	journal.alarm_cursor.losses[FG_LOSS_LIMIT] = 1;
+	journal.alarm_cursor.losses[FG_LOSS_AGE] = 2;
 	fg_link_lost(link_, 2, 12, "journal limit");
-	assert_int_equal(stats().lost, 7);
+	assert_int_equal(stats().lost, 8);
+	assert_int_equal(stats().losses[FG_LOSS_LIMIT], 6);
+	assert_int_equal(stats().losses[FG_LOSS_AGE], 2);
 }
 
 static void back_off_grows_until_a_session_is_stable(void **state)
@@ -1085,11 +1121,342 @@ static void back_off_grows_until_a_session_is_stable(void **state)
 	assert_int_equal(script.last_request.attempt, 1);
 }
 
+/* ---- what comes down */
+
+static struct fg_command command_for(const char *device)
+{
+	return (struct fg_command){
+		.device = fg_span_str(device),
+		.id = fg_span_str("7"),
+		.name = fg_span_str("open"),
+	};
+}
+
+static void commit(void)
+{
+	fg_link_committed(link_, fake_journal_commit(&journal));
+}
+
+static void the_puback_of_a_command_waits_until_it_is_on_disk(void **state)
+{
+	struct fg_command command = command_for("a");
+
+	(void)state;
+	online();
+	script.command = &command;
+	assert_true(fake_mqtt_deliver("down", "x"));
+	assert_int_equal(desk.n_commands, 1);
+	assert_string_equal(desk.device, "a");
+	assert_int_equal(desk.timeout_ms, 10000);
+	assert_true(fake_mqtt.is_held);
+	/* One that comes in between waits for its own commit, too. */
+	fg_journal_flush(&journal, 0);
+	assert_true(fake_mqtt_deliver("down", "x"));
+	commit();
+	assert_true(fake_mqtt.is_held);
+	commit();
+	assert_false(fake_mqtt.is_held);
+	assert_int_equal(stats().commands, 2);
+	assert_state(FG_LINK_ONLINE);
+}
+
+static void a_command_that_is_no_news_holds_nothing(void **state)
+{
+	struct fg_command command = command_for("a");
+
+	(void)state;
+	online();
+	desk.result = -EINVAL;
+	script.command = &command;
+	assert_true(fake_mqtt_deliver("down", "x"));
+	assert_int_equal(fake_mqtt.n_held, 0);
+	assert_state(FG_LINK_ONLINE);
+}
+
+static void a_command_without_room_in_the_journal_is_given_back(void **state)
+{
+	struct fg_command command = command_for("a");
+
+	(void)state;
+	online();
+	desk.result = -EAGAIN;
+	script.command = &command;
+	fake_mqtt_deliver("down", "x");
+	assert_int_equal(fake_mqtt.n_held, 1); /* no PUBACK on the way out */
+	assert_int_equal(fake_mqtt.n_let_go, 0);
+	assert_state(FG_LINK_BACKOFF);
+	assert_null(fake_mqtt.client);
+	desk.result = 0;
+	fake_time_pass(60000);
+	fake_mqtt_connect(65535, 0);
+	fake_mqtt_deliver("down", "x");
+	commit();
+	assert_false(fake_mqtt.is_held);
+	assert_state(FG_LINK_ONLINE);
+}
+
+static void a_command_that_waits_too_long_for_its_commit_ends_the_session(void **state)
+{
+	struct fg_command command = command_for("a");
+
+	(void)state;
+	online();
+	script.command = &command;
+	fake_mqtt_deliver("down", "x");
+	fake_time_pass(30000);
+	assert_state(FG_LINK_ONLINE);
+	fake_time_pass(2000);
+	assert_int_equal(fake_mqtt.n_let_go, 0);
+	assert_int_equal(stats().n_sessions_online, 0);
+	/* That commit is nothing to the next session. */
+	script.command = NULL;
+	fake_time_pass(60000);
+	fake_mqtt_connect(65535, 0);
+	commit();
+	assert_int_equal(fake_mqtt.n_let_go, 0);
+}
+
+static void a_command_for_nobody_is_for_the_gateway(void **state)
+{
+	struct fg_command command = command_for("");
+
+	(void)state;
+	online();
+	command.timeout_ms = 20000;
+	script.command = &command;
+	fake_mqtt_deliver("down", "x");
+	assert_string_equal(desk.device, "plant7");
+	assert_int_equal(desk.timeout_ms, 20000);
+}
+
+static void a_command_goes_by_the_name_of_the_cloud(void **state)
+{
+	static struct fg_rename renames[] = {{"pump-2", "Zwei"}};
+	struct fg_command command = command_for("Zwei");
+
+	(void)state;
+	config.devices.rename = renames;
+	config.devices.n_rename = 1;
+	online();
+	script.command = &command;
+	fake_mqtt_deliver("down", "x");
+	assert_string_equal(desk.device, "pump-2");
+}
+
+static void a_command_for_a_device_the_cloud_does_not_get_never_reaches_it(void **state)
+{
+	static struct fg_rename renames[] = {{"pump-2", "Zwei"}};
+	static char *include[] = {"pump-*"};
+	struct fg_command command = command_for("boiler");
+
+	(void)state;
+	config.devices.rename = renames;
+	config.devices.n_rename = 1;
+	config.devices.include = include;
+	config.devices.n_include = 1;
+	online();
+	script.command = &command;
+	fake_mqtt_deliver("down", "x");
+	assert_int_equal(desk.n_commands, 0);
+	assert_int_equal(journal.appended.lane, FG_LANE_ALARM);
+	assert_int_equal(journal.appended.kind, FG_COMMAND_RESPONSE);
+	assert_string_equal(journal.appended.device, "boiler");
+	assert_string_equal(journal.appended.ref, "7");
+	assert_string_equal(journal.appended.link, "cloud");
+	assert_non_null(strstr(journal.appended.body, "{\"error\":{\"code\":\"unknown_device\""));
+	assert_true(fake_mqtt.is_held);
+	commit();
+	assert_false(fake_mqtt.is_held);
+
+	/* A device by the name it has here: the answer would come from what the cloud calls Zwei. */
+	command = command_for("pump-2");
+	fake_mqtt_deliver("down", "x");
+	command = command_for("boiler");
+	command.is_one_way = true;
+	fake_mqtt_deliver("down", "x");
+	assert_int_equal(desk.n_commands, 0);
+	assert_int_equal(journal.n_appended, 1);
+
+	/* And one whose refusal has no room is given back. */
+	command.is_one_way = false;
+	journal.append_error = -EAGAIN;
+	fake_mqtt_deliver("down", "x");
+	assert_state(FG_LINK_BACKOFF);
+}
+
+/* ---- a session for each device */
+
+static struct fg_mqtt_client *client(const char *device)
+{
+	char id[128];
+
+	snprintf(id, sizeof(id), "fieldgate-plant7-cloud-%s", device);
+	return fake_client(id);
+}
+
+static void make_many(void)
+{
+	plugin = script_sessions_plugin;
+	fake_mqtt.may_be_many = true;
+	add("a", 2);
+	add("b", 2);
+	add("d", 2);
+	make();
+	assert_int_equal(fake_clients(), 0);
+	fg_link_start(link_);
+	assert_int_equal(fake_clients(), 3);
+	assert_int_equal(stats().n_sessions_open, 3);
+	assert_state(FG_LINK_CONNECTING);
+}
+
+static void all_up(void)
+{
+	make_many();
+	fake_client_connect(client("a"));
+	fake_client_connect(client("b"));
+	fake_client_connect(client("d"));
+	assert_int_equal(stats().n_sessions_online, 3);
+	fake_client_puback_all(client("a"));
+	fake_client_puback_all(client("b"));
+	fake_client_puback_all(client("d"));
+	assert_watermark(6);
+	assert_int_equal(journal.cursor.now.n_left_behind, 0);
+}
+
+static void a_session_is_opened_for_each_device_that_has_something(void **state)
+{
+	(void)state;
+	make_many();
+	fake_client_connect(client("b"));
+	assert_int_equal(fake_mqtt.last_packet_id, 1);
+	assert_int_equal(fake_client_puback_all(client("b")), 1);
+	assert_int_equal(stats().records_acked, 2);
+	assert_int_equal(stats().behind, 2);
+	fake_client_connect(client("a"));
+	fake_client_connect(client("d"));
+	fake_client_puback_all(client("a"));
+	fake_client_puback_all(client("d"));
+	assert_watermark(6);
+	assert_int_equal(stats().behind, 0);
+	new_data("c", 1);
+	assert_int_equal(stats().n_sessions_open, 4);
+	assert_non_null(client("c"));
+}
+
+static void a_session_that_is_down_holds_nobody_up(void **state)
+{
+	(void)state;
+	all_up();
+	fake_client_end(client("b"), FG_MQTT_END_LOST, 0);
+	assert_null(client("b"));
+	assert_int_equal(stats().n_sessions_online, 2);
+	for (unsigned i = 0; i < 20; i++) {
+		new_data("b", 1);
+		new_data("a", 1);
+		new_data("d", 1);
+		assert_int_equal(fake_client_puback_all(client("a")), 1);
+		assert_int_equal(fake_client_puback_all(client("d")), 1);
+	}
+	assert_watermark(66);
+	assert_int_equal(stats().records_acked, 6 + 40);
+	assert_int_equal(journal.cursor.now.n_left_behind, 1);
+
+	/* Its own back-off, and its own backlog. */
+	fake_time_pass(60000);
+	assert_non_null(client("b"));
+	fake_client_connect(client("b"));
+	while (fake_client_puback_all(client("b")))
+		;
+	assert_int_equal(stats().records_acked, 66);
+	assert_int_equal(journal.cursor.now.n_left_behind, 0);
+	assert_int_equal(stats().published, 3 + 40 + 1);
+}
+
+static void a_refused_session_waits_alone(void **state)
+{
+	(void)state;
+	all_up();
+	fake_client_end(client("b"), FG_MQTT_END_DISCONNECT, 0x8e);
+	fake_time_pass(60000);
+	fake_client_end(client("b"), FG_MQTT_END_REFUSED, 0x87);
+	fake_time_pass(59000);
+	assert_null(client("b"));
+	assert_int_equal(stats().n_sessions_online, 2);
+	assert_state(FG_LINK_ONLINE);
+	fake_time_pass(120000);
+	assert_non_null(client("b"));
+}
+
+static void stopping_waits_for_all_sessions(void **state)
+{
+	(void)state;
+	all_up();
+	new_data("a", 1);
+	new_data("d", 1);
+	stop();
+	assert_int_equal(n_stopped, 0);
+	fake_client_end(client("b"), FG_MQTT_END_OWN, 0); /* it was idle */
+	fake_client_puback_all(client("a"));
+	fake_client_end(client("a"), FG_MQTT_END_OWN, 0);
+	assert_int_equal(n_stopped, 0);
+	fake_time_pass(FG_LINK_DRAIN_MS + 100); /* that of d never comes */
+	assert_int_equal(n_stopped, 1);
+	assert_int_equal(fake_clients(), 0);
+	assert_state(FG_LINK_STOPPED);
+	new_data("e", 1);
+	assert_int_equal(fake_clients(), 0);
+}
+
+/* Two clients with one id would throw each other out for ever. */
+static void sessions_with_long_names_have_client_ids_of_their_own(void **state)
+{
+	char first[128];
+
+	(void)state;
+	plugin = script_sessions_plugin;
+	fake_mqtt.may_be_many = true;
+	make();
+	fg_link_start(link_);
+	new_data("l1", 1);
+	snprintf(first, sizeof(first), "%s", fake_mqtt.client_id);
+	new_data("l2", 1);
+	assert_int_equal(fake_clients(), 2);
+	assert_string_not_equal(fake_mqtt.client_id, first);
+}
+
+static void a_broken_plugin_stops_all_its_sessions(void **state)
+{
+	(void)state;
+	all_up();
+	script.misdeed = SCRIPT_FAILS;
+	new_data("a", 1);
+	assert_int_equal(fake_clients(), 0);
+	assert_state(FG_LINK_STOPPED);
+	assert_int_equal(stats().n_sessions_online, 0);
+	script.misdeed = SCRIPT_HONEST;
+	new_data("e", 1);
+	fake_time_pass(100000);
+	assert_int_equal(fake_clients(), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_new_link_is_stopped_and_connects_nothing),
+		TEST(the_puback_of_a_command_waits_until_it_is_on_disk),
+		TEST(a_command_that_is_no_news_holds_nothing),
+		TEST(a_command_without_room_in_the_journal_is_given_back),
+		TEST(a_command_that_waits_too_long_for_its_commit_ends_the_session),
+		TEST(a_command_for_nobody_is_for_the_gateway),
+		TEST(a_command_goes_by_the_name_of_the_cloud),
+		TEST(a_command_for_a_device_the_cloud_does_not_get_never_reaches_it),
+		TEST(a_session_is_opened_for_each_device_that_has_something),
+		TEST(a_session_that_is_down_holds_nobody_up),
+		TEST(a_refused_session_waits_alone),
+		TEST(stopping_waits_for_all_sessions),
+		TEST(sessions_with_long_names_have_client_ids_of_their_own),
+		TEST(a_broken_plugin_stops_all_its_sessions),
 		TEST(a_link_that_cannot_be_opened_leaves_nothing_behind),
 		TEST(connecting_uses_what_the_plugin_says),
 		TEST(nothing_is_sent_while_connecting),

@@ -335,6 +335,8 @@ static bool nobody_waits(void *arg, struct fg_span ref)
 
 static void a_request_nobody_waits_for_is_not_sent(void **state)
 {
+	struct fg_outbox_stats stats;
+
 	(void)state;
 	add("s-1", 2);
 	journal.records[0].kind = FG_REQUEST;
@@ -342,6 +344,58 @@ static void a_request_nobody_waits_for_is_not_sent(void **state)
 	make(16, 10000);
 	settled(sends("2"), 0);
 	assert_watermark(2);
+	fg_outbox_get_stats(outbox, &stats);
+	assert_int_equal(stats.stale_requests, 1);
+}
+
+static void a_request_that_is_sent_again_may_have_become_stale(void **state)
+{
+	struct fg_outbox_stats stats;
+
+	(void)state;
+	add("s-1", 2);
+	journal.records[0].kind = FG_REQUEST;
+	make(16, 10000);
+	sends("1");
+	is_awaited = nobody_waits;
+	close_outbox();
+	open_outbox();
+	settled(sends("2"), 0);
+	sends_nothing();
+	assert_watermark(2);
+	fg_outbox_get_stats(outbox, &stats);
+	assert_int_equal(stats.stale_requests, 1);
+}
+
+static void an_answer_goes_out_even_of_a_device_the_cloud_does_not_get(void **state)
+{
+	static char *include[] = {"pump-*"};
+	static struct fg_rename renames[] = {{"pump-2", "Zwei"}};
+	int a;
+
+	(void)state;
+	config.devices.include = include;
+	config.devices.n_include = 1;
+	config.devices.rename = renames;
+	config.devices.n_rename = 1;
+	fake_journal_add_alarm(&journal, "boiler"); /* an alarm */
+	fake_journal_add_alarm(&journal, "boiler");
+	fake_journal_add_alarm(&journal, "pump-2");
+	fake_journal_add_alarm(&journal, "plant7"); /* the gateway's own name */
+	for (unsigned i = 1; i < 4; i++)
+		journal.alarms[i].kind = FG_COMMAND_RESPONSE;
+	make(16, 10000);
+	a = sends("2");
+	assert_string_equal(publish->topic, "data/boiler");
+	settled(a, 0);
+	a = sends("3");
+	assert_string_equal(publish->topic, "data/Zwei");
+	settled(a, 0);
+	a = sends("4");
+	assert_string_equal(publish->topic, "data/plant7");
+	settled(a, 0);
+	sends_nothing();
+	assert_int_equal(fg_cursor_watermark(&journal.alarm_cursor), 4);
 }
 
 static void data_points_are_limited_though_another_scope_is_not(void **state)
@@ -1163,6 +1217,8 @@ int main(void)
 		TEST(what_was_read_before_a_device_was_renamed_goes_out_under_the_new_name),
 		TEST(what_is_sent_again_after_its_device_was_excluded_is_not),
 		TEST(a_request_nobody_waits_for_is_not_sent),
+		TEST(a_request_that_is_sent_again_may_have_become_stale),
+		TEST(an_answer_goes_out_even_of_a_device_the_cloud_does_not_get),
 		TEST(data_points_are_limited_though_another_scope_is_not),
 		TEST(quarantine_knows_the_device_by_its_own_name),
 		TEST(messages_held_for_a_control_publish_follow_it),
