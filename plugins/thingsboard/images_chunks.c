@@ -64,22 +64,25 @@ static void pause(struct tb *tb, struct tb_image *image)
 	image->deadline_s = tb->uptime_s + TB_CHUNK_PAUSE_S;
 }
 
-/* Have the host begin, or take it up again; then the first chunk that is missing is next. */
+/*
+ * Have the host begin, or take it up again; then the first chunk that is missing is next. The host may
+ * say at once that it has failed, or want to know what there is to publish: nothing yet.
+ */
 static void begin(struct tb *tb, struct tb_image *image)
 {
 	int r;
 
-	image->state = TB_IMAGE_NEXT; /* unless image_progress() says otherwise meanwhile */
+	pause(tb, image);
 	r = tb->host->image_begin(tb->host_ctx, &image->is, &image->have);
-	if (image->state != TB_IMAGE_NEXT)
-		return;
 	image->is_begun = r == 0;
-	if (r == -EAGAIN)
-		pause(tb, image);
-	else if (r < 0 || image->have >= image->is.size)
+	if (image->state != TB_IMAGE_LATER || r == -EAGAIN)
+		return;
+	if (r < 0 || image->have >= image->is.size) {
 		rest(image);
-	else
-		image->chunk = image->have / tb->with.chunk_bytes;
+		return;
+	}
+	image->chunk = image->have / tb->with.chunk_bytes;
+	image->state = TB_IMAGE_NEXT;
 }
 
 static void assigned_to_self(struct tb *tb, const struct fg_image *assigned)
@@ -249,7 +252,8 @@ static void take_chunk(struct tb *tb, struct tb_image *image, struct fg_span dat
 
 	if (image->state != TB_IMAGE_ASKED)
 		return; /* it has failed, or that was all: the host has told */
-	if (r == -EAGAIN) {
+	if (r == -EAGAIN || r == -ERANGE) {
+		image->is_begun = r == -EAGAIN; /* else the host knows better how far it is */
 		pause(tb, image);
 	} else if (r == -EPROTO) {
 		snprintf(why, sizeof(why),
