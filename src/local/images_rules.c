@@ -198,11 +198,11 @@ static void read_text(struct fg_json_value root, const char *name, char ret[256]
 	ret[size] = '\0';
 }
 
-static int read_state(struct fg_json_value value)
+static enum fg_images_word read_state(struct fg_json_value value)
 {
 	static const struct {
 		const char *word;
-		int state;
+		enum fg_images_word state;
 	} words[] = {
 		{"\"UPDATING\"", FG_REPORT_UPDATING},
 		{"\"UPDATED\"", FG_REPORT_UPDATED},

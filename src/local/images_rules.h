@@ -43,10 +43,17 @@ enum fg_images_topic { FG_IMAGES_ANNOUNCEMENT, FG_IMAGES_CHUNK };
 char *fg_images_rule_topic(const struct fg_images_rule *rule, enum fg_images_topic what,
 			   const char *device, uint64_t index);
 
+enum fg_images_word {
+	FG_REPORT_OTHER,
+	FG_REPORT_UPDATING,
+	FG_REPORT_UPDATED,
+	FG_REPORT_FAILED,
+};
+
 /** What a device says of its image. */
 struct fg_images_report {
 	char device[256];
-	enum { FG_REPORT_OTHER, FG_REPORT_UPDATING, FG_REPORT_UPDATED, FG_REPORT_FAILED } state;
+	enum fg_images_word state;
 	char version[256]; /* `version`: of the image it talks of; "": not told */
 	char error[256];   /* `error`: why it failed; "": not told */
 	bool wants_chunk;
