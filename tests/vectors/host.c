@@ -43,6 +43,7 @@ static struct {
 		const char *device, *id, *key;
 	} commands[MAX_CALLS];
 	size_t n_commands;
+	uint64_t image_have; /* what image_begin() says */
 } script;
 
 void host_begin(void)
@@ -244,6 +245,46 @@ static int host_recall(void *host_ctx, const char *key, struct fg_span *ret)
 	return 0;
 }
 
+/* ------------------------------------------------------------------ images */
+
+static const char *const image_kinds[] = {
+	[FG_IMAGE_FIRMWARE] = "firmware", [FG_IMAGE_SOFTWARE] = "software"};
+
+static int host_image_begin(void *host_ctx, const struct fg_image *image, uint64_t *ret_have)
+{
+	char size[64] = "", url[1024] = "";
+
+	(void)host_ctx;
+	if (image->size > 0)
+		snprintf(size, sizeof(size), ",\"size\":%llu", (unsigned long long)image->size);
+	if (image->url.size > 0)
+		snprintf(url, sizeof(url), ",\"url\":%s", quoted(image->url));
+	note("image", "{\"kind\":\"%s\",\"device\":%s,\"title\":%s,\"version\":%s%s%s}",
+	     image_kinds[image->kind], quoted(image->device), quoted(image->title),
+	     quoted(image->version), size, url);
+	*ret_have = script.image_have;
+	return 0;
+}
+
+static int host_image_write(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			    uint64_t offset, struct fg_span data)
+{
+	(void)host_ctx;
+	(void)device;
+	(void)kind;
+	note("image_bytes", "{\"offset\":%llu,\"size\":%zu}", (unsigned long long)offset,
+	     data.size);
+	return 0;
+}
+
+static void host_image_abandon(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			       const char *why)
+{
+	(void)host_ctx;
+	note("image_abandoned", "{\"kind\":\"%s\",\"device\":%s,\"why\":%s}", image_kinds[kind],
+	     quoted(device), why ? quoted(fg_span_str(why)) : "null");
+}
+
 const struct fg_host scripted_host = {
 	.size = sizeof(struct fg_host),
 	.warn = host_warn,
@@ -259,6 +300,9 @@ const struct fg_host scripted_host = {
 	.limit = host_limit,
 	.remember = host_remember,
 	.recall = host_recall,
+	.image_begin = host_image_begin,
+	.image_write = host_image_write,
+	.image_abandon = host_image_abandon,
 };
 
 /* ------------------------------------------------------------------ steps */
@@ -360,8 +404,9 @@ static bool on_disk(struct fg_json_value step, struct fg_json_value name)
 
 bool host_step(struct fg_json_value step, bool *ret)
 {
-	static const char *const names[] = {"command", "config", "respond",  "renamed",
-					    "muted",   "limit",  "remember", "reconnect"};
+	static const char *const names[] = {"command", "config",      "respond",        "renamed",
+					    "muted",   "limit",       "remember",       "reconnect",
+					    "image",   "image_bytes", "image_abandoned"};
 	struct fg_json_value v;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -378,6 +423,8 @@ bool host_step(struct fg_json_value step, bool *ret)
 		*ret = check_keys(v.type == FG_JSON_TRUE);
 	else if (get(step, "on_disk", &v))
 		*ret = on_disk(step, v);
+	else if (get(step, "image_have", &v))
+		*ret = (script.image_have = (uint64_t)number_of(v), true);
 	else
 		return false;
 	return true;

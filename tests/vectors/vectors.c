@@ -633,6 +633,44 @@ static bool deliver(struct fg_json_value step, struct fg_json_value what)
 	return r == 0 || fail("receive: %d; ", r);
 }
 
+static bool deliver_chunk(struct fg_json_value what)
+{
+	size_t size = (size_t)get_number(what, "size", 0);
+	char *bytes = keep(calloc(1, size + 1));
+	struct fg_delivery delivery = {
+		.topic = get_text(what, "topic"),
+		.payload = fg_span_of(bytes, size),
+		.qos = 1,
+		.now_us = play.now_us,
+	};
+	int r = play.plugin->receive(play.ctx, "", &delivery);
+
+	return r == 0 || fail("receive: %d; ", r);
+}
+
+static bool progress(struct fg_json_value what)
+{
+	static const char *const states[] = {
+		[FG_IMAGE_DOWNLOADING] = "DOWNLOADING", [FG_IMAGE_DOWNLOADED] = "DOWNLOADED",
+		[FG_IMAGE_VERIFIED] = "VERIFIED",       [FG_IMAGE_UPDATING] = "UPDATING",
+		[FG_IMAGE_UPDATED] = "UPDATED",         [FG_IMAGE_FAILED] = "FAILED",
+	};
+	struct fg_image_progress p = {
+		.device = fg_span_str(get_text(what, "device")),
+		.kind = is_text(get_text(what, "kind"), "software") ? FG_IMAGE_SOFTWARE
+								    : FG_IMAGE_FIRMWARE,
+		.title = fg_span_str(get_text(what, "title")),
+		.version = fg_span_str(get_text(what, "version")),
+		.error = get_text(what, "error"),
+	};
+	const char *state = get_text(what, "state");
+
+	while (p.state < FG_IMAGE_FAILED && !is_text(state, states[p.state]))
+		p.state++;
+	play.plugin->image_progress(play.ctx, &p);
+	return true;
+}
+
 /* Time passes, and the plugin is woken as it asks to be. */
 static bool wait_for(long long seconds)
 {
@@ -709,6 +747,10 @@ static bool play_step(struct fg_json_value of_case, struct fg_json_value step)
 		       fail("%llu values dropped; ", (unsigned long long)play.n_dropped);
 	if (get(step, "deliver", &v))
 		return deliver(step, v);
+	if (get(step, "chunk", &v))
+		return deliver_chunk(v);
+	if (get(step, "image_progress", &v))
+		return progress(v);
 	return fail("a step the runner does not know; ");
 }
 
