@@ -2,7 +2,8 @@
  * Input: one byte of options, then lines. The first byte of a line says what happens: t, a, p, r, e,
  * q a message (up to a tab its device, then its body; r answers the last command, and q is a request
  * for what its body's first letter stands for), E encode, S a settlement (code in the next byte), X
- * a broken session, W a second passes, anything else a delivery (up to a tab its topic, then its
+ * a broken session, W a second passes, I the host says where an image stands (state in the next byte;
+ * it also decides what the host makes of images from then on), anything else a delivery (up to a tab its topic, then its
  * payload). What is checked: nothing is read or written outside its buffer, each publish is JSON
  * within the limit as long as the bodies are JSON, what the host is called with is within the
  * contract, and no message stays behind that waits for nothing.
@@ -49,6 +50,9 @@ struct ground {
 	char command_id[FG_COMMAND_ID_MAX]; /* of the last command */
 	size_t command_id_size;
 	char refs[MAX_MESSAGES][FG_COMMAND_ID_MAX];
+	uint8_t image_mood; /* what the host makes of images */
+	bool is_image_begun[2];
+	uint64_t image_have[2], image_size[2];
 };
 
 static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -197,7 +201,79 @@ static int recall(void *host_ctx, const char *key, struct fg_span *ret)
 	return 0;
 }
 
+static void tell_progress(struct ground *g, const char *device, enum fg_image_kind kind,
+			  enum fg_image_state state)
+{
+	struct fg_image_progress progress = {
+		.device = fg_span_str(device),
+		.kind = kind,
+		.title = fg_span_str("A\""),
+		.version = fg_span_str("2"),
+		.state = state,
+		.error = state == FG_IMAGE_FAILED ? "it \"failed\"" : NULL,
+	};
+
+	if (!*device && state != FG_IMAGE_DOWNLOADING)
+		g->is_image_begun[kind] = false;
+	fg_plugin.image_progress(g->ctx, &progress);
+}
+
+static int image_begin(void *host_ctx, const struct fg_image *image, uint64_t *ret_have)
+{
+	struct ground *g = host_ctx;
+
+	REQUIRE(image->title.size > 0 && image->version.size > 0);
+	read_all(image->title);
+	read_all(image->version);
+	read_all(image->checksum);
+	read_all(image->url);
+	*ret_have = 0;
+	if (image->url.size > 0 || image->size == 0 || g->image_mood & 1) {
+		tell_progress(g, "", image->kind, FG_IMAGE_FAILED);
+		return g->image_mood & 1 ? -EIO : 0;
+	}
+	if (g->image_mood & 2)
+		return -EAGAIN;
+	g->is_image_begun[image->kind] = true;
+	g->image_size[image->kind] = image->size;
+	g->image_have[image->kind] = g->image_mood % image->size;
+	*ret_have = g->image_have[image->kind];
+	tell_progress(g, "", image->kind, FG_IMAGE_DOWNLOADING);
+	return 0;
+}
+
+static int image_write(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+		       uint64_t offset, struct fg_span data)
+{
+	struct ground *g = host_ctx;
+
+	read_all(device);
+	read_all(data);
+	REQUIRE(g->is_image_begun[kind] && offset == g->image_have[kind]);
+	REQUIRE(data.size <= g->image_size[kind] - offset);
+	if (g->image_mood & 4)
+		return g->image_mood & 8 ? -EAGAIN : -ERANGE;
+	g->image_have[kind] += data.size;
+	if (g->image_have[kind] == g->image_size[kind])
+		tell_progress(g, "", kind, FG_IMAGE_DOWNLOADED);
+	return 0;
+}
+
+static void image_abandon(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			  const char *why)
+{
+	struct ground *g = host_ctx;
+
+	read_all(device);
+	if (why && g->is_image_begun[kind])
+		tell_progress(g, "", kind, FG_IMAGE_FAILED);
+	g->is_image_begun[kind] = false;
+}
+
 static const struct fg_host host = {
+	.image_begin = image_begin,
+	.image_write = image_write,
+	.image_abandon = image_abandon,
 	.reconnect = reconnect,
 	.remember = remember,
 	.recall = recall,
@@ -440,6 +516,11 @@ static void act(struct ground *g, struct fg_span line)
 		pass_second(g);
 	} else if (*line.data == 'X') {
 		begin_session(g);
+	} else if (*line.data == 'I') {
+		g->image_mood = rest.size > 0 ? (uint8_t)*rest.data : 0;
+		tell_progress(g, g->image_mood & 0x40 ? "pump" : "",
+			      g->image_mood & 0x80 ? FG_IMAGE_SOFTWARE : FG_IMAGE_FIRMWARE,
+			      (enum fg_image_state)(g->image_mood % (FG_IMAGE_FAILED + 1)));
 	} else {
 		deliver(g, line);
 	}
