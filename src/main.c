@@ -19,6 +19,7 @@
 #include "util/notify.h"
 
 #define EXIT_USAGE 2
+#define LARGE_BYTES (64 << 10)
 
 static const char usage_text[] =
 	"Usage: fieldgate [--config FILE] [--check] [options]\n"
@@ -214,6 +215,12 @@ int main(int argc, char **argv)
 	/* One heap for all threads: they allocate little, and each heap of its own costs resident
 	 * memory. */
 	mallopt(M_ARENA_MAX, 1);
+	/*
+	 * What is large comes from the system, untouched, and goes back there. Left alone, the limit
+	 * rises with the largest buffer that was ever freed (mallopt(3)); from then on calloc() fills
+	 * tables for thousands of devices with zeros in memory that was used before, all resident.
+	 */
+	mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 	signal(SIGPIPE, SIG_IGN);
 	fg_log_open(args.is_syslog ? FG_LOG_SYSLOG : FG_LOG_STDERR, args.log_level);
 	mosquitto_lib_init();
