@@ -5,8 +5,8 @@
 #
 # Needs root, a mirror that debootstrap finds, and the packages qemu-system-x86, debootstrap and e2fsprogs; without
 # them it is skipped. Emulates the machine, which takes some minutes; $FIELDGATE_BOOT_ACCEL, for example kvm, is
-# what qemu shall use instead. $FIELDGATE_BOOT_ROOT: a directory with a system that
-# debootstrap has made before, which is copied.
+# what qemu shall use instead. $FIELDGATE_BOOT_ROOT: a directory with a system that debootstrap has made before,
+# which is copied.
 set -eu
 source_dir=$(realpath "$1")
 packages=systemd,systemd-sysv,udev,kmod,linux-image-cloud-amd64,mosquitto,mosquitto-clients
@@ -65,7 +65,7 @@ printf '/dev/vda / ext4 defaults 0 1\n' >"$root/etc/fstab"
 echo booted >"$root/etc/hostname"
 chroot "$root" systemctl enable mosquitto.service fieldgate.service checks.service >/dev/null 2>&1
 
-mke2fs -q -t ext4 -d "$root" "$work/disk" 2G
+mke2fs -q -t ext4 -d "$root" "$work/disk" 2G >/dev/null
 kernel=$(ls "$root"/boot/vmlinuz-* | tail -n 1)
 initrd=$(ls "$root"/boot/initrd.img-* | tail -n 1)
 timeout "${FIELDGATE_BOOT_TIMEOUT:-900}" qemu-system-x86_64 \
