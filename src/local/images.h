@@ -43,9 +43,11 @@
  * report: a chunk is  | -        | -        | -        | -        | HANDING   | HANDING   | -       | -
  *   wanted            |          |          |          |          | from it   | from it   |         |
  * restart             | QUEUED   | QUEUED   | QUEUED   | READY    | READY     | HANDED    | UPDATED | gone
- *   … file is gone    | -        | -        | -        | QUEUED   | QUEUED    | QUEUED    | -       | -
+ *   … file is gone    | -        | -        | -        | QUEUED   | QUEUED    | QUEUED (2)| -       | -
  *
  * (1) If it has reported nothing yet: it may have missed the announcement.
+ *
+ * (2) Unless it has reported: a device that is at it does not need the file any more.
  *
  * FAILED is for good as long as the gateway runs: a wrong image is not fetched again each time the
  * cloud repeats its announcement. Another image, abandon() without a reason or a restart ends it.

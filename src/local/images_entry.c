@@ -307,6 +307,16 @@ static void find_file(struct fg_images_entry *e)
 	}
 }
 
+static bool has_cloud(const struct fg_images *images, const char *link)
+{
+	const struct fg_config *config = images->with.config;
+
+	for (size_t i = 0; i < config->n_clouds; i++)
+		if (strcmp(config->clouds[i].name, link) == 0)
+			return true;
+	return false;
+}
+
 static int recall(void *arg, struct fg_span key, struct fg_span value)
 {
 	struct fg_images *images = arg;
@@ -324,9 +334,10 @@ static int recall(void *arg, struct fg_span key, struct fg_span value)
 			   FG_SPAN_ARGS(key));
 		return 0;
 	}
-	if (!e->rule || images->n >= FG_IMAGES_MAX) {
-		fg_warning("images: no entry is for device %s any more, its image waits for one",
-			   e->device);
+	if (!e->rule || !has_cloud(images, e->link) || images->n >= FG_IMAGES_MAX) {
+		fg_warning("images: %s is not configured for cloud %s any more, its image waits "
+			   "until it is",
+			   e->device, e->link);
 		fg_images_entry_free(e);
 		return 0;
 	}

@@ -185,6 +185,21 @@ class OverMqtt(ImagesTest):
 
 
 class FromUrl(ImagesTest):
+    def test_a_device_that_is_away_gets_its_image_when_it_is_back(self):
+        self.begin(FILES, start=False)
+        self.gw.config["mappings"].append({"topic": "status/{device}", "presence": {}})
+        self.start()
+        self.cloud.assign_firmware("pump-1", "A", "2", some_bytes(9000), url=True, fault={"delay_s": 1})
+        wait_for(lambda: self.cloud.package_requests(), 20, "it is asked for")
+        self.pump.publish("status/pump-1", "offline")
+        self.wait_states(["DOWNLOADING", "DOWNLOADED", "VERIFIED"])
+        self.gw.wait_log("is here and checked")
+        self.assertEqual(self.pump.bodies("fw/pump-1"), [])
+        self.pump.publish("status/pump-1", "online")
+        self.pump.announcement("2")
+        self.pump.report("UPDATED")
+        self.wait_states(TO_THE_END)
+
     def test_a_sub_devices_image_is_downloaded_and_a_cut_is_gone_on_from(self):
         self.begin()
         data = some_bytes(3 * MIB)

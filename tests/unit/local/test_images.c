@@ -40,7 +40,8 @@ static char *pumps[] = {"pump-*"};
 static char *fans[] = {"fan-*"};
 static char *valves[] = {"valve-*"};
 static struct fg_image_config rules[3];
-static struct fg_config config = {.images = rules};
+static struct fg_cloud_config clouds[2];
+static struct fg_config config = {.images = rules, .clouds = clouds};
 
 static char image_bytes[SIZE];
 static char checksum[FG_CHECKSUM_TEXT_SIZE];
@@ -141,6 +142,9 @@ static void make_rules(void)
 		.max_bytes = 65536,
 	};
 	config.n_images = 3;
+	clouds[0].name = (char *)"tb";
+	clouds[1].name = (char *)"second";
+	config.n_clouds = 2;
 }
 
 static void make_image(void)
@@ -898,6 +902,22 @@ static void a_file_that_has_gone_meanwhile_is_fetched_again(void **state)
 	assert_int_equal(state_of("pump-1"), FG_IMAGES_QUEUED);
 }
 
+static void what_is_not_configured_any_more_is_left_alone(void **state)
+{
+	(void)state;
+	bring_to(FG_IMAGES_HANDED);
+	config.n_clouds = 0;
+	restart();
+	assert_int_equal(images->n, 0);
+	config.n_clouds = 2;
+	config.n_images = 0;
+	restart();
+	assert_int_equal(images->n, 0);
+	config.n_images = 3;
+	restart();
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_HANDED);
+}
+
 static void what_is_remembered_badly_is_forgotten(void **state)
 {
 	static const char *const bad[] = {"", "x", "\1\0\1\0\0", "\2\0\1\0\0\0\0\0\0\0\0\0\0"};
@@ -1045,6 +1065,7 @@ int main(void)
 		TEST(a_restart_goes_on_where_it_was),
 		TEST(what_was_fetched_before_a_restart_is_not_fetched_again),
 		TEST(a_file_that_has_gone_meanwhile_is_fetched_again),
+		TEST(what_is_not_configured_any_more_is_left_alone),
 		TEST(what_is_remembered_badly_is_forgotten),
 		TEST(an_image_is_downloaded_from_its_url),
 		TEST(a_download_that_cannot_be_is_told_of),
