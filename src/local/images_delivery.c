@@ -81,6 +81,17 @@ static char *announcement(const struct fg_images_entry *e)
 
 /* ---- publishing */
 
+/* It is tried again, as often as it takes. */
+static void complain(struct fg_images_entry *e, int error)
+{
+	fg_complain(&e->images->waiting_complaint, e->images->now_ms, LOG_WARNING,
+		    "images: what is here for device %s waits: %s", e->device,
+		    error == -ENODEV     ? "it was not heard of, and images[].broker does not say "
+					   "at which broker it is"
+		    : error == -ENOTCONN ? "its broker is not connected"
+					 : strerror(-error));
+}
+
 /* Returns 0, -EIO (and it has failed), or what publish() returned. */
 static int publish(struct fg_images_entry *e, enum fg_images_topic what, struct fg_span payload)
 {
@@ -99,6 +110,8 @@ static int publish(struct fg_images_entry *e, enum fg_images_topic what, struct 
 				 &p, tag);
 	if (r == 0)
 		e->tag = tag;
+	else if (r != -EMSGSIZE)
+		complain(e, r);
 	return r;
 }
 

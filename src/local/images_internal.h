@@ -58,7 +58,7 @@ struct fg_images {
 	uint64_t last_tag;
 	int64_t now_ms; /* at the last tick */
 	char *chunk;    /* rules.max_chunk_bytes */
-	struct fg_complaint report_complaint;
+	struct fg_complaint report_complaint, waiting_complaint;
 };
 
 /* ---- images.c */
