@@ -55,7 +55,7 @@ static uint64_t hash_of(uint64_t hash, struct fg_span part)
 }
 
 static void hand_over(struct tb *tb, const struct address *to, struct fg_span method,
-		      struct fg_span params)
+		      struct fg_span params, bool is_one_way)
 {
 	char id[64];
 	struct fg_command command = {
@@ -63,6 +63,7 @@ static void hand_over(struct tb *tb, const struct address *to, struct fg_span me
 		.name = method,
 		.params = params,
 		.timeout_ms = tb->with.rpc_timeout_ms,
+		.is_one_way = is_one_way,
 	};
 	uint64_t hash = hash_of(0xcbf29ce484222325u, to->device);
 
@@ -135,13 +136,16 @@ static bool take_notice(struct tb *tb, const struct address *to, struct fg_span 
 /* @object: {"method":"start","params":{"rpm":900}} */
 static void take_call(struct tb *tb, const struct address *to, struct fg_json_value object)
 {
-	struct fg_json_value method = {0}, params = {0};
+	struct fg_json_value method = {0}, params = {0}, one_way = {.type = FG_JSON_NULL};
 	char name[MAX_METHOD * 6];
 	struct fg_span raw;
 
 	if (object.type == FG_JSON_OBJECT) {
 		fg_json_member(object, fg_span_str("method"), &method);
 		fg_json_member(object, fg_span_str("params"), &params);
+		/* Told by the gateway API's protobuf only; in JSON it would be a member like any. */
+		if (tb->with.is_protobuf)
+			fg_json_member(object, fg_span_str("oneway"), &one_way);
 	}
 	if (!method.text.data || !tb_name_read(tb_raw_string(method), name, &raw)) {
 		tb->host->warn(tb->host_ctx,
@@ -152,7 +156,7 @@ static void take_call(struct tb *tb, const struct address *to, struct fg_json_va
 		return;
 	}
 	if (!take_notice(tb, to, raw, params))
-		hand_over(tb, to, raw, params.text);
+		hand_over(tb, to, raw, params.text, one_way.type == FG_JSON_TRUE);
 }
 
 int tb_command_for_device(struct tb *tb, struct fg_span payload)

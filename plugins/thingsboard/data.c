@@ -104,6 +104,7 @@ static int write_item(const struct tb_call *call, size_t i, size_t limit, struct
 	if (tail.is_full)
 		return -EMSGSIZE;
 	*ret_item = (struct tb_item){
+		.index = (uint32_t)i,
 		.time_us = m->time_us,
 		.offset = tb->scratch_used,
 		.size = head + ret->size + tb_text_span(&tail).size,
@@ -208,6 +209,20 @@ bool tb_has_data(struct tb_call *call, size_t i)
 	return r == 0 && !settle_emptiness(call, i, &outcome);
 }
 
+/* The message of a device's own profile holds one sample. */
+static uint32_t most_items(const struct tb *tb)
+{
+	return tb->with.is_protobuf && tb->with.mode == TB_MODE_DEVICE ? 1 : TB_MAX_ITEMS;
+}
+
+/* How large a publish of several messages may become. */
+static size_t batch_limit(const struct tb_call *call)
+{
+	if (!call->tb->with.is_protobuf)
+		return call->payload_limit;
+	return call->payload_limit / 8 * TB_PROTOBUF_EIGHTHS;
+}
+
 enum tb_step tb_take_data(struct tb_call *call, size_t i, struct tb_device *device)
 {
 	struct tb *tb = call->tb;
@@ -220,7 +235,7 @@ enum tb_step tb_take_data(struct tb_call *call, size_t i, struct tb_device *devi
 
 	if (!begin_kind(call, m->kind))
 		return TB_STEP_ON;
-	if (tb->n_items == TB_MAX_ITEMS || tb->n_items >= call->batch->max_take)
+	if (tb->n_items == most_items(tb) || tb->n_items >= call->batch->max_take)
 		return TB_STEP_ENOUGH;
 	r = write_item(call, i, call->payload_limit, &item, &outcome);
 	if (r == -EBADMSG) {
@@ -230,7 +245,7 @@ enum tb_step tb_take_data(struct tb_call *call, size_t i, struct tb_device *devi
 	if (r == 0 && settle_emptiness(call, i, &outcome))
 		return TB_STEP_ON;
 	total = r == 0 ? size_with(call, device, group, item.size) : SIZE_MAX;
-	if (tb->n_items > 0 && (total > call->payload_limit ||
+	if (tb->n_items > 0 && (total > batch_limit(call) ||
 				(m->kind == FG_ATTRIBUTES &&
 				 call->n_attributes + outcome.n_members > TB_MAX_ATTRIBUTES)))
 		return TB_STEP_ENOUGH;

@@ -33,6 +33,8 @@ size_t tb_payload_limit(const struct tb *tb, const struct fg_publish *out, const
 		limit = tb->limits.max_packet_bytes;
 	if (out->max_packet_bytes > 0 && out->max_packet_bytes < limit)
 		limit = out->max_packet_bytes;
+	if (tb->with.is_protobuf)
+		overhead += TB_PROTOBUF_OVERHEAD;
 	limit = limit > overhead ? limit - overhead : 0;
 	return limit < out->payload_size ? limit : out->payload_size;
 }
@@ -269,16 +271,13 @@ static int run_errand(struct tb_call *call)
 	return r;
 }
 
-int tb_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_publish *out)
+/* Make the next publish. Returns 1, 0 or a negative errno. */
+static int make(struct tb *tb, struct fg_batch *batch, struct fg_publish *out)
 {
-	struct tb *tb = ctx;
 	struct tb_call call = {.tb = tb, .batch = batch, .out = out};
 	bool is_their_turn = tb->has_run_errand;
 	int r;
 
-	(void)session;
-	if (tb->is_setup)
-		return tb_provision_encode(tb, out);
 	tb->call++;
 	tb->n_items = 0;
 	tb->scratch_used = 0;
@@ -298,5 +297,80 @@ int tb_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 		r = look_through(&call);
 	if (r == 0 && is_their_turn)
 		r = run_errand(&call);
+	return r;
+}
+
+/* ------------------------------------------------------------------ as protobuf */
+
+static void warn_of_schema(struct tb *tb)
+{
+	if (tb->protobuf.has_warned)
+		return;
+	tb->protobuf.has_warned = true;
+	tb->host->warn(tb->host_ctx,
+		       "values that the protobuf message of the device profile has no "
+		       "field for, or another type, are left out");
+}
+
+/* The data just taken makes no message after all: it is done with, or refused. */
+static void take_back(struct tb *tb, struct fg_batch *batch, bool is_too_large)
+{
+	struct tb_call call = {.tb = tb, .batch = batch};
+
+	tb->flights[tb->serial % TB_MAX_FLIGHTS] = 0;
+	for (uint32_t i = 0; i < tb->n_items; i++) {
+		size_t index = tb->items[i].index;
+
+		batch->states[index] = is_too_large ? FG_OFFERED : FG_NOTHING;
+		if (is_too_large)
+			tb_refuse(&call, index,
+				  "too large for one publish as protobuf: %zu bytes of JSON",
+				  batch->messages[index].body.size);
+	}
+}
+
+/* Turn what make() has written into protobuf. Returns 1, or 0 when there is nothing to publish. */
+static int translate(struct tb *tb, struct fg_batch *batch, struct fg_publish *out)
+{
+	size_t max = tb_payload_limit(tb, out, out->topic) + TB_PROTOBUF_OVERHEAD;
+	unsigned n_dropped = 0;
+	enum tb_topic topic;
+	uint32_t number;
+	int r;
+
+	if (!tb_topic_parse(out->topic, &topic, &number))
+		return 1;
+	/* How far an image is: no profile has fields for that, but this topic takes JSON always. */
+	if (topic == TB_TELEMETRY && tb->n_items == 0) {
+		tb_set_topic(out, TB_JSON_TELEMETRY);
+		return 1;
+	}
+	if (max > out->payload_size)
+		max = out->payload_size;
+	r = tb_protobuf_up(&tb->protobuf, topic, out->payload, &out->payload_len, max, &n_dropped);
+	batch->values_dropped += n_dropped;
+	if (n_dropped > 0)
+		warn_of_schema(tb);
+	if (r < 0 && tb->n_items > 0) {
+		take_back(tb, batch, r == -EMSGSIZE);
+		return 0;
+	}
+	if (r < 0)
+		out->payload_len = 0; /* an answer that its message cannot hold; never silence */
+	return 1;
+}
+
+int tb_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_publish *out)
+{
+	struct tb *tb = ctx;
+	int r;
+
+	(void)session;
+	if (tb->is_setup)
+		return tb_provision_encode(tb, out);
+	/* Each turn is done with a message, or is the last. */
+	do
+		r = make(tb, batch, out);
+	while (r == 1 && tb->with.is_protobuf && translate(tb, batch, out) == 0);
 	return r;
 }

@@ -17,6 +17,7 @@ enum option {
 	OPTION_DEVICE,
 	OPTION_DEVICE_TYPE,
 	OPTION_TOPICS,
+	OPTION_PAYLOAD,
 	OPTION_TIMESTAMP,
 	OPTION_TEXT_NUMBERS,
 	OPTION_LATENCY,
@@ -36,6 +37,7 @@ enum option {
 static const char *const mode_choices[] = {"gateway", "device", NULL};
 static const char *const credentials_choices[] = {"token", "basic", "server_token", "certificate",
 						  NULL};
+static const char *const payload_choices[] = {"json", "protobuf", NULL};
 static const char *const topics_choices[] = {"v1", "v2", NULL};
 static const char *const timestamp_choices[] = {"sample", "server", NULL};
 static const char *const text_numbers_choices[] = {"pass", "protect", NULL};
@@ -94,6 +96,12 @@ const struct fg_option tb_option_table[] = {
 			   .help = "the device API's long topics (v1), or its short ones (v2)",
 			   .fallback = "v1",
 			   .choices = topics_choices},
+	[OPTION_PAYLOAD] = {.name = "payload",
+			    .type = FG_OPTION_CHOICE,
+			    .help = "the form of payloads: what the device profile of this "
+				    "gateway or device says",
+			    .fallback = "json",
+			    .choices = payload_choices},
 	[OPTION_TIMESTAMP] =
 		{.name = "timestamp",
 		 .type = FG_OPTION_CHOICE,
@@ -256,6 +264,8 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 		       "or {{";
 	if (values[OPTION_LATENCY].number && values[OPTION_MODE].number == TB_MODE_DEVICE)
 		return "latency is for mode: gateway; the device API has no place for it";
+	if (values[OPTION_LATENCY].number && values[OPTION_PAYLOAD].number)
+		return "latency needs payload: json; ThingsBoard's protobuf has no place for it";
 	if (is_given(&values[OPTION_PROVISION_KEY]))
 		return provision_fault(values, has_certificate);
 	if (is_given(&values[OPTION_PROVISION_SECRET]) ||
@@ -287,6 +297,7 @@ const char *tb_options_read(const struct fg_open *with, struct tb_options *ret)
 		.device = values[OPTION_DEVICE].string,
 		.device_type = values[OPTION_DEVICE_TYPE].string,
 		.has_short_topics = values[OPTION_TOPICS].number == 1,
+		.is_protobuf = values[OPTION_PAYLOAD].number == 1,
 		.has_latency = values[OPTION_LATENCY].number,
 		.max_packet_bytes = (size_t)values[OPTION_MAX_PACKET_SIZE].number,
 		.max_devices = (uint32_t)values[OPTION_MAX_DEVICES].number,

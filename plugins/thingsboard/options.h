@@ -31,6 +31,7 @@ struct tb_options {
 	const char *device;                          /* NULL: all */
 	const char *device_type;
 	bool has_short_topics;
+	bool is_protobuf;
 	bool has_latency;
 	size_t max_packet_bytes;
 	uint32_t max_devices;

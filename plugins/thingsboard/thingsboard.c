@@ -36,6 +36,7 @@ static void tb_close(void *ctx)
 	free(tb->shared_keys);
 	tb_devices_free(tb->devices);
 	tb_images_close(tb);
+	tb_protobuf_close(&tb->protobuf);
 	free(tb->items);
 	free(tb->scratch);
 	free(tb->attributes);
@@ -69,6 +70,8 @@ static int tb_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	tb->values.host = with->host;
 	tb->values.host_ctx = with->host_ctx;
 	tb->values.protect_text_numbers = options.protect_text_numbers;
+	/* A device's own message becomes JSON on the server, where spelling counts again. */
+	tb->values.is_typed = options.is_protobuf && options.mode == TB_MODE_GATEWAY;
 	tb->items = calloc(TB_MAX_ITEMS, sizeof(*tb->items));
 	tb->scratch = malloc(options.max_packet_bytes);
 	tb->attributes = calloc(TB_MAX_ATTRIBUTES, sizeof(*tb->attributes));
@@ -79,6 +82,11 @@ static int tb_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	r = tb_attributes_read_option(tb);
 	if (r < 0)
 		return r;
+	if (options.is_protobuf) {
+		r = tb_protobuf_open(&tb->protobuf, options.max_packet_bytes);
+		if (r < 0)
+			return r;
+	}
 	if (options.mode == TB_MODE_GATEWAY) {
 		r = tb_devices_new(options.max_devices, &tb->devices);
 		if (r < 0)
@@ -276,21 +284,22 @@ bool tb_device_is_quiet(const struct tb *tb, const struct tb_device *device)
 
 /* ------------------------------------------------------------------ down */
 
-static int tb_receive(void *ctx, const char *session, const struct fg_delivery *delivery)
-{
-	struct tb *tb = ctx;
-	bool is_gateway = tb->with.mode == TB_MODE_GATEWAY;
-	struct fg_span payload = delivery->payload;
+/* What has come down, and is being told. */
+struct news {
+	struct tb *tb;
 	enum tb_topic topic;
 	uint32_t number;
+	int64_t now_us;
+};
 
-	(void)session;
-	if (!tb->is_setup && tb_chunks_received(tb, delivery))
-		return 0;
-	if (!tb_topic_parse(delivery->topic, &topic, &number) ||
-	    tb->is_setup != (topic == TB_PROVISION_RESPONSE))
-		return -EPROTO;
-	switch (topic) {
+static int tell(void *arg, struct fg_span payload)
+{
+	const struct news *news = arg;
+	struct tb *tb = news->tb;
+	bool is_gateway = tb->with.mode == TB_MODE_GATEWAY;
+	uint32_t number = news->number;
+
+	switch (news->topic) {
 	case TB_RPC_REQUEST:
 		return tb_command_for_self(tb, number, payload);
 	case TB_RPC_RESPONSE:
@@ -300,7 +309,7 @@ static int tb_receive(void *ctx, const char *session, const struct fg_delivery *
 	case TB_ATTRIBUTES_RESPONSE:
 		return tb_attributes_answered(tb, number, payload);
 	case TB_PROVISION_RESPONSE:
-		return tb_provision_answered(tb, payload, delivery->now_us);
+		return tb_provision_answered(tb, payload, news->now_us);
 	case TB_GATEWAY_RPC:
 		return is_gateway ? tb_command_for_device(tb, payload) : -EPROTO;
 	case TB_GATEWAY_ATTRIBUTES:
@@ -312,6 +321,22 @@ static int tb_receive(void *ctx, const char *session, const struct fg_delivery *
 	default:
 		return -EPROTO;
 	}
+}
+
+static int tb_receive(void *ctx, const char *session, const struct fg_delivery *delivery)
+{
+	struct tb *tb = ctx;
+	struct news news = {.tb = tb, .now_us = delivery->now_us};
+
+	(void)session;
+	if (!tb->is_setup && tb_chunks_received(tb, delivery))
+		return 0;
+	if (!tb_topic_parse(delivery->topic, &news.topic, &news.number) ||
+	    tb->is_setup != (news.topic == TB_PROVISION_RESPONSE))
+		return -EPROTO;
+	if (tb->with.is_protobuf)
+		return tb_protobuf_down(&tb->protobuf, news.topic, delivery->payload, tell, &news);
+	return tell(&news, delivery->payload);
 }
 
 FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {

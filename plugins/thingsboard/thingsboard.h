@@ -13,6 +13,7 @@
  *	attributes.c shared attributes coming down      limits.c     ThingsBoard's own limits
  *	provision.c  credentials got from ThingsBoard   rest.c       ThingsBoard's REST interface
  *	images.c     firmware and software              images_chunks.c  their chunks
+ *	protobuf.c, schema.c, wire.c  payloads that are not JSON
  *
  * A session (one at a time):
  *
@@ -27,6 +28,7 @@
 #include "images.h"
 #include "limits.h"
 #include "options.h"
+#include "protobuf.h"
 #include "provision.h"
 #include "questions.h"
 #include "text.h"
@@ -69,7 +71,8 @@ struct tb_item {
 	int64_t time_us;
 	size_t offset;
 	size_t size;
-	uint32_t next; /* in its group; TB_NO_ITEM ends it */
+	uint32_t index; /* in the batch */
+	uint32_t next;  /* in its group; TB_NO_ITEM ends it */
 };
 
 /** One attribute in the publish being made, as it lies in the scratch buffer: "name":value. */
@@ -115,6 +118,7 @@ struct tb {
 	struct tb_questions questions;
 	struct tb_limits limits;
 	struct tb_images images;
+	struct tb_protobuf protobuf; /* payload: protobuf */
 
 	/* shared attributes to fetch: a JSON array of names; "": none; NULL: as the API has it */
 	char *shared_keys;

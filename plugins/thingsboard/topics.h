@@ -30,6 +30,9 @@ enum tb_topic {
 	TB_N_TOPICS,
 };
 
+/* Telemetry in JSON, whatever the device profile says. */
+#define TB_JSON_TELEMETRY "v2/t/j"
+
 /* Of the longest topic or filter, with its number and NUL. */
 #define TB_TOPIC_SIZE 64
 

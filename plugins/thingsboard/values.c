@@ -253,7 +253,8 @@ static void put_plain(struct output *out, const struct decimal *d, long first, l
 }
 
 /* Returns false when the number is none that a double can hold. */
-static bool put_real(struct output *out, const struct fg_json_member *member)
+static bool put_real(const struct tb_values *values, struct output *out,
+		     const struct fg_json_member *member)
 {
 	struct fg_span text = member->value.text;
 	struct decimal d = decimal_of(text);
@@ -275,6 +276,8 @@ static bool put_real(struct output *out, const struct fg_json_member *member)
 	}
 	if (is_beyond_doubles(&d, first))
 		return false;
+	if (values->is_typed)
+		return put_member(out, member), true;
 	/*
 	 * With an exponent the server reads an integral value as an integer; what has decimals is a
 	 * double to it, as long as they are not too many, and can keep its spelling.
@@ -366,7 +369,8 @@ static void put_string(struct tb_values *values, struct output *out,
 {
 	struct fg_span text = member->value.text;
 
-	if (text.size < 2 || !is_text_number(fg_span_of(text.data + 1, text.size - 2))) {
+	if (values->is_typed || text.size < 2 ||
+	    !is_text_number(fg_span_of(text.data + 1, text.size - 2))) {
 		put_member(out, member);
 	} else if (values->protect_text_numbers) {
 		/* Inside a JSON value the server leaves strings alone. */
@@ -395,7 +399,7 @@ static bool put_value(struct tb_values *values, struct output *out,
 		put_string(values, out, member);
 		return true;
 	case FG_JSON_REAL:
-		return put_real(out, member);
+		return put_real(values, out, member);
 	case FG_JSON_NONFINITE:
 		return false;
 	case FG_JSON_NULL:

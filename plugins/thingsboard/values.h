@@ -18,6 +18,7 @@
 struct tb_values {
 	const struct fg_host *host;
 	void *host_ctx;
+	bool is_typed; /* the form that goes out tells types: nothing is spelled anew */
 	bool protect_text_numbers;
 	bool has_warned_key; /* about a key ThingsBoard would not store */
 	unsigned n_warned;

@@ -494,18 +494,58 @@ static bool well_formed(void)
 	return is_ok || fail("json-c does not read the payload; ");
 }
 
+static int digit(char c)
+{
+	const char *all = "0123456789abcdef", *at = c ? strchr(all, c) : NULL;
+
+	return at ? (int)(at - all) : 0;
+}
+
+/* The bytes that a text such as "0a06'pump 4'" stands for. */
+static struct fg_span bytes_of(const char *text)
+{
+	static char bytes[BUFFER_SIZE];
+	size_t n = 0;
+
+	while (*text) {
+		if (*text == '\'')
+			for (text++; *text && *text++ != '\'';)
+				bytes[n++] = text[-1];
+		else if (*text == ' ')
+			text++;
+		else if (text[1])
+			bytes[n++] = (char)(digit(text[0]) << 4 | digit(text[1])), text += 2;
+		else
+			text++;
+	}
+	return fg_span_of(bytes, n);
+}
+
+static bool same_bytes(struct fg_span is, struct fg_span should_be)
+{
+	char text[512];
+
+	for (size_t i = 0; i < is.size && i < sizeof(text) / 2; i++)
+		snprintf(text + 2 * i, 3, "%02x", (unsigned char)is.data[i]);
+	return fg_span_equal(is, should_be) ||
+	       fail("the %zu bytes are %s; ", is.size, is.size > 0 ? text : "");
+}
+
 static bool publish(struct fg_json_value step, struct fg_json_value wanted)
 {
 	int r = encode((size_t)get_number(step, "max_take", MAX_MESSAGES),
 		       (size_t)get_number(step, "max_points", LLONG_MAX));
+	const char *bytes = get_text(wanted, "bytes");
 	struct fg_json_value payload;
 
 	if (r != 1)
 		return fail("nothing is published (%d); ", r);
 	if (!same_text("PUBLISH", out.topic, wanted, "topic"))
 		return false;
-	if (out.qos != 1 || !well_formed())
+	if (out.qos != 1 || (!bytes && !well_formed()))
 		return fail("QoS %u; ", out.qos);
+	if (bytes && !same_bytes(fg_span_of(out.payload, out.payload_len), bytes_of(bytes)))
+		return false;
 	if (remaining_length() > (size_t)get_number(wanted, "remaining_length_at_most", 65536) ||
 	    remaining_length() < (size_t)get_number(wanted, "remaining_length_at_least", 0))
 		return fail("Remaining Length %zu; ", remaining_length());
@@ -627,6 +667,8 @@ static bool deliver(struct fg_json_value step, struct fg_json_value what)
 
 	if (get(what, "payload", &payload))
 		delivery.payload = payload.text;
+	else if (get_text(what, "bytes"))
+		delivery.payload = bytes_of(get_text(what, "bytes"));
 	r = play.plugin->receive ? play.plugin->receive(play.ctx, "", &delivery) : -EPROTO;
 	if (is_text(wanted, "nonsense"))
 		return r == -EPROTO || fail("receive: %d; ", r);

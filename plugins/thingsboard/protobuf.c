@@ -1,0 +1,616 @@
+#include "protobuf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* JSON takes more room than protobuf: names, escapes, digits. What is beyond this is not taken. */
+#define JSON_TIMES 4
+
+#define FIELDS(list) list, sizeof(list) / sizeof(list[0])
+
+/* ------------------------------------------------------------------ messages of a new profile */
+
+static const struct tb_schema_field inner_fields[] = {
+	{"key1", 1, TB_FIELD_STRING, false, NULL}, {"key2", 2, TB_FIELD_BOOL, false, NULL},
+	{"key3", 3, TB_FIELD_DOUBLE, false, NULL}, {"key4", 4, TB_FIELD_INT32, false, NULL},
+	{"key5", 5, TB_FIELD_STRING, false, NULL},
+};
+static const struct tb_schema inner = {"InnerObject", FIELDS(inner_fields)};
+
+static const struct tb_schema_field telemetry_fields[] = {
+	{"temperature", 1, TB_FIELD_DOUBLE, false, NULL},
+	{"humidity", 2, TB_FIELD_DOUBLE, false, NULL},
+	{"innerObject", 3, TB_FIELD_MESSAGE, false, &inner},
+};
+static const struct tb_schema telemetry = {"SensorDataReading", FIELDS(telemetry_fields)};
+
+static const struct tb_schema_field attributes_fields[] = {
+	{"firmwareVersion", 1, TB_FIELD_STRING, false, NULL},
+	{"serialNumber", 2, TB_FIELD_STRING, false, NULL},
+};
+static const struct tb_schema attributes = {"SensorConfiguration", FIELDS(attributes_fields)};
+
+static const struct tb_schema_field rpc_request_fields[] = {
+	{"method", 1, TB_FIELD_STRING, false, NULL},
+	{"requestId", 2, TB_FIELD_INT32, false, NULL},
+	{"params", 3, TB_FIELD_JSON, false, NULL},
+};
+static const struct tb_schema rpc_request = {"RpcRequestMsg", FIELDS(rpc_request_fields)};
+
+static const struct tb_schema_field rpc_response_fields[] = {
+	{"payload", 1, TB_FIELD_JSON, false, NULL},
+};
+static const struct tb_schema rpc_response = {"RpcResponseMsg", FIELDS(rpc_response_fields)};
+
+/* ------------------------------------------------------------------ fixed messages going up */
+
+static const struct tb_schema_field connect_fields[] = {
+	{"device", 1, TB_FIELD_STRING, false, NULL},
+	{"type", 2, TB_FIELD_STRING, false, NULL},
+};
+static const struct tb_schema connect_message = {"ConnectMsg", FIELDS(connect_fields)};
+
+/* One name is asked for as "key", several as "keys". */
+static const struct tb_schema_field gateway_request_fields[] = {
+	{"id", 1, TB_FIELD_INT32, false, NULL},    {"device", 2, TB_FIELD_STRING, false, NULL},
+	{"client", 3, TB_FIELD_BOOL, false, NULL}, {"keys", 4, TB_FIELD_STRING, true, NULL},
+	{"key", 4, TB_FIELD_STRING, false, NULL},
+};
+static const struct tb_schema gateway_request = {"GatewayAttributesRequestMsg",
+						 FIELDS(gateway_request_fields)};
+
+static const struct tb_schema_field gateway_response_fields[] = {
+	{"device", 1, TB_FIELD_STRING, false, NULL},
+	{"id", 2, TB_FIELD_INT32, false, NULL},
+	{"data", 3, TB_FIELD_JSON, false, NULL},
+};
+static const struct tb_schema gateway_response = {"GatewayRpcResponseMsg",
+						  FIELDS(gateway_response_fields)};
+
+static const struct tb_schema_field request_fields[] = {
+	{"clientKeys", 1, TB_FIELD_STRING, false, NULL},
+	{"sharedKeys", 2, TB_FIELD_STRING, false, NULL},
+};
+static const struct tb_schema attributes_request = {"AttributesRequest", FIELDS(request_fields)};
+
+static const struct tb_schema_field call_fields[] = {
+	{"method", 1, TB_FIELD_STRING, false, NULL},
+	{"params", 2, TB_FIELD_JSON, false, NULL},
+};
+static const struct tb_schema call = {"RpcRequest", FIELDS(call_fields)};
+
+static const struct tb_schema_field claim_fields[] = {
+	{"secretKey", 1, TB_FIELD_STRING, false, NULL},
+	{"durationMs", 2, TB_FIELD_INT64, false, NULL},
+};
+static const struct tb_schema claim = {"ClaimDevice", FIELDS(claim_fields)};
+
+/* ------------------------------------------------------------------ KeyValueProto and lists of it */
+
+enum kind { KIND_BOOLEAN, KIND_LONG, KIND_DOUBLE, KIND_STRING, KIND_JSON };
+
+enum { KV_KEY = 1, KV_TYPE, KV_BOOLEAN, KV_LONG, KV_DOUBLE, KV_STRING, KV_JSON };
+
+static enum kind kind_of(struct fg_json_value value, int64_t *ret_number)
+{
+	switch (value.type) {
+	case FG_JSON_TRUE:
+	case FG_JSON_FALSE:
+		return KIND_BOOLEAN;
+	case FG_JSON_INTEGER:
+		errno = 0;
+		*ret_number = strtoll(value.text.data, NULL, 10);
+		/* As with JSON: beyond 64 bits the digits are kept as text. */
+		return errno == 0 ? KIND_LONG : KIND_STRING;
+	case FG_JSON_REAL:
+		return KIND_DOUBLE;
+	case FG_JSON_STRING:
+		/* The server takes no empty string; "" as JSON it does. */
+		return value.text.size > 2 ? KIND_STRING : KIND_JSON;
+	default:
+		return KIND_JSON;
+	}
+}
+
+static void put_key_value(struct tb_wire *wire, uint32_t field, const struct fg_json_member *m)
+{
+	struct fg_span text = m->value.text;
+	char *opened = tb_wire_open(wire, field);
+	int64_t number = 0;
+	enum kind kind = kind_of(m->value, &number);
+
+	tb_wire_put_unescaped(wire, KV_KEY, m->name);
+	if (kind != KIND_BOOLEAN)
+		tb_wire_put_varint(wire, KV_TYPE, kind);
+	switch (kind) {
+	case KIND_BOOLEAN:
+		tb_wire_put_varint(wire, KV_BOOLEAN, m->value.type == FG_JSON_TRUE);
+		break;
+	case KIND_LONG:
+		tb_wire_put_varint(wire, KV_LONG, (uint64_t)number);
+		break;
+	case KIND_DOUBLE:
+		tb_wire_put_double(wire, KV_DOUBLE, strtod(text.data, NULL));
+		break;
+	case KIND_STRING:
+		if (m->value.type == FG_JSON_STRING)
+			text = fg_span_of(text.data + 1, text.size - 2);
+		tb_wire_put_unescaped(wire, KV_STRING, text);
+		break;
+	case KIND_JSON:
+		tb_wire_put_bytes(wire, KV_JSON, text);
+		break;
+	}
+	tb_wire_close(wire, opened);
+}
+
+static void put_key_values(struct tb_wire *wire, uint32_t field, struct fg_json_value object)
+{
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+
+	fg_json_walk_begin(&walk, object);
+	while (fg_json_walk_next(&walk, &member))
+		put_key_value(wire, field, &member);
+}
+
+/* Is @sample {"ts":…,"values":{…}}? */
+static bool is_stamped(struct fg_json_value sample, struct fg_json_value *ret_ts,
+		       struct fg_json_value *ret_values)
+{
+	return fg_json_member(sample, fg_span_str("ts"), ret_ts) &&
+	       ret_ts->type == FG_JSON_INTEGER &&
+	       fg_json_member(sample, fg_span_str("values"), ret_values) &&
+	       ret_values->type == FG_JSON_OBJECT;
+}
+
+/* PostTelemetryMsg: {1: [TsKvListProto {1: ts, 2: [KeyValueProto]}]} */
+static void put_samples(struct tb_wire *wire, struct fg_json_value samples)
+{
+	struct fg_json_value ts, values;
+	struct fg_json_member sample;
+	struct fg_json_walk walk;
+
+	fg_json_walk_begin(&walk, samples);
+	while (fg_json_walk_next(&walk, &sample)) {
+		char *opened = tb_wire_open(wire, 1);
+
+		if (is_stamped(sample.value, &ts, &values))
+			tb_wire_put_varint(wire, 1, (uint64_t)strtoll(ts.text.data, NULL, 10));
+		else
+			values = sample.value;
+		put_key_values(wire, 2, values);
+		tb_wire_close(wire, opened);
+	}
+}
+
+/* {"pump 4":…}: a list of messages {1: name, @field: what it says}. */
+static void put_devices(struct tb_wire *wire, enum tb_topic topic, struct fg_json_value root)
+{
+	uint32_t field = topic == TB_GATEWAY_TELEMETRY ? 3 : 2;
+	unsigned ignored = 0;
+	struct fg_json_member device;
+	struct fg_json_walk walk;
+
+	fg_json_walk_begin(&walk, root);
+	while (fg_json_walk_next(&walk, &device)) {
+		char *opened = tb_wire_open(wire, 1), *message;
+
+		tb_wire_put_unescaped(wire, 1, device.name);
+		message = tb_wire_open(wire, field);
+		if (topic == TB_GATEWAY_TELEMETRY)
+			put_samples(wire, device.value);
+		else if (topic == TB_GATEWAY_ATTRIBUTES)
+			put_key_values(wire, 1, device.value);
+		else
+			tb_schema_write(&claim, device.value, wire, &ignored);
+		tb_wire_close(wire, message);
+		tb_wire_close(wire, opened);
+	}
+}
+
+/* ------------------------------------------------------------------ up */
+
+/* A profile's telemetry has a time when its message has fields for that; else the values alone are
+ * sent, and the server stamps them. */
+static unsigned put_reading(const struct tb_protobuf *p, struct tb_wire *wire,
+			    struct fg_json_value root, unsigned *ret_dropped)
+{
+	struct fg_json_value ts, values;
+
+	if (is_stamped(root, &ts, &values) && !tb_schema_find(p->telemetry, fg_span_str("values")))
+		root = values;
+	return tb_schema_write(p->telemetry, root, wire, ret_dropped);
+}
+
+/* A reply is what the message says, or all of it is the message's only text. */
+static void put_reply(const struct tb_protobuf *p, struct tb_wire *wire, struct fg_json_value root)
+{
+	const struct tb_schema *s = p->rpc_response;
+	unsigned ignored = 0;
+
+	if (s->n_fields == 1 &&
+	    (s->fields[0].type == TB_FIELD_JSON || s->fields[0].type == TB_FIELD_STRING))
+		tb_wire_put_bytes(wire, s->fields[0].number, root.text);
+	else if (root.type == FG_JSON_OBJECT)
+		tb_schema_write(s, root, wire, &ignored);
+}
+
+static unsigned put_message(const struct tb_protobuf *p, enum tb_topic topic, struct tb_wire *wire,
+			    struct fg_json_value root, unsigned *ret_dropped)
+{
+	switch (topic) {
+	case TB_TELEMETRY:
+		return put_reading(p, wire, root, ret_dropped);
+	case TB_ATTRIBUTES:
+		return tb_schema_write(p->attributes, root, wire, ret_dropped);
+	case TB_ATTRIBUTES_REQUEST:
+		tb_schema_write(&attributes_request, root, wire, ret_dropped);
+		return 1;
+	case TB_RPC_REQUEST:
+		return tb_schema_write(&call, root, wire, ret_dropped);
+	case TB_RPC_RESPONSE:
+		put_reply(p, wire, root);
+		return 1;
+	case TB_CLAIM:
+		tb_schema_write(&claim, root, wire, ret_dropped);
+		return 1;
+	case TB_GATEWAY_CONNECT:
+	case TB_GATEWAY_DISCONNECT:
+		return tb_schema_write(&connect_message, root, wire, ret_dropped);
+	case TB_GATEWAY_ATTRIBUTES_REQUEST:
+		return tb_schema_write(&gateway_request, root, wire, ret_dropped);
+	case TB_GATEWAY_RPC:
+		return tb_schema_write(&gateway_response, root, wire, ret_dropped);
+	default:
+		put_devices(wire, topic, root);
+		return 1;
+	}
+}
+
+/* Provisioning is JSON whatever the profile says, and the rest carries no messages. */
+static bool is_ours(enum tb_topic topic)
+{
+	switch (topic) {
+	case TB_TELEMETRY:
+	case TB_ATTRIBUTES:
+	case TB_ATTRIBUTES_REQUEST:
+	case TB_ATTRIBUTES_RESPONSE:
+	case TB_RPC_REQUEST:
+	case TB_RPC_RESPONSE:
+	case TB_CLAIM:
+	case TB_GATEWAY_TELEMETRY:
+	case TB_GATEWAY_ATTRIBUTES:
+	case TB_GATEWAY_ATTRIBUTES_REQUEST:
+	case TB_GATEWAY_ATTRIBUTES_RESPONSE:
+	case TB_GATEWAY_RPC:
+	case TB_GATEWAY_CLAIM:
+	case TB_GATEWAY_CONNECT:
+	case TB_GATEWAY_DISCONNECT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int tb_protobuf_up(struct tb_protobuf *p, enum tb_topic topic, char *payload, size_t *size,
+		   size_t max, unsigned *ret_dropped)
+{
+	struct tb_wire wire = tb_wire_begin(payload, max);
+	struct fg_json_value root;
+	struct fg_json_fault fault;
+	unsigned n;
+
+	if (!is_ours(topic))
+		return 0;
+	if (*size >= p->json_size)
+		return -EMSGSIZE;
+	memcpy(p->json, payload, *size);
+	p->json[*size] = '\0'; /* so that no number runs on */
+	if (fg_json_check(fg_span_of(p->json, *size), &root, &fault) < 0)
+		return -ENODATA;
+	n = put_message(p, topic, &wire, root, ret_dropped);
+	if (wire.is_full)
+		return -EMSGSIZE;
+	*size = (size_t)(wire.at - wire.start);
+	return n > 0 ? 0 : -ENODATA;
+}
+
+/* ------------------------------------------------------------------ down */
+
+/* The last field @number of @message, of @type. Returns false when there is none. */
+static bool find(struct fg_span message, uint32_t number, enum tb_wire_type type,
+		 struct tb_wire_field *ret)
+{
+	struct tb_wire_field field;
+	bool is_found = false;
+
+	while (tb_wire_next(&message, &field) > 0)
+		if (field.number == number && field.type == type) {
+			*ret = field;
+			is_found = true;
+		}
+	return is_found;
+}
+
+static bool find_bytes(struct fg_span message, uint32_t number, struct fg_span *ret)
+{
+	struct tb_wire_field field;
+
+	if (!find(message, number, TB_WIRE_BYTES, &field))
+		return false;
+	*ret = field.bytes;
+	return true;
+}
+
+/* What proto3 leaves out is zero. */
+static uint64_t find_bits(struct fg_span message, uint32_t number, enum tb_wire_type type)
+{
+	struct tb_wire_field field = {0};
+
+	return find(message, number, type, &field) ? field.bits : 0;
+}
+
+/* KeyValueProto as the member of an object. */
+static void read_key_value(struct fg_span kv, struct tb_text *text, const char **comma)
+{
+	struct fg_span key, value = {0};
+	uint64_t bits;
+	double real;
+
+	if (!find_bytes(kv, KV_KEY, &key))
+		return;
+	tb_put(text, *comma);
+	*comma = ",";
+	tb_put_quoted(text, key);
+	tb_put(text, ":");
+	switch (find_bits(kv, KV_TYPE, TB_WIRE_VARINT)) {
+	case KIND_BOOLEAN:
+		tb_put(text, find_bits(kv, KV_BOOLEAN, TB_WIRE_VARINT) ? "true" : "false");
+		return;
+	case KIND_LONG:
+		tb_put_number(text, (int64_t)find_bits(kv, KV_LONG, TB_WIRE_VARINT));
+		return;
+	case KIND_DOUBLE:
+		bits = find_bits(kv, KV_DOUBLE, TB_WIRE_FIXED64);
+		memcpy(&real, &bits, sizeof(real));
+		tb_put_double(text, real);
+		return;
+	case KIND_JSON:
+		find_bytes(kv, KV_JSON, &value);
+		tb_put_json_or_text(text, value);
+		return;
+	default:
+		find_bytes(kv, KV_STRING, &value);
+		tb_put_quoted(text, value);
+	}
+}
+
+/* The members that the TsKvProto {1: ts, 2: KeyValueProto} in field @number of @message make. */
+static void read_key_values(struct fg_span message, uint32_t number, struct tb_text *text,
+			    const char **comma)
+{
+	struct tb_wire_field field;
+	struct fg_span kv;
+
+	while (tb_wire_next(&message, &field) > 0)
+		if (field.number == number && field.type == TB_WIRE_BYTES &&
+		    find_bytes(field.bytes, 2, &kv))
+			read_key_value(kv, text, comma);
+}
+
+/* ["a","b"]; returns how many. */
+static unsigned read_names(struct fg_span message, uint32_t number, struct tb_text *text)
+{
+	struct tb_wire_field field;
+	unsigned n = 0;
+
+	tb_put(text, "[");
+	while (tb_wire_next(&message, &field) > 0)
+		if (field.number == number && field.type == TB_WIRE_BYTES) {
+			tb_put(text, n++ > 0 ? "," : "");
+			tb_put_quoted(text, field.bytes);
+		}
+	tb_put(text, "]");
+	return n;
+}
+
+static bool is_sound(struct fg_span message)
+{
+	struct tb_wire_field field;
+	int r;
+
+	while ((r = tb_wire_next(&message, &field)) > 0)
+		;
+	return r == 0;
+}
+
+/* One call of deliver(): what stands around the JSON, and where it goes. */
+struct telling {
+	struct tb_protobuf *p;
+	int (*deliver)(void *arg, struct fg_span json);
+	void *arg;
+	struct tb_text text;
+};
+
+static void begin(struct telling *t)
+{
+	t->text = tb_text_begin(t->p->json, t->p->json_size);
+}
+
+static int end(struct telling *t)
+{
+	return t->text.is_full ? -EPROTO : t->deliver(t->arg, tb_text_span(&t->text));
+}
+
+/* What an update says of @device, or of the connected one when that has no data. */
+static void begin_update(struct telling *t, struct fg_span device)
+{
+	begin(t);
+	if (!device.data)
+		return;
+	tb_put(&t->text, "{\"device\":");
+	tb_put_quoted(&t->text, device);
+	tb_put(&t->text, ",\"data\":");
+}
+
+static int end_update(struct telling *t, struct fg_span device)
+{
+	tb_put(&t->text, device.data ? "}" : "");
+	return end(t);
+}
+
+/* AttributeUpdateNotificationMsg {1: [TsKvProto], 2: [deleted name]} */
+static int tell_update(struct telling *t, struct fg_span device, struct fg_span message)
+{
+	const char *comma = "";
+	int r = 0, deleted;
+
+	if (!is_sound(message))
+		return -EPROTO;
+	begin_update(t, device);
+	tb_put(&t->text, "{");
+	read_key_values(message, 1, &t->text, &comma);
+	tb_put(&t->text, "}");
+	if (*comma)
+		r = end_update(t, device);
+	begin_update(t, device);
+	tb_put(&t->text, "{\"deleted\":");
+	if (read_names(message, 2, &t->text) == 0)
+		return r;
+	tb_put(&t->text, "}");
+	deleted = end_update(t, device);
+	return r < 0 ? r : deleted;
+}
+
+/* GetAttributeResponseMsg {1: id, 2: [client], 3: [shared]}; @device: for the gateway API. */
+static int tell_answer(struct telling *t, struct fg_span device, struct fg_span message)
+{
+	const char *comma = "";
+
+	if (!is_sound(message))
+		return -EPROTO;
+	begin(t);
+	if (!device.data) {
+		tb_put(&t->text, "{\"client\":{");
+		read_key_values(message, 2, &t->text, &comma);
+		tb_put(&t->text, "},\"shared\":{");
+		comma = "";
+		read_key_values(message, 3, &t->text, &comma);
+		tb_put(&t->text, "}}");
+		return end(t);
+	}
+	tb_put(&t->text, "{\"id\":");
+	tb_put_number(&t->text, (int32_t)find_bits(message, 1, TB_WIRE_VARINT));
+	tb_put(&t->text, ",\"device\":");
+	tb_put_quoted(&t->text, device);
+	tb_put(&t->text, ",\"values\":{");
+	read_key_values(message, 2, &t->text, &comma);
+	read_key_values(message, 3, &t->text, &comma);
+	tb_put(&t->text, "}}");
+	return end(t);
+}
+
+/* {1: id, 2: method, 3: params, 7: one-way} for @device. */
+static int tell_command(struct telling *t, struct fg_span device, struct fg_span message)
+{
+	struct fg_span method = {0}, params = fg_span_str("null");
+
+	if (!is_sound(message))
+		return -EPROTO;
+	find_bytes(message, 2, &method);
+	find_bytes(message, 3, &params);
+	begin_update(t, device);
+	tb_put(&t->text, "{\"id\":");
+	tb_put_number(&t->text, (int32_t)find_bits(message, 1, TB_WIRE_VARINT));
+	tb_put(&t->text, ",\"method\":");
+	tb_put_quoted(&t->text, method);
+	tb_put(&t->text, ",\"params\":");
+	tb_put_json_or_text(&t->text, params);
+	tb_put(&t->text, find_bits(message, 7, TB_WIRE_VARINT) ? ",\"oneway\":true}" : "}");
+	return end_update(t, device);
+}
+
+/* ToServerRpcResponseMsg {1: id, 2: payload, 3: error} */
+static int tell_call_answer(struct telling *t, struct fg_span message)
+{
+	struct fg_span payload = fg_span_str("null"), error;
+
+	if (!is_sound(message))
+		return -EPROTO;
+	begin(t);
+	if (find_bytes(message, 3, &error) && error.size > 0) {
+		tb_put(&t->text, "{\"error\":");
+		tb_put_quoted(&t->text, error);
+		tb_put(&t->text, "}");
+		return end(t);
+	}
+	find_bytes(message, 2, &payload);
+	tb_put_json_or_text(&t->text, payload);
+	return end(t);
+}
+
+/* {1: device, 2: message} */
+static int tell_of_device(struct telling *t, struct fg_span outer,
+			  int (*tell)(struct telling *t, struct fg_span device,
+				      struct fg_span message))
+{
+	struct fg_span device, message;
+
+	if (!is_sound(outer) || !find_bytes(outer, 1, &device) || !find_bytes(outer, 2, &message))
+		return -EPROTO;
+	return tell(t, device, message);
+}
+
+int tb_protobuf_down(struct tb_protobuf *p, enum tb_topic topic, struct fg_span message,
+		     int (*deliver)(void *arg, struct fg_span json), void *arg)
+{
+	const struct fg_span self = {0};
+	struct telling t = {.p = p, .deliver = deliver, .arg = arg};
+	int r;
+
+	/* A profile may say that what comes down is JSON all the same. No message begins so: it would
+	 * be a group. */
+	if (!is_ours(topic) || (message.size > 0 && message.data[0] == '{'))
+		return deliver(arg, message);
+	switch (topic) {
+	case TB_ATTRIBUTES:
+		return tell_update(&t, self, message);
+	case TB_ATTRIBUTES_RESPONSE:
+		return tell_answer(&t, self, message);
+	case TB_RPC_REQUEST:
+		begin(&t);
+		r = tb_schema_read(p->rpc_request, message, &t.text);
+		return r < 0 ? r : end(&t);
+	case TB_RPC_RESPONSE:
+		return tell_call_answer(&t, message);
+	case TB_GATEWAY_ATTRIBUTES:
+		return tell_of_device(&t, message, tell_update);
+	case TB_GATEWAY_ATTRIBUTES_RESPONSE:
+		return tell_of_device(&t, message, tell_answer);
+	case TB_GATEWAY_RPC:
+		return tell_of_device(&t, message, tell_command);
+	default:
+		return -EPROTO;
+	}
+}
+
+/* ------------------------------------------------------------------ life */
+
+int tb_protobuf_open(struct tb_protobuf *p, size_t max_packet_bytes)
+{
+	*p = (struct tb_protobuf){
+		.telemetry = &telemetry,
+		.attributes = &attributes,
+		.rpc_request = &rpc_request,
+		.rpc_response = &rpc_response,
+		.json_size = max_packet_bytes * JSON_TIMES,
+	};
+	p->json = malloc(p->json_size);
+	return p->json ? 0 : -ENOMEM;
+}
+
+void tb_protobuf_close(struct tb_protobuf *p)
+{
+	free(p->json);
+}
