@@ -28,12 +28,13 @@ class DeviceTest(EndToEnd):
         self.gw = self.gateway(self.site, self.cloud, start=False, mappings=MAPPINGS, clouds=[self.cloud_config(
             self.cloud, mode="device", access_token=TOKEN, device=device, **dict(self.options, **options))])
         self.gw.config["configs"] = [{"topic": "config/{device}"}]
+        self.gw.config["commands"] = [{"topic": "cmd/{device}/{command}", "response": {"topic": "cmd/{device}/answer"}}]
         self.gw.start()
         self.site.wait_subscribed(self.gw.client_id())
         wait_for(lambda: self.cloud.is_subscribed("the meter", self.topics["a"]), 20, "the cloud sees a subscription")
         self.device = FieldDevice(self.site.port)
         self.addCleanup(self.device.close)
-        self.device.subscribe("answer/#", "config/#")
+        self.device.subscribe("answer/#", "config/#", "cmd/+/set")
 
     def bodies(self, topic):
         return [body for _, body in self.cloud.publishes(topic)]
@@ -97,6 +98,14 @@ class LongTopics(DeviceTest):
         self.device.publish("call/meter-1", {"method": "getTime", "params": {}})
         self.assertIn("error", self.device.wait_for("answer/meter-1"))
 
+    def test_a_command_of_a_device_is_answered_with_its_own_token(self):
+        self.begin()
+        rpc = self.cloud.rpc_begin("the meter", "set", {"valve": "open"})
+        self.assertEqual(self.device.wait_for("cmd/meter-1/set"), {"valve": "open"})
+        self.device.publish("cmd/meter-1/answer", {"done": True})
+        self.assertEqual(rpc.wait(), {"done": True})
+        self.assertEqual(self.cloud.complaints(), [])
+
     def test_a_device_is_claimed(self):
         self.begin()
         self.device.publish("claim/meter-1", {"secretKey": "s3", "durationMs": 60000})
@@ -115,6 +124,7 @@ class ShortTopics(DeviceTest):
     test_short_topics_carry_shared_attributes = \
         LongTopics.test_a_devices_shared_attributes_are_fetched_updated_and_deleted
     test_short_topics_carry_questions = LongTopics.test_a_device_asks_for_attributes_with_its_own_token
+    test_short_topics_carry_commands = LongTopics.test_a_command_of_a_device_is_answered_with_its_own_token
     test_short_topics_carry_calls = LongTopics.test_a_device_calls_the_rule_chain_and_gets_its_answer
 
     def test_an_answer_goes_to_the_response_topic_with_its_correlation_data(self):

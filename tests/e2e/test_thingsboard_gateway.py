@@ -21,9 +21,11 @@ class GatewayTest(EndToEnd):
                                mappings=[ASK, CLAIM, CALL, PRESENCE, ABOUT, MAPPING], start=False)
         return self
 
-    def running(self, broker, cloud, start=True, **how):
+    def running(self, broker, cloud, start=True, commands=(), **how):
         gateway = self.gateway(broker, cloud, start=False, **how)
         gateway.config["configs"] = [{"topic": "config/{device}"}]
+        if commands:
+            gateway.config["commands"] = list(commands)
         gateway.start()
         broker.wait_subscribed(gateway.client_id())
         wait_for(lambda: gateway.is_up() and cloud.events("connect"), 20, "the cloud sees a login")
@@ -136,6 +138,48 @@ class Attributes(GatewayTest):
                          [("pump-1", "s3", 60000)])
         self.assertIn("result", device.wait_for("answer/pump-1"))
         self.assertNotIn("s3", self.gw.log())
+
+
+class Commands(GatewayTest):
+    """RPC of every kind; what becomes of commands when something goes wrong is in test_commands.py."""
+
+    def begin(self, **options):
+        super().begin(**options)
+        self.served = self.device("cmd/+/+", client_id="served")
+        self.sample(self.served)
+        wait_for(lambda: self.cloud.is_connected("pump-1"), 20)
+        return self
+
+    def running(self, broker, cloud, **how):
+        return super().running(broker, cloud, commands=[
+            {"topic": "cmd/{device}/{command}", "payload": '{"id": {id}, "params": {params}}',
+             "response": {"topic": "cmd/{device}/{command}/answer", "correlate": "$.id", "result": "$.result"}}], **how)
+
+    def answer(self, method, n, result, name="pump-1"):
+        topic = "cmd/%s/%s" % (name, method)
+        body = self.served.wait_for(topic, n)
+        self.served.publish(topic + "/answer", {"id": body["id"], "result": result})
+        return body["params"]
+
+    def test_two_way_one_way_and_persistent_commands_reach_a_sub_device(self):
+        self.begin()
+        rpc = self.cloud.rpc_begin("pump-1", "start", {"rpm": 900})
+        self.assertEqual(self.answer("start", 1, {"ok": True}), {"rpm": 900})
+        self.assertEqual(rpc.wait(), {"ok": True})
+        self.cloud.rpc("pump-1", "start", "slow", oneway=True)
+        self.assertEqual(self.answer("start", 2, {"ok": 2}), "slow")
+        lasting = self.cloud.rpc("pump-1", "stop", 3, persistent=True)
+        self.assertEqual(self.answer("stop", 1, [1, 2]), 3)
+        wait_for(lambda: self.cloud.rpc_state(lasting) == "SUCCESSFUL", 20)
+        self.assertEqual(self.cloud.rpc_find(lasting).reply, [1, 2])
+        self.assertEqual(self.cloud.complaints(), [])
+
+    def test_a_command_of_the_gateway_itself_is_answered_on_its_own_topic(self):
+        self.begin()
+        rpc = self.cloud.rpc_begin("the gateway", "reboot", None)
+        self.assertIsNone(self.answer("reboot", 1, "soon", "gw"))
+        self.assertEqual(rpc.wait(), "soon")
+        self.assertEqual(self.bodies("v1/devices/me/rpc/response/%d" % rpc.request_id), ["soon"])
 
 
 class Presence(GatewayTest):
