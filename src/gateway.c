@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "gateway_internal.h"
+#include "net/tick.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -242,9 +243,9 @@ static void start_watchers(struct fg_gateway *g)
 	ev_prepare_init(&g->before_wait, before_wait);
 	g->before_wait.data = g;
 	ev_prepare_start(g->loop, &g->before_wait);
-	ev_timer_init(&g->tick, ticked, 1., 1.);
+	ev_init(&g->tick, ticked);
 	g->tick.data = g;
-	ev_timer_start(g->loop, &g->tick);
+	fg_tick_start(g->loop, &g->tick);
 	ev_timer_init(&g->commit_interval, commit_interval_over, interval_s, interval_s);
 	if (interval_s > 0)
 		ev_timer_start(g->loop, &g->commit_interval);

@@ -235,7 +235,8 @@ struct fg_host {
 	void (*refuse)(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
 		__attribute__((format(printf, 4, 5)));
 
-	/** Call woken() in @in_ms (0: soon). There is one timer; the last call counts; negative: none. */
+	/** Call woken() in @in_ms (0: soon; 1000 and more: to half a second). There is one timer; the
+	 * last call counts; negative: none. */
 	void (*wake)(void *host_ctx, int64_t in_ms);
 
 	/** End the session in good order and connect anew: credentials have changed. @why: for the

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "net/tick.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -66,7 +67,7 @@ static void session_enter(struct fg_cloud_session *s, enum fg_link_state state)
 	s->state = state;
 	ev_timer_stop(loop, &s->wait);
 	if (state == FG_LINK_ONLINE)
-		ev_timer_again(loop, &s->tick);
+		fg_tick_start(loop, &s->tick);
 	else if (state != FG_LINK_DRAINING)
 		ev_timer_stop(loop, &s->tick);
 }
@@ -571,7 +572,7 @@ int fg_cloud_session_new(struct fg_session_common *common, const char *name, con
 	s->common = common;
 	fg_backoff_init(&s->backoff, seed);
 	ev_timer_init(&s->wait, waited, 0., 0.);
-	ev_timer_init(&s->tick, ticked, 1., 1.);
+	ev_init(&s->tick, ticked);
 	s->wait.data = s->tick.data = s;
 	s->client_id = strdup(client_id);
 	if (!s->client_id || asprintf(&s->label, "%s%s%s", common->config->name,

@@ -5,6 +5,7 @@
 #include <syslog.h>
 
 #include "cloud/link_internal.h"
+#include "net/tick.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/span.h"
@@ -82,7 +83,7 @@ static void host_wake(void *host_ctx, int64_t in_ms)
 	ev_timer_stop(link->with.loop, &link->wake);
 	if (in_ms < 0)
 		return;
-	ev_timer_set(&link->wake, (double)in_ms / 1000., 0.);
+	ev_timer_set(&link->wake, fg_tick_near(link->with.loop, (double)in_ms / 1000.), 0.);
 	ev_timer_start(link->with.loop, &link->wake);
 }
 

@@ -12,6 +12,7 @@
 #include <mqtt_protocol.h>
 #include <openssl/ssl.h>
 
+#include "net/tick.h"
 #include "util/cleanup.h"
 
 /* Packets read in one turn of the loop before other watchers get theirs. */
@@ -593,7 +594,7 @@ int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
 
 	ev_init(&c->io, client_io);
 	c->io.data = c;
-	ev_timer_init(&c->tick, client_tick, 1., 1.);
+	ev_init(&c->tick, client_tick);
 	c->tick.data = c;
 	c->seconds_left = params->connack_timeout_s;
 	c->job.work = client_connect_work;
@@ -603,7 +604,7 @@ int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
 	r = fg_connector_run(connector, &c->job);
 	if (r < 0)
 		return r;
-	ev_timer_start(loop, &c->tick);
+	fg_tick_start(loop, &c->tick);
 
 	*ret = c; /* the caller owns it now */
 	c = NULL;

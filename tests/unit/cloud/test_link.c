@@ -578,7 +578,7 @@ static void a_journal_that_cannot_be_read_for_a_while_stalls_nothing(void **stat
 	new_data("s", 1);
 	assert_int_equal(fake_mqtt.n_publishes, 0);
 	journal.cursor.read_error = 0;
-	fake_time_pass(1000);
+	fake_time_pass(2000);
 	assert_int_equal(fake_mqtt.n_publishes, 1);
 }
 
@@ -1038,7 +1038,7 @@ static void a_plugin_may_break_in_every_callback(void **state)
 	setup(state);
 	online();
 	script.misdeed = SCRIPT_FAILS;
-	fake_time_pass(1000);
+	fake_time_pass(2000);
 	assert_state(FG_LINK_STOPPED);
 }
 
