@@ -20,7 +20,7 @@ bool fg_devices_map(const struct fg_devices_config *config, struct fg_span devic
 	*ret_name = device;
 	if (config->n_include == 0 && config->n_exclude == 0 && config->n_rename == 0)
 		return true;
-	if (device.size >= sizeof(name))
+	if (device.size >= sizeof(name) || memchr(device.data, '\0', device.size))
 		return false;
 	memcpy(name, device.data, device.size);
 	name[device.size] = '\0';

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 
-#include "cloud/devices.h"
-#include "cloud/names.h"
 #include "cloud/outbox_internal.h"
 #include "util/log.h"
 
@@ -13,14 +11,6 @@
 #define TRACK_MIN 16u
 #define TRACK_MAX 1024u
 #define REST_AFTER_MS 10000
-
-/* What is done with a record that was read. */
-enum fate {
-	FATE_TAKE,
-	FATE_SETTLE, /* nothing is to be sent, or the track keeps it open */
-	FATE_SKIP,   /* somebody else deals with it, or will */
-	FATE_STOP,   /* not now: the pass stays in front of it */
-};
 
 static struct fg_reading *live(struct fg_feed *f)
 {
@@ -86,233 +76,7 @@ unsigned fg_feed_track_max(const struct fg_feed *f)
 	return part > TRACK_MIN ? part : TRACK_MIN;
 }
 
-/* ---- a record that was read */
-
-/* Of a link with one session. */
-static struct fg_track *track_of(struct fg_feed *f, const struct fg_message *m,
-				 struct fg_outbox_session *s)
-{
-	if (fg_kind_is_ordered(m->kind) && f->ordered.state != FG_TRACK_WITH &&
-	    m->seq >= f->ordered.from)
-		return &f->ordered;
-	return &s->tracks[f->lane];
-}
-
-static enum fate take(struct fg_feed *f, const struct fg_reading *r, struct fg_track *t,
-		      const struct fg_message *m, uint16_t *ret_entry)
-{
-	if (fg_ledger_reserve(&f->ledger, 1) == 0)
-		return FATE_STOP;
-	*ret_entry = fg_ledger_add(&f->ledger, t, m, r->kind);
-	return FATE_TAKE;
-}
-
-static enum fate take_from_one_session(struct fg_feed *f, struct fg_reading *r,
-				       struct fg_outbox_session *s, const struct fg_message *m,
-				       uint16_t *ret_entry)
-{
-	struct fg_track *t = track_of(f, m, s);
-
-	if (t == &f->ordered) {
-		if (r->kind == FG_PASS_LIVE && t->state == FG_TRACK_BEHIND)
-			return FATE_SETTLE;
-		if (t->n >= fg_feed_track_max(f))
-			return FATE_STOP;
-	}
-	return take(f, r, t, m, ret_entry);
-}
-
-static void complain_of_too_many(struct fg_outbox *o)
-{
-	fg_complain(&o->behind_complaint, o->now_ms, LOG_ERR,
-		    "link %s: more sessions are behind than the journal remembers; the others wait "
-		    "for them",
-		    o->with.config->name);
-}
-
-/* Nobody has opened the session of @m. It may be expected (@s), because of the other lane perhaps. */
-static enum fate leave_to_nobody(struct fg_feed *f, struct fg_outbox_session *s,
-				 const struct fg_message *m, uint64_t key, const char *name)
-{
-	struct fg_outbox *o = f->outbox;
-	int r = 0;
-
-	if (s)
-		r = fg_track_fall_out(&s->tracks[f->lane], &f->ledger, m->seq);
-	else if (fg_cursor_left_behind(f->cursor, key) == 0)
-		r = fg_cursor_leave_behind(f->cursor, key, m->seq);
-	if (r < 0) {
-		complain_of_too_many(o);
-		return FATE_STOP;
-	}
-	if (o->with.wanted)
-		o->with.wanted(o->with.arg, name);
-	return FATE_SETTLE;
-}
-
-static enum fate take_live(struct fg_feed *f, struct fg_outbox_session *s,
-			   const struct fg_message *m, uint16_t *ret_entry)
-{
-	struct fg_track *t = &s->tracks[f->lane];
-
-	if (t->state == FG_TRACK_BEHIND)
-		return FATE_SETTLE;
-	if (s->inflight && !s->is_setup && t->n < fg_feed_track_max(f))
-		return take(f, live(f), t, m, ret_entry);
-	if (fg_track_fall_out(t, &f->ledger, m->seq) < 0) {
-		complain_of_too_many(f->outbox);
-		return FATE_STOP;
-	}
-	f->is_behind = true;
-	return FATE_SETTLE;
-}
-
-static enum fate take_behind(struct fg_feed *f, struct fg_outbox_session *s,
-			     const struct fg_message *m, uint16_t *ret_entry)
-{
-	struct fg_track *t = &s->tracks[f->lane];
-
-	if (!t->rides || t->state != FG_TRACK_BEHIND || m->seq < t->from)
-		return FATE_SKIP;
-	if (t->n < fg_feed_track_max(f))
-		return take(f, behind(f), t, m, ret_entry);
-	fg_sweep_get_off(t, m->seq);
-	return FATE_SKIP;
-}
-
-/* Its session's name and that of another have the same key: there is no telling them apart on disk. */
-static enum fate refuse_stranger(struct fg_feed *f, struct fg_reading *r,
-				 struct fg_outbox_session *s, const struct fg_message *m,
-				 struct fg_span device)
-{
-	struct fg_track *t = &s->tracks[f->lane];
-	uint16_t entry;
-	enum fate fate;
-
-	if (r->kind == FG_PASS_LIVE && t->state == FG_TRACK_BEHIND)
-		return FATE_SETTLE;
-	fate = take(f, r, r->kind == FG_PASS_LIVE ? &f->orphans : t, m, &entry);
-	if (fate == FATE_TAKE &&
-	    fg_outbox_quarantine(f, entry, m, device,
-				 "its session cannot be told from another one by its key", 0) < 0) {
-		fg_ledger_forget(&f->ledger, entry);
-		return FATE_STOP;
-	}
-	return fate == FATE_TAKE ? FATE_SKIP : fate;
-}
-
-static enum fate take_from_sessions(struct fg_feed *f, struct fg_reading *r, struct fg_span device,
-				    const struct fg_message *m, uint16_t *ret_entry,
-				    struct fg_outbox_session **ret_session)
-{
-	struct fg_outbox *o = f->outbox;
-	char name[256];
-	uint64_t key;
-	struct fg_outbox_session *s = fg_outbox_session_of(o, m, &key, name);
-
-	*ret_session = s;
-	if (s && !s->name && r->kind == FG_PASS_BEHIND) {
-		fg_outbox_unexpect(s);
-		if (o->with.wanted)
-			o->with.wanted(o->with.arg, name);
-		return FATE_SKIP;
-	}
-	if (!s || !s->name)
-		return r->kind == FG_PASS_LIVE ? leave_to_nobody(f, s, m, key, name) : FATE_SKIP;
-	if (strcmp(s->name, name) != 0)
-		return refuse_stranger(f, r, s, m, device);
-	return r->kind == FG_PASS_LIVE ? take_live(f, s, m, ret_entry)
-				       : take_behind(f, s, m, ret_entry);
-}
-
-/* There is an entry: it was read before. */
-static enum fate take_again(struct fg_feed *f, struct fg_reading *r, uint16_t entry,
-			    const struct fg_message *m, struct fg_span device)
-{
-	struct fg_entry *e = fg_ledger_at(&f->ledger, entry);
-	struct fg_track *t = e->track;
-
-	if (e->state != FG_ENTRY_AGAIN)
-		return FATE_SKIP;
-	if (f->outbox->has_sessions &&
-	    (r->kind == FG_PASS_BEHIND ? !t->rides : t->state == FG_TRACK_BEHIND))
-		return FATE_SKIP;
-	if (e->poison) {
-		if (fg_outbox_remove_poison(f, entry, m, device) == 0)
-			return FATE_SKIP;
-		f->outbox->had_no_room = true;
-		if (!f->outbox->has_sessions || r->kind == FG_PASS_LIVE)
-			return FATE_STOP;
-		fg_sweep_get_off(t, m->seq);
-		t->asleep = fg_outbox_session_news(t->owner, f->lane);
-		return FATE_SKIP;
-	}
-	fg_ledger_set(&f->ledger, entry, FG_ENTRY_OFFERED);
-	e->pass = (uint8_t)r->kind;
-	return FATE_TAKE;
-}
-
-/*
- * What the cloud calls @device of @m now. Returns false when it does not get it. An answer it does get,
- * since it asked, even of a device that it should know nothing of: that is what the answer says.
- */
-static bool map_device(const struct fg_outbox *o, const struct fg_message *m, struct fg_span device,
-		       struct fg_span *ret_name)
-{
-	bool is_mapped = o->with.names ? fg_names_to_cloud(o->with.names, device, ret_name)
-				       : fg_devices_map(&o->with.config->devices, device, ret_name);
-
-	if (is_mapped || m->kind != FG_COMMAND_RESPONSE)
-		return is_mapped;
-	*ret_name = device;
-	return true;
-}
-
-/* Has the device given up waiting for what it asks here? */
-static bool is_stale(const struct fg_outbox *o, const struct fg_message *m)
-{
-	return m->kind == FG_REQUEST && o->with.is_awaited &&
-	       !o->with.is_awaited(o->with.arg, m->ref);
-}
-
-/* Nothing of a record is to be sent, or to be sent again. */
-static enum fate drop(struct fg_feed *f, uint16_t entry)
-{
-	if (!entry)
-		return FATE_SETTLE;
-	if (fg_ledger_at(&f->ledger, entry)->state == FG_ENTRY_AGAIN) {
-		fg_ledger_at(&f->ledger, entry)->chain = 0;
-		fg_ledger_settle(&f->ledger, entry);
-	}
-	return FATE_SKIP;
-}
-
-static enum fate decide(struct fg_feed *f, struct fg_reading *r, struct fg_message *m,
-			struct fg_span device, uint16_t *ret_entry,
-			struct fg_outbox_session **ret_session)
-{
-	struct fg_outbox *o = f->outbox;
-
-	if (r->kind == FG_PASS_BEHIND && m->seq >= live(f)->position)
-		return FATE_STOP;
-	*ret_entry = fg_ledger_find(&f->ledger, m->seq);
-	if (!map_device(o, m, device, &m->device))
-		return drop(f, *ret_entry);
-	if (is_stale(o, m)) {
-		o->stats.stale_requests++;
-		return drop(f, *ret_entry);
-	}
-	if (*ret_entry) {
-		void *owner = fg_ledger_at(&f->ledger, *ret_entry)->track->owner;
-
-		*ret_session = owner ? owner : o->sessions[0];
-		return take_again(f, r, *ret_entry, m, device);
-	}
-	if (o->has_sessions)
-		return take_from_sessions(f, r, device, m, ret_entry, ret_session);
-	*ret_session = o->sessions[0];
-	return take_from_one_session(f, r, o->sessions[0], m, ret_entry);
-}
+/* ---- records that were read */
 
 /*
  * Decide about the @n records just read, and keep those in the window that are taken. What is settled
@@ -330,9 +94,9 @@ static uint64_t sort_out(struct fg_feed *f, struct fg_reading *r, unsigned n, ui
 		struct fg_span device = m->device;
 		uint16_t entry = 0;
 		struct fg_outbox_session *s = NULL;
-		enum fate fate = decide(f, r, m, device, &entry, &s);
+		enum fg_fate fate = fg_feed_decide(f, r, m, device, &entry, &s);
 
-		if (fate == FATE_SETTLE) {
+		if (fate == FG_FATE_SETTLE) {
 			run = run ? run : m->seq;
 			run_last = m->seq;
 			continue;
@@ -340,11 +104,11 @@ static uint64_t sort_out(struct fg_feed *f, struct fg_reading *r, unsigned n, ui
 		if (run)
 			fg_cursor_settle(f->cursor, run, run_last);
 		run = 0;
-		if (fate == FATE_STOP) {
+		if (fate == FG_FATE_STOP) {
 			to = m->seq;
 			break;
 		}
-		if (fate == FATE_SKIP)
+		if (fate == FG_FATE_SKIP)
 			continue;
 		if (kept != i)
 			w->messages[kept] = *m;
@@ -373,7 +137,7 @@ static bool wants(void *arg, const struct fg_message *m)
 	if (!o->has_sessions)
 		return fg_kind_is_ordered(m->kind) && f->ordered.state != FG_TRACK_WITH &&
 		       m->seq >= f->ordered.from;
-	if (!map_device(o, m, m->device, &mapped.device))
+	if (!fg_feed_map_device(o, m, m->device, &mapped.device))
 		return false;
 	s = fg_outbox_session_of(o, &mapped, &key, name);
 	return s && fg_sweep_carries(f, &s->tracks[f->lane], m->seq);
@@ -524,7 +288,8 @@ static void map_anew(struct fg_feed *f, struct fg_window *w)
 		uint16_t entry = w->entries[i];
 
 		if (!fg_offer_is_open(w->states[i]) ||
-		    map_device(f->outbox, &w->messages[i], w->devices[i], &w->messages[i].device))
+		    fg_feed_map_device(f->outbox, &w->messages[i], w->devices[i],
+				       &w->messages[i].device))
 			continue;
 		w->states[i] = FG_NOTHING;
 		w->entries[i] = 0;
@@ -560,7 +325,7 @@ static bool drop_row(struct fg_feed *f, struct fg_reading *r, struct fg_row *row
 	fg_sweep_get_off(t, behind(f)->position);
 	if ((r->kind == FG_PASS_LIVE || t->state == FG_TRACK_JOINING) &&
 	    fg_track_fall_out(t, &f->ledger, live(f)->position) < 0) {
-		complain_of_too_many(f->outbox);
+		fg_feed_complain_of_too_many(f->outbox);
 		return false;
 	}
 	recall_row(f, r->window, row);

@@ -53,8 +53,9 @@ struct fg_feed {
 		orphans; /* on their way to quarantine, of sessions that were closed since */
 	bool is_behind;  /* there may be something for the behind pass */
 	unsigned n_jumps;
-	unsigned n_reads; /* in this sweep */
-	int credit;       /* which pass is next */
+	unsigned n_reads;      /* in this sweep */
+	int credit;            /* which pass is next */
+	int64_t full_since_ms; /* no place for another session that is behind; 0: there is */
 	/* On their way to quarantine, by the parity of the commit: two run or gather at most. */
 	struct {
 		uint64_t ticket;
@@ -104,6 +105,32 @@ void fg_feed_session_closed(struct fg_feed *f, struct fg_outbox_session *s);
 
 /** A session that was asleep, paused or full may not be so any more. */
 void fg_feed_look_again(struct fg_feed *f);
+
+/* ---- what becomes of a record: fate.c */
+
+enum fg_fate {
+	FG_FATE_TAKE,
+	FG_FATE_SETTLE, /* nothing is to be sent, or the track keeps it open */
+	FG_FATE_SKIP,   /* somebody else deals with it, or will */
+	FG_FATE_STOP,   /* not now: the pass stays in front of it */
+};
+
+/**
+ * @r has read @m of field device @device; the cloud's name for that replaces m->device. Of a record
+ * that is taken: *@ret_entry and *@ret_session.
+ */
+enum fg_fate fg_feed_decide(struct fg_feed *f, struct fg_reading *r, struct fg_message *m,
+			    struct fg_span device, uint16_t *ret_entry,
+			    struct fg_outbox_session **ret_session);
+
+/**
+ * What the cloud calls @device of @m now. Returns false when it does not get it. An answer it does get,
+ * since it asked, even of a device that it should know nothing of: that is what the answer says.
+ */
+bool fg_feed_map_device(const struct fg_outbox *o, const struct fg_message *m,
+			struct fg_span device, struct fg_span *ret_name);
+
+void fg_feed_complain_of_too_many(struct fg_outbox *o);
 
 /* ---- sessions that are behind: sweep.c */
 

@@ -205,18 +205,19 @@ static void host_respond(void *host_ctx, struct fg_span ref, struct fg_span body
 
 /* ---- names */
 
+/* A cloud may rename as often as it likes, but not fill the log with it. */
 static int host_rename(void *host_ctx, struct fg_span from, struct fg_span to)
 {
 	struct fg_link *link = host_ctx;
-	int r = fg_names_rename(link->names, from, to);
+	int r;
 
-	if (r < 0)
-		fg_warning("link %s: the cloud calls %.*s now %.*s, which cannot be followed: %s",
-			   link->with.config->name, FG_SPAN_ARGS(from), FG_SPAN_ARGS(to),
-			   strerror(-r));
-	else
-		fg_notice("link %s: the cloud calls %.*s now %.*s", link->with.config->name,
-			  FG_SPAN_ARGS(from), FG_SPAN_ARGS(to));
+	if (!link->outbox)
+		return -EINVAL; /* within open() */
+	r = fg_names_rename(link->names, from, to);
+	fg_complain(&link->names_complaint, fg_clock_monotonic_ms(),
+		    r < 0 ? LOG_WARNING : LOG_NOTICE, "link %s: the cloud calls %.*s now %.*s%s%s",
+		    link->with.config->name, FG_SPAN_ARGS(from), FG_SPAN_ARGS(to),
+		    r < 0 ? ", which cannot be followed: " : "", r < 0 ? strerror(-r) : "");
 	fg_outbox_names_changed(link->outbox);
 	return r == 0 ? 0 : -EINVAL;
 }
@@ -224,11 +225,15 @@ static int host_rename(void *host_ctx, struct fg_span from, struct fg_span to)
 static int host_mute(void *host_ctx, struct fg_span device)
 {
 	struct fg_link *link = host_ctx;
-	int r = fg_names_mute(link->names, device, true);
+	int r;
 
+	if (!link->outbox)
+		return -EINVAL; /* within open() */
+	r = fg_names_mute(link->names, device, true);
 	if (r == 0)
-		fg_notice("link %s: the cloud has deleted %.*s, it gets nothing more of it",
-			  link->with.config->name, FG_SPAN_ARGS(device));
+		fg_complain(&link->names_complaint, fg_clock_monotonic_ms(), LOG_NOTICE,
+			    "link %s: the cloud has deleted %.*s, it gets nothing more of it",
+			    link->with.config->name, FG_SPAN_ARGS(device));
 	fg_outbox_names_changed(link->outbox);
 	return r == 0 ? 0 : -EINVAL;
 }

@@ -17,6 +17,10 @@
  * separately (feed.h): `order: live_first` sends both side by side after an outage, and where every
  * device has a session of its own, one that is down falls behind alone and catches up alone.
  *
+ * How many sessions may be behind the journal bounds. When there is no place for another one, the rest
+ * waits for a minute at most; then records of those without a place go into quarantine, unless nobody
+ * is up.
+ *
  * A record whose time is not known, and all behind it, wait while fg_timekeeper_is_waiting(): they
  * are not even read, since the journal gives each record the best time there is when it is read.
  */

@@ -2,7 +2,7 @@
 
 /*
  * What the files of the outbox share. outbox.c makes publishes and hands them out, outbox_session.c
- * knows the sessions, outbox_settle.c what becomes of a publish, feed.c and sweep.c read.
+ * knows the sessions, outbox_settle.c what becomes of a publish, feed.c, fate.c and sweep.c read.
  */
 #include "cloud/feed.h"
 #include "cloud/inflight.h"
@@ -67,6 +67,7 @@ struct fg_outbox {
 	struct fg_outbox_session **sessions;
 	struct fg_outbox_session **table;
 	size_t n_sessions, table_size;
+	size_t n_up; /* of them */
 	struct fg_outbox_session *first_poked, *last_poked;
 
 	struct fg_made made;

@@ -238,6 +238,7 @@ void fg_outbox_session_begin(struct fg_outbox_session *s, unsigned receive_maxim
 			     s->outbox->with.config->name);
 		return;
 	}
+	s->outbox->n_up++;
 	s->limit = limit > 0 ? limit : 1;
 	s->max_packet_bytes = max_packet_bytes;
 	if (max_packet_bytes > FIXED_HEADER_BYTES)
@@ -264,6 +265,7 @@ void fg_outbox_session_end(struct fg_outbox_session *s, bool is_suspicious)
 	fg_outbox_take_back(s, is_suspicious);
 	unpoke(s);
 	s->inflight = fg_inflight_free(s->inflight);
+	s->outbox->n_up--;
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
 		fg_feed_session_down(&s->outbox->feeds[lane], s);
 }

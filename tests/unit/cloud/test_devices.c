@@ -93,12 +93,37 @@ static void a_name_of_255_bytes_is_matched_too(void **state)
 	assert_int_equal(name.size, 255);
 }
 
+/* Or it would pass for the device it begins with. */
+static void a_name_with_a_nul_inside_matches_nothing(void **state)
+{
+	static const char bytes[] = "pump-01\0x";
+	struct fg_span name;
+
+	(void)state;
+	assert_false(fg_devices_map(&everything, fg_span_of(bytes, sizeof(bytes) - 1), &name));
+	assert_false(fg_devices_map(&only_pumps, fg_span_of(bytes, sizeof(bytes) - 1), &name));
+	assert_false(fg_devices_map(&named, fg_span_of(bytes, sizeof(bytes) - 1), &name));
+}
+
+/* Whatever bytes a device calls itself: patterns are bytes, too. */
+static void a_name_that_is_no_utf_8_is_a_name(void **state)
+{
+	static const char bytes[] = "pump-\xff\xfe";
+	struct fg_span name;
+
+	(void)state;
+	assert_true(fg_devices_map(&only_pumps, fg_span_of(bytes, sizeof(bytes) - 1), &name));
+	assert_true(fg_span_is(name, bytes));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_cloud_gets_what_is_included_and_not_excluded_under_its_name),
 		cmocka_unit_test(a_name_need_not_end_with_a_nul),
 		cmocka_unit_test(a_name_of_255_bytes_is_matched_too),
+		cmocka_unit_test(a_name_with_a_nul_inside_matches_nothing),
+		cmocka_unit_test(a_name_that_is_no_utf_8_is_a_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

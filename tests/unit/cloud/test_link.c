@@ -1424,6 +1424,69 @@ static void sessions_with_long_names_have_client_ids_of_their_own(void **state)
 	assert_string_not_equal(fake_mqtt.client_id, first);
 }
 
+/*
+ * A field device that invents names, and the cloud knows none of them: the journal remembers so many
+ * sessions that are behind, and then the others wait a minute, but not for ever.
+ */
+static void more_sessions_than_can_be_remembered_do_not_stop_the_others(void **state)
+{
+	static const char *const invented[] = {"b", "d", "e", "f", "g"};
+
+	(void)state;
+	plugin = script_sessions_plugin;
+	fake_mqtt.may_be_many = true;
+	journal.max_left_behind = 2;
+	make();
+	fg_link_start(link_);
+	new_data("a", 1);
+	fake_client_connect(client("a"));
+	assert_int_equal(fake_client_puback_all(client("a")), 1);
+	for (size_t i = 0; i < 5; i++)
+		new_data(invented[i], 1);
+	new_data("a", 1);
+	assert_int_equal(fake_client_puback_all(client("a")), 0);
+	fake_time_pass(59000);
+	assert_int_equal(journal.n_quarantined, 0);
+	fake_time_pass(2000);
+	assert_int_equal(fake_client_puback_all(client("a")), 1);
+	assert_int_equal(journal.n_quarantined, 3);
+	assert_non_null(strstr(journal.quarantined[0].reason, "more sessions are behind"));
+	commit();
+	assert_watermark(7);
+	assert_int_equal(stats().behind, 2);
+	/* Now it is known: the next one waits no minute. */
+	new_data("g", 1);
+	new_data("a", 1);
+	assert_int_equal(fake_client_puback_all(client("a")), 1);
+	/* There is a place again. */
+	fake_client_connect(client("b"));
+	fake_client_puback_all(client("b"));
+	new_data("g", 1);
+	assert_int_equal(journal.n_quarantined, 4);
+	assert_int_equal(stats().behind, 2);
+}
+
+/* Nobody is held up while nobody is up: whoever waits loses nothing. */
+static void while_the_whole_cloud_is_away_nothing_is_put_aside(void **state)
+{
+	(void)state;
+	plugin = script_sessions_plugin;
+	fake_mqtt.may_be_many = true;
+	journal.max_left_behind = 2;
+	make();
+	fg_link_start(link_);
+	for (unsigned i = 0; i < 10; i++)
+		new_data(i % 2 ? "a" : "b", 1);
+	for (unsigned i = 0; i < 10; i++)
+		new_data(i % 2 ? "d" : "e", 1);
+	fake_time_pass(600000);
+	new_data("g", 1);
+	fake_time_pass(600000);
+	assert_int_equal(journal.n_quarantined, 0);
+	assert_int_equal(stats().records_acked, 0);
+	assert_watermark(10);
+}
+
 static void a_broken_plugin_stops_all_its_sessions(void **state)
 {
 	(void)state;
@@ -1455,6 +1518,8 @@ int main(void)
 		TEST(a_session_that_is_down_holds_nobody_up),
 		TEST(a_refused_session_waits_alone),
 		TEST(stopping_waits_for_all_sessions),
+		TEST(more_sessions_than_can_be_remembered_do_not_stop_the_others),
+		TEST(while_the_whole_cloud_is_away_nothing_is_put_aside),
 		TEST(sessions_with_long_names_have_client_ids_of_their_own),
 		TEST(a_broken_plugin_stops_all_its_sessions),
 		TEST(a_link_that_cannot_be_opened_leaves_nothing_behind),
