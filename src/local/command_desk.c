@@ -181,12 +181,21 @@ static struct verdict judge(struct fg_command_desk *d, int rule, const struct fg
 	return verdict;
 }
 
+/* Does its cloud have its answer? */
+static bool has_sent(const struct fg_command_desk *d, const struct fg_desk_command *c)
+{
+	return !d->with.ops.has_sent ||
+	       d->with.ops.has_sent(d->with.ops.arg, fg_desk_command_link(c), c->answer_seq);
+}
+
 /* It came again. */
 static int take_again(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms,
 		      uint64_t *ret_ticket)
 {
 	int r;
 
+	if (c->turn == &d->unsent && has_sent(d, c))
+		fg_desk_remember(d, c, now_ms);
 	if (c->turn == &d->sent && c->answer_seq > 0) {
 		r = fg_desk_write_again(d, c);
 		if (r < 0 && r != -ENOENT)
@@ -498,8 +507,7 @@ static void watch_sending(struct fg_command_desk *d, int64_t now_ms)
 
 	for (c = TAILQ_FIRST(&d->unsent); c; c = next) {
 		next = TAILQ_NEXT(c, in_turn);
-		if (!d->with.ops.has_sent ||
-		    d->with.ops.has_sent(d->with.ops.arg, fg_desk_command_link(c), c->answer_seq))
+		if (has_sent(d, c))
 			fg_desk_remember(d, c, now_ms);
 	}
 	while ((c = TAILQ_FIRST(&d->sent)) && c->forget_ms <= now_ms &&
