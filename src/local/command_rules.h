@@ -59,5 +59,5 @@ int fg_command_rules_compile(const struct fg_config *config, struct fg_report *r
 			     struct fg_command_rules *ret);
 void fg_command_rules_release(struct fg_command_rules *rules);
 
-/** A name that is one level of a topic: no '/', no wildcard. */
+/** A name that is one level of a topic: no '/', no wildcard, no NUL. */
 bool fg_command_is_one_level(struct fg_span name);
