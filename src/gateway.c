@@ -84,7 +84,7 @@ int fg_gateway_new(struct fg_config *config, const char *plugin_directory, struc
 	r = fg_mapping_new(config, report, &g->mapping);
 	is_bad = r < 0;
 	if (r != -ENOMEM) {
-		r = fg_gateway_check_downlink(g, report);
+		r = fg_command_map_new(config, report, &g->command_map);
 		is_bad = is_bad || r < 0;
 	}
 	for (size_t i = 0; i < config->n_brokers && r != -ENOMEM; i++) {

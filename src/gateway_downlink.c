@@ -288,16 +288,6 @@ struct fg_link *fg_gateway_link(const struct fg_gateway *g, const char *name)
 
 /* ---- life */
 
-int fg_gateway_check_downlink(struct fg_gateway *g, struct fg_report *report)
-{
-	int commands = fg_command_map_new(g->config, report, &g->command_map);
-	int configs = commands == -ENOMEM ? 0 : fg_configs_check(g->config, report);
-
-	if (commands == -ENOMEM || configs == -ENOMEM)
-		return -ENOMEM;
-	return commands < 0 || configs < 0 ? -EINVAL : 0;
-}
-
 static int open_desk(struct fg_gateway *g, struct fg_error *err)
 {
 	struct fg_command_desk_options options = {

@@ -78,9 +78,6 @@ void fg_gateway_look_at_clock(struct fg_gateway *g);
 
 /* ---- gateway_downlink.c */
 
-/** Are the rules of commands and configurations good? Returns 0, -EINVAL (reported) or -ENOMEM. */
-int fg_gateway_check_downlink(struct fg_gateway *g, struct fg_report *report);
-
 /** Make desk, presence, requests, configurations, images and intake; the journal is open. */
 int fg_gateway_open_downlink(struct fg_gateway *g, struct fg_error *err);
 

@@ -38,29 +38,24 @@ static const struct fg_template_names template_names = {
 	.verdict = "does not stand for anything here; {device} does",
 };
 
-static int make_rules(const struct fg_config *config, struct fg_report *report,
-		      struct fg_configs *c)
+/* Whoever read the configuration has seen to it that the topics are good. */
+static int make_rules(const struct fg_config *config, struct fg_configs *c)
 {
-	bool is_bad = false;
 
 	c->rules = calloc(config->n_configs + 1, sizeof(c->rules[0]));
 	if (!c->rules)
 		return -ENOMEM;
 	for (size_t i = 0; i < config->n_configs; i++) {
 		const struct fg_config_down_config *rule = &config->configs[i];
-		struct fg_error err = {0};
 		int r = fg_template_new(fg_span_str(rule->topic), FG_TEMPLATE_TEXT, &template_names,
-					&c->rules[i].topic, &err);
+					&c->rules[i].topic, NULL);
 
-		if (r == -ENOMEM)
+		if (r < 0)
 			return r;
-		if (r < 0 && report)
-			fg_report_add(report, &rule->topic_place, "%s", err.text);
-		is_bad = is_bad || r < 0;
 		c->rules[i].config = rule;
 		c->n_rules++;
 	}
-	return is_bad ? -EINVAL : 0;
+	return 0;
 }
 
 static bool is_for(const struct rule *rule, const char *device)
@@ -187,13 +182,6 @@ static void configs_freep(struct fg_configs **c)
 	fg_configs_free(*c);
 }
 
-int fg_configs_check(const struct fg_config *config, struct fg_report *report)
-{
-	FG_CLEANUP(configs_freep) struct fg_configs *c = calloc(1, sizeof(*c));
-
-	return c ? make_rules(config, report, c) : -ENOMEM;
-}
-
 int fg_configs_open(const struct fg_configs_options *options, struct fg_configs **ret,
 		    struct fg_error *err)
 {
@@ -208,7 +196,7 @@ int fg_configs_open(const struct fg_configs_options *options, struct fg_configs 
 	if (!c)
 		return -ENOMEM;
 	c->with = *options;
-	r = make_rules(options->config, NULL, c);
+	r = make_rules(options->config, c);
 	if (r < 0)
 		return r;
 	c->merged = malloc(FG_STORE_VALUE_MAX);

@@ -24,9 +24,6 @@ struct fg_configs_options {
 	void *arg;
 };
 
-/** Are the topics of `configs:` good? Mistakes are added to @report. Returns 0, -EINVAL or -ENOMEM. */
-int fg_configs_check(const struct fg_config *config, struct fg_report *report);
-
 /** On success the caller owns *@ret. Returns 0, -ENOMEM, or a negative errno with a sentence. */
 int fg_configs_open(const struct fg_configs_options *options, struct fg_configs **ret,
 		    struct fg_error *err);

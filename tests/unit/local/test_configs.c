@@ -178,20 +178,6 @@ static void a_name_that_is_no_topic_is_not_published(void **state)
 	assert_int_equal(n_published, 0);
 }
 
-static void a_topic_with_unknown_names_is_a_mistake(void **state)
-{
-	struct fg_report *report = fg_report_new();
-
-	(void)state;
-	assert_int_equal(fg_configs_check(&config, report), 0);
-	rules[1] = rules[0];
-	rules[1].topic = (char *)"config/{nothing}";
-	config.n_configs = 2;
-	assert_int_equal(fg_configs_check(&config, report), -EINVAL);
-	assert_int_equal(fg_report_count(report), 1);
-	fg_report_free(report);
-}
-
 static int make_directory(void **state)
 {
 	(void)state;
@@ -217,7 +203,6 @@ int main(void)
 		TEST(a_broker_that_is_back_gets_only_what_is_its_own),
 		TEST(what_makes_no_sense_changes_nothing),
 		TEST(a_name_that_is_no_topic_is_not_published),
-		TEST(a_topic_with_unknown_names_is_a_mistake),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);
