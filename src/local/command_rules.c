@@ -67,7 +67,8 @@ static int copy_patterns(char *const *patterns, size_t n, char ***ret, size_t *r
 bool fg_command_is_one_level(struct fg_span name)
 {
 	for (size_t i = 0; i < name.size; i++)
-		if (name.data[i] == '/' || name.data[i] == '+' || name.data[i] == '#')
+		if (name.data[i] == '/' || name.data[i] == '+' || name.data[i] == '#' ||
+		    name.data[i] == '\0')
 			return false;
 	return name.size > 0;
 }
@@ -300,16 +301,80 @@ static int add_group(struct compiler *c, const char *text, struct fg_command_gro
 	return 0;
 }
 
-static bool speaks_mqtt5(const struct compiler *c)
+static bool is_old(const struct fg_broker_config *broker)
+{
+	return broker->mqtt_version == FG_MQTT_311;
+}
+
+/* No Local keeps from us what we publish: MQTT 5 has it, and not for shared subscriptions (3.8.3.1). */
+static bool gives_back(const struct fg_broker_config *broker)
+{
+	return is_old(broker) || broker->share;
+}
+
+/* The first broker like this that the commands may go to, or NULL. */
+static const struct fg_broker_config *
+find_broker(const struct compiler *c, bool (*is_like_this)(const struct fg_broker_config *broker))
 {
 	for (size_t i = 0; i < c->all->n_brokers; i++) {
 		const struct fg_broker_config *broker = &c->all->brokers[i];
 
-		if (broker->mqtt_version != FG_MQTT_311 &&
+		if (is_like_this(broker) &&
 		    (!c->config->broker || strcmp(c->config->broker, broker->name) == 0))
-			return true;
+			return broker;
 	}
-	return c->all->n_brokers == 0;
+	return NULL;
+}
+
+static void check_version(struct compiler *c)
+{
+	const struct fg_broker_config *broker = find_broker(c, is_old);
+	struct fg_error err;
+
+	if (!broker)
+		return;
+	fg_error_set(&err, 0, "broker \"%s\" is configured to speak 3.1.1 only%s", broker->name,
+		     c->config->broker || c->all->n_brokers == 1
+			     ? ""
+			     : ": name in `broker` the one that it is for");
+	mistake(c, &c->config->response_place, "response.correlate", "mqtt5", err.text);
+}
+
+/* Would one of our own mappings take the command for a message of a device? */
+static int check_mappings(struct compiler *c, const struct fg_template *topic)
+{
+	const struct fg_broker_config *broker = find_broker(c, gives_back);
+	FG_CLEANUP(fg_free_p) char *example = NULL;
+	size_t size;
+	int r;
+
+	if (!broker || !topic)
+		return 0;
+	r = fill_dummies(topic, dummy_topic_words, &example, &size);
+	for (size_t i = 0; r == 0 && i < c->all->n_mappings; i++) {
+		const struct fg_mapping_config *mapping = &c->all->mappings[i];
+		struct fg_topic_pattern *pattern = NULL;
+		struct fg_topic_captures captures;
+		struct fg_error err;
+
+		r = fg_topic_pattern_new(fg_span_str(mapping->topic), &pattern, NULL);
+		if (r == -EINVAL) /* has been reported as what it is */
+			r = 0;
+		if (pattern &&
+		    fg_topic_pattern_match(pattern, fg_span_of(example, size), &captures)) {
+			fg_error_set(&err, 0,
+				     "the mapping rule for \"%.200s\" matches it, and broker "
+				     "\"%s\" %s: the command would come back as a message",
+				     mapping->topic, broker->name,
+				     is_old(broker) ? "is configured to speak 3.1.1 only"
+						    : "shares its subscriptions");
+			mistake(c, &c->config->topic_place, "topic", c->config->topic, err.text);
+			fg_topic_pattern_free(pattern);
+			return 0;
+		}
+		fg_topic_pattern_free(pattern);
+	}
+	return r;
 }
 
 static int compile_response(struct compiler *c, struct fg_compiled_rule *rule)
@@ -322,9 +387,7 @@ static int compile_response(struct compiler *c, struct fg_compiled_rule *rule)
 
 	rule->seen.group = -1;
 	if (config->correlate == FG_CORRELATE_MQTT5) {
-		if (!speaks_mqtt5(c))
-			mistake(c, &config->response_place, "response.correlate", "mqtt5",
-				"its broker is configured to speak 3.1.1 only");
+		check_version(c);
 		if (!text && asprintf(&own, "%s{id}", c->rules->own_prefix) < 0)
 			return -ENOMEM;
 		text = text ? text : own;
@@ -354,7 +417,7 @@ static int compile_response(struct compiler *c, struct fg_compiled_rule *rule)
 static int compile_rule(struct compiler *c, struct fg_compiled_rule *rule)
 {
 	const struct fg_command_config *config = c->config;
-	int results[8];
+	int results[9];
 
 	rule->seen = (struct fg_command_rule){
 		.qos = config->qos,
@@ -375,7 +438,8 @@ static int compile_rule(struct compiler *c, struct fg_compiled_rule *rule)
 	results[6] = compile_path(c, "response.result", config->result_path, &rule->result);
 	results[7] = compile_path(c, "response.error", config->error_path, &rule->error);
 	rule->seen.broker = rule->broker;
-	for (size_t i = 0; i < 8; i++)
+	results[8] = check_mappings(c, rule->topic);
+	for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++)
 		if (results[i] < 0)
 			return results[i];
 	return 0;

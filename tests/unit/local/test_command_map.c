@@ -19,8 +19,12 @@ static struct fg_span span(const char *text)
 	return fg_span_str(text);
 }
 
+/* The first is the only one, unless a test says otherwise. */
 static struct fg_broker_config brokers[] = {{.name = (char *)"hall"},
-					    {.name = (char *)"old", .mqtt_version = FG_MQTT_311}};
+					    {.name = (char *)"old", .mqtt_version = FG_MQTT_311},
+					    {.name = (char *)"sharing", .share = (char *)"s"}};
+static struct fg_mapping_config mappings[] = {{.topic = (char *)"{broken"},
+					      {.topic = (char *)"heard/#"}};
 
 static struct fg_config config_of(struct fg_command_config *rules, size_t n)
 {
@@ -36,7 +40,9 @@ static struct fg_config config_of(struct fg_command_config *rules, size_t n)
 		.commands = rules,
 		.n_commands = n,
 		.brokers = brokers,
-		.n_brokers = 2,
+		.n_brokers = 1,
+		.mappings = mappings,
+		.n_mappings = 2,
 		.max_message_bytes = 4096,
 	};
 }
@@ -176,6 +182,21 @@ static void a_name_that_would_change_the_topic_is_refused(void **state)
 		assert_int_equal(fg_command_map_fill(m, 0, &words, &out, &err), bad->expected);
 		assert_true((bad->expected == 0) == (err.text[0] == '\0'));
 	}
+}
+
+static void a_name_with_a_nul_is_refused_as_what_it_is(void **state)
+{
+	struct fg_command_config rules[] = {{.topic = (char *)"c/{device}/{command}"}};
+	FG_CLEANUP(fg_command_map_free_p) struct fg_command_map *m = map_of(rules, 1);
+	struct fg_command_words words = {span("d"), {"a\0b", 3}, span(ID), span("1")};
+	struct fg_command_output out;
+	struct fg_error err;
+
+	(void)state;
+	assert_int_equal(fg_command_map_fill(m, 0, &words, &out, &err), -ENOENT);
+	words.name = span("n");
+	words.device = (struct fg_span){"a\0b", 3};
+	assert_int_equal(fg_command_map_fill(m, 0, &words, &out, &err), -ENODEV);
 }
 
 static void a_message_above_the_limit_is_refused(void **state)
@@ -429,8 +450,24 @@ static const struct mistake mistakes[] = {
 	{{.topic = (char *)"c/{device}", .response = (char *)"c/{device}"},
 	 "commands[0].response.topic: \"c/{device}\": matches the topic of the command itself"},
 	{{.topic = (char *)"c", .correlate = FG_CORRELATE_MQTT5, .broker = (char *)"old"},
-	 "commands[0].response.correlate: \"mqtt5\": its broker is configured to speak 3.1.1"},
-	{{.topic = (char *)"c", .correlate = FG_CORRELATE_MQTT5, .response = (char *)"r/+"},
+	 "commands[0].response.correlate: \"mqtt5\": broker \"old\" is configured to speak 3.1.1 "
+	 "only"},
+	{{.topic = (char *)"c", .correlate = FG_CORRELATE_MQTT5},
+	 "commands[0].response.correlate: \"mqtt5\": broker \"old\" is configured to speak 3.1.1 "
+	 "only: "
+	 "name in `broker` the one that it is for"},
+	{{.topic = (char *)"heard/{device}/set"},
+	 "commands[0].topic: \"heard/{device}/set\": the mapping rule for \"heard/#\" matches it, "
+	 "and "
+	 "broker \"old\" is configured to speak 3.1.1 only: "},
+	{{.topic = (char *)"heard/{device}/set", .broker = (char *)"sharing"},
+	 "commands[0].topic: \"heard/{device}/set\": the mapping rule for \"heard/#\" matches it, "
+	 "and "
+	 "broker \"sharing\" shares its subscriptions: "},
+	{{.topic = (char *)"c",
+	  .broker = (char *)"hall",
+	  .correlate = FG_CORRELATE_MQTT5,
+	  .response = (char *)"r/+"},
 	 "commands[0].response.topic: \"r/+\": expected the name of a topic"},
 	{{.topic = (char *)"c", .result_path = (char *)"$["},
 	 "commands[0].response.result: \"$[\": "},
@@ -448,6 +485,7 @@ static void each_mistake_is_reported_with_its_place(void **state)
 		struct fg_command_map *m = NULL;
 		char expected[300];
 
+		config.n_brokers = 3;
 		snprintf(expected, sizeof(expected), "gw.yaml:10:5: %s", mistakes[i].line);
 		assert_int_equal(fg_command_map_new(&config, report, &m), -EINVAL);
 		assert_null(m);
@@ -456,6 +494,16 @@ static void each_mistake_is_reported_with_its_place(void **state)
 			fail_msg("expected \"%s\", got \"%s\"", expected,
 				 fg_report_line(report, 0));
 	}
+}
+
+/* MQTT 5 has No Local for that. */
+static void a_topic_that_a_mapping_matches_is_fine_where_it_does_not_come_back(void **state)
+{
+	struct fg_command_config rules[] = {{.topic = (char *)"heard/{device}/set"}};
+	FG_CLEANUP(fg_command_map_free_p) struct fg_command_map *m = map_of(rules, 1);
+
+	(void)state;
+	assert_non_null(m);
 }
 
 static void all_mistakes_are_reported_in_one_run(void **state)
@@ -557,6 +605,7 @@ int main(void)
 		cmocka_unit_test(words_stand_as_they_are_in_topics_and_as_json_in_payloads),
 		cmocka_unit_test(without_a_template_the_parameters_are_the_payload),
 		cmocka_unit_test(a_name_that_would_change_the_topic_is_refused),
+		cmocka_unit_test(a_name_with_a_nul_is_refused_as_what_it_is),
 		cmocka_unit_test(a_message_above_the_limit_is_refused),
 		cmocka_unit_test(mqtt5_asks_for_the_answer_below_the_gateways_own_prefix),
 		cmocka_unit_test(mqtt5_can_ask_for_the_answer_on_a_topic_of_ones_choice),
@@ -566,6 +615,8 @@ int main(void)
 		cmocka_unit_test(without_correlation_the_topic_tells_the_device),
 		cmocka_unit_test(rules_with_the_same_answers_share_a_group_and_a_filter),
 		cmocka_unit_test(each_mistake_is_reported_with_its_place),
+		cmocka_unit_test(
+			a_topic_that_a_mapping_matches_is_fine_where_it_does_not_come_back),
 		cmocka_unit_test(all_mistakes_are_reported_in_one_run),
 		cmocka_unit_test(a_rule_that_is_never_reached_is_a_mistake),
 		cmocka_unit_test(answers_of_two_devices_on_one_topic_cannot_be_told_apart),
