@@ -355,6 +355,7 @@ static void broker_connect(struct fg_broker_client *b)
 		.receive_maximum = config->receive_maximum,
 		.max_packet_bytes = MAX_PACKET_BYTES,
 		.holds_writes = true,
+		.is_deaf_to_itself = true, /* or a command could come back as a message */
 		.connack_timeout_s = CONNACK_TIMEOUT_S,
 	};
 	int r;

@@ -696,7 +696,8 @@ int fg_mqtt_client_subscribe(struct fg_mqtt_client *c, const char *const *filter
 	int r;
 
 	/* With a shared subscription it is a protocol error (3.8.3.1). */
-	if (c->params.mqtt_version == 5 && strncmp(filters[0], "$share/", 7) != 0)
+	if (c->params.is_deaf_to_itself && c->params.mqtt_version == 5 &&
+	    strncmp(filters[0], "$share/", 7) != 0)
 		options |= MQTT_SUB_OPT_NO_LOCAL;
 
 	if (!c->is_connected)

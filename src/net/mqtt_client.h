@@ -103,6 +103,9 @@ struct fg_mqtt_params {
 	unsigned receive_maximum;  /* MQTT 5; 0: not sent */
 	size_t max_packet_bytes;   /* MQTT 5 Maximum Packet Size to announce; 0: not sent */
 	bool holds_writes;
+	/* MQTT 5: what this session publishes does not come back to it, but through shared
+	 * subscriptions (No Local, 3.8.3.1). */
+	bool is_deaf_to_itself;
 	int connack_timeout_s; /* from the start of the attempt to CONNACK */
 };
 
@@ -125,11 +128,8 @@ struct fg_mqtt_client *fg_mqtt_client_free(struct fg_mqtt_client *c);
 int fg_mqtt_client_publish(struct fg_mqtt_client *c, const struct fg_mqtt_publish *publish,
 			   int *ret_packet_id);
 
-/**
- * SUBSCRIBE to @n filters in one packet, all of them shared subscriptions or none. With MQTT 5 what
- * this session publishes does not come back to it, but through shared ones (No Local, 3.8.3.1).
- * Returns 0 and the packet id, or as above.
- */
+/** SUBSCRIBE to @n filters in one packet, all of them shared subscriptions or none. Returns 0 and the
+ * packet id, or as above. */
 int fg_mqtt_client_subscribe(struct fg_mqtt_client *c, const char *const *filters, size_t n,
 			     unsigned qos, int *ret_packet_id);
 

@@ -53,11 +53,9 @@ void sim_cloud_command(struct sim_world *w)
 
 	if (!w->is_cloud_up || w->n_commands == SIM_COMMANDS)
 		return;
-	*c = (struct sim_command){
-		.device = (enum sim_device)sim_random(w, SIM_DEVICES),
-		.is_one_way = sim_chance(w, 5),
-		.timeout_ms = timeouts_ms[sim_random(w, 5)],
-	};
+	*c = (struct sim_command){.device = (enum sim_device)sim_random(w, SIM_DEVICES)};
+	c->is_one_way = sim_chance(w, 5);
+	c->timeout_ms = timeouts_ms[sim_random(w, 5)];
 	w->n_commands++;
 	w->totals->commands++;
 	w->totals->one_way += c->is_one_way;

@@ -352,6 +352,8 @@ static void move_device(struct sim_world *w, enum sim_device device, bool is_awa
 
 static void rare_event(struct sim_world *w)
 {
+	enum sim_device device;
+
 	switch (sim_random(w, 7)) {
 	case 0:
 		kill_daemon(w);
@@ -369,7 +371,8 @@ static void rare_event(struct sim_world *w)
 		set_clock(w);
 		return;
 	default:
-		move_device(w, (enum sim_device)sim_random(w, SIM_DEVICES), sim_chance(w, 2));
+		device = (enum sim_device)sim_random(w, SIM_DEVICES);
+		move_device(w, device, sim_chance(w, 2));
 	}
 }
 

@@ -868,6 +868,32 @@ static void subscribing_again_brings_no_old_news(void **state)
 	against(expects_subscribe, "5");
 }
 
+static void expects_no_local(struct peer *p)
+{
+	static const uint8_t expected[] = {0x82, 15,   0, 1, 0,   0,   3,   'a', '/',
+					   '+',  0x15, 0, 3, 'b', '/', '#', 0x15};
+	uint8_t packet[64];
+	size_t n;
+
+	peer_accept_connect(p, true);
+	n = peer_expect(p, 0x82, packet, sizeof(packet));
+	compare(p, packet, n, expected, sizeof(expected));
+}
+
+static void who_does_not_want_to_hear_itself_says_so(void **state)
+{
+	(void)state;
+	owner.subscribes = true;
+	params.is_deaf_to_itself = true;
+	params.mqtt_version = 5;
+	against(expects_no_local, NULL);
+	owner.client = fg_mqtt_client_free(owner.client);
+	memset(&owner, 0, sizeof(owner));
+	owner.subscribes = true;
+	params.mqtt_version = 4; /* which has no such option */
+	against(expects_subscribe, NULL);
+}
+
 /* ---- holding writes back */
 
 static void sends_and_watches(struct peer *p)
@@ -1465,6 +1491,7 @@ int main(void)
 		TEST(all_packets_of_one_tls_record_are_read),
 		TEST(the_server_is_asked_for_by_the_name_that_is_verified),
 		TEST(subscribing_again_brings_no_old_news),
+		TEST(who_does_not_want_to_hear_itself_says_so),
 		TEST(every_reason_has_words),
 	};
 
