@@ -7,13 +7,15 @@ import signal
 import sys
 import tempfile
 
+from command import command
 from common import Failure, filesystem_of, on_signal, say, stop_all
 from isolation import isolation
 from journal import journal
 from rss import rss
 from uplink import uplink
 
-BENCHMARKS = {"uplink": uplink, "isolation": isolation, "rss": rss, "journal": journal}
+BENCHMARKS = {"uplink": uplink, "isolation": isolation, "rss": rss, "journal": journal,
+              "command": command}
 
 
 def main():

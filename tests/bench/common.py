@@ -40,11 +40,11 @@ def die_with_parent():
 
 
 class Process:
-    def __init__(self, name, argv, directory, stdout=None):
+    def __init__(self, name, argv, directory, stdout=None, stdin=subprocess.DEVNULL):
         self.name = name
         self.log = os.path.join(directory, name + ".log")
         with open(self.log, "ab") as log:
-            self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stdout or log,
+            self.child = subprocess.Popen(argv, stdin=stdin, stdout=stdout or log,
                                           stderr=log, cwd=directory, preexec_fn=die_with_parent)
         self.pid = self.child.pid
         running.append(self)

@@ -17,12 +17,14 @@ usage()
 	  rss      memory of the gateway: idle, with 1 000 000 records waiting for two clouds, draining
 	  journal  the journal alone: appending against a bare write and sync, bytes written, reading,
 	           start-up, memory, and the same work done with SQLite
+	  command  commands from the cloud's broker to the field's: latency, and memory with 1 000 open
 
 	  --json             accepted for clarity: the result always is one JSON object on stdout
 	  --state DIR        where state goes, on a real disk (default: the build directory)
 	  --rounds N         uplink: rounds of each way (default 3); isolation (default 7) and journal
 	                     (default 9): likewise
-	  --messages N       messages of one throughput round or of the backlog; journal: records read
+	  --messages N       messages of one throughput round or of the backlog; journal: records read;
+	                     command: commands of the latency round (default 2000)
 	  --seconds N        uplink, isolation: length of one latency round (default 10, 5); journal: of
 	                     one run at the most (default 0.5)
 	  --backlog MIB      journal: size of the journal to start with (default 2048)
@@ -40,7 +42,7 @@ case ${1-} in
 	usage
 	exit 0
 	;;
-uplink | isolation | rss | journal) ;;
+uplink | isolation | rss | journal | command) ;;
 *)
 	echo "run.sh: unknown benchmark \"${1-}\"" >&2
 	usage >&2
