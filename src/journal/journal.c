@@ -310,7 +310,9 @@ static bool is_message(const struct fg_message *m)
 
 static bool is_note(const struct fg_message *m)
 {
-	return (unsigned)m->kind >= FG_NOTE_FIRST && (unsigned)m->kind <= UINT8_MAX;
+	/* One that says nothing would be smaller than any record may be. */
+	return (unsigned)m->kind >= FG_NOTE_FIRST && (unsigned)m->kind <= UINT8_MAX &&
+	       m->device.size + m->body.size > 0;
 }
 
 /* Of FG_MOMENT_BYTES at @moment, which this fills. */

@@ -150,7 +150,7 @@ bool fg_journal_has_room(const struct fg_journal *j, size_t bytes);
  * Returns 0 and its sequence number (0: not stored, FG_ON_FULL_DROP_NEWEST), -ENOSPC when the
  * journal is at its cap (FG_ON_FULL_STOP_ACK; nothing was taken), -EAGAIN when the batch is full
  * (nothing was taken), -EMSGSIZE when the record can never fit a batch, -EINVAL when it has no
- * device or an unknown kind.
+ * device, is a note without device and body, or is of an unknown kind.
  */
 int fg_journal_append(struct fg_journal *j, enum fg_lane lane, const struct fg_message *msg,
 		      uint64_t *ret_seq);

@@ -377,9 +377,11 @@ static void notes_are_for_who_wants_them(void **state)
 	struct bench *b = *state;
 	struct fg_cursor *c = bench_cursor(b, "a", 10), *d = bench_cursor(b, "desk", 10);
 	struct fg_pass *p = open_pass(c), *q = open_pass(d);
-	struct fg_message m[9];
+	struct fg_message m[9], nothing = {.kind = (enum fg_kind)FG_NOTE_FIRST};
 	uint64_t seqs[MAX];
 
+	/* A record has 40 bytes at least: what is looked for behind a damage is told by that. */
+	assert_int_equal(fg_journal_append(b->j, FG_LANE_MAIN, &nothing, &seqs[0]), -EINVAL);
 	fg_pass_want_notes(q);
 	append_for(b, "", FG_TELEMETRY);
 	append_for(b, "", FG_NOTE_FIRST);
