@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Reads a journal as src/journal/format.h describes it, and nothing else: written from that page alone.
 
-usage: journal_reader.py DIR [--json] [--cursors]
+usage: journal_reader.py DIR [--json] [--cursors | --quarantined | --open LINK]
 
 DIR is the journal's directory (with the directories main, alarm and quarantine in it). Prints one line for
 each record, in order; with --json one JSON object a line. With --cursors prints only the newest cursor table
-of each lane that has one, and the journal's clock in it. Changes nothing. Exit status 0; 1 when something was damaged or missing; 2 when it cannot be read at all.
+of each lane that has one, and the journal's clock in it. With --quarantined prints only the messages that are in
+quarantine still, with --open only those that link LINK may still have to send. Changes nothing. Exit status 0; 1
+when something was damaged or missing; 2 when it cannot be read at all.
 """
 import argparse
 import json
@@ -18,9 +20,10 @@ HEADER_LEAST, HEADER_MOST = 4096, 61440
 RECORD_HEADER_BYTES = 32
 LANES = "main", "alarm", "quarantine"
 LANES_WITH_CURSORS = "main", "alarm"
-KINDS = {1: "telemetry", 2: "attributes", 3: "presence", 4: "command response", 5: "event",
+KINDS = {1: "telemetry", 2: "attributes", 3: "presence", 4: "command response", 5: "event", 6: "request",
          128: "cursors", 129: "quarantined", 130: "quarantined message settled", 192: "command",
          193: "command state"}
+MESSAGES = {KINDS[kind] for kind in range(1, 7)}
 QUALITIES = {0: "device", 1: "gateway", 2: "gateway not synchronised"}
 
 
@@ -176,16 +179,22 @@ class Table:
         at = 2
         try:
             for _ in range(count):
-                name = text(data[at + 1:at + 1 + data[at]])
+                name = data[at + 1:at + 1 + data[at]]
                 at += 1 + data[at]
                 watermark, n_ranges, n_left_behind = struct.unpack_from("<QHH", data, at)
                 at += 12
                 pairs = [struct.unpack_from("<QQ", data, at + 16 * i) for i in range(n_ranges + n_left_behind)]
                 at += 16 * len(pairs)
-                self.cursors[name] = {
+                if not 1 <= len(name) <= 63 or 0 in name:
+                    continue
+                left_behind = {}
+                for key, first in pairs[n_ranges:]:
+                    key = f"{key:016x}"
+                    left_behind[key] = min(first, left_behind.get(key, first))
+                self.cursors[text(name)] = {
                     "watermark": watermark,
                     "ranges": [list(pair) for pair in pairs[:n_ranges] if pair[1] > watermark and pair[0] <= pair[1]],
-                    "left_behind": {f"{key:016x}": first for key, first in pairs[n_ranges:]}}
+                    "left_behind": left_behind}
             if len(data) > at:
                 clock_ms, utc_us, newest_ms = struct.unpack_from("<QqQ", data, at)
                 self.clock = {"clock_ms": clock_ms, "utc_us": utc_us, "newest_message_ms": newest_ms}
@@ -222,7 +231,7 @@ def open_lane(directory, complain):
             complain(str(error))
     if segments:
         ids = [segment.id for segment in segments]
-        best = max(reversed(ids), key=ids.count)
+        best = next((segment.id for segment in segments if 2 * ids.count(segment.id) > len(ids)), ids[-1])
         segments = [segment for segment in segments if segment.id == best]
     return segments
 
@@ -262,11 +271,50 @@ def read_lane(directory, complain):
         expected = end_seq
 
 
+def is_settled(cursor, seq):
+    return seq <= cursor["watermark"] or any(first <= seq <= last for first, last in cursor["ranges"])
+
+
+def still_open(records, link):
+    """The messages that are not settled for the link, or are from where a session was left behind on."""
+    table = next((record["cursors"] for record in reversed(records) if "cursors" in record), {})
+    cursor = table.get(link)
+    if cursor is None:
+        return
+    behind_from = min(cursor["left_behind"].values(), default=None)
+    for record in records:
+        if record.get("kind") not in MESSAGES or record.get("link", link) != link:
+            continue
+        if not is_settled(cursor, record["seq"]) or behind_from is not None and record["seq"] >= behind_from:
+            yield record
+
+
+def in_quarantine(records):
+    done = {record["settled"] for record in records if "settled" in record and record["settled"] < record["seq"]}
+    for record in records:
+        if "quarantined" in record and record["seq"] not in done:
+            yield record
+
+
+def say(lane, record, as_json):
+    if as_json:
+        print(json.dumps({"lane": lane, **record}, ensure_ascii=False))
+    elif "segment" in record:
+        print(f"{lane} segment {record['segment']}")
+    else:
+        rest = next(record[key] for key in ("body", "cursors", "quarantined", "settled") if key in record)
+        print(f"{lane} {record['seq']} {record['kind']} {record['device']}"
+              f"{'/' + record['stream'] if record['stream'] else ''} {rest}")
+
+
 def main():
     parser = argparse.ArgumentParser(description="Print what a fieldgate journal holds.")
     parser.add_argument("directory")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--cursors", action="store_true", help="only the newest cursor table")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--cursors", action="store_true", help="only the newest cursor table")
+    which.add_argument("--quarantined", action="store_true", help="only what is in quarantine still")
+    which.add_argument("--open", metavar="LINK", help="only what this link may still have to send")
     arguments = parser.parse_args()
     status = 0
 
@@ -279,23 +327,21 @@ def main():
         directory = os.path.join(arguments.directory, lane)
         if not os.path.isdir(directory):
             continue
-        newest = None
-        for record in read_lane(directory, complain):
-            if "cursors" in record:
-                newest = record
-            if arguments.cursors:
-                continue
-            if arguments.json:
-                print(json.dumps({"lane": lane, **record}, ensure_ascii=False))
-            elif "segment" in record:
-                print(f"{lane} segment {record['segment']}")
-            else:
-                rest = next(record[key] for key in ("body", "cursors", "quarantined", "settled") if key in record)
-                print(f"{lane} {record['seq']} {record['kind']} {record['device']}"
-                      f"{'/' + record['stream'] if record['stream'] else ''} {rest}")
-        if arguments.cursors and newest and lane in LANES_WITH_CURSORS:
-            print(json.dumps({"lane": lane, "cursors": newest["cursors"], "clock": newest["clock"]},
-                             ensure_ascii=False))
+        records = read_lane(directory, complain)
+        if arguments.cursors or arguments.open or arguments.quarantined:
+            records = list(records)
+        if arguments.cursors:
+            newest = next((record for record in reversed(records) if "cursors" in record), None)
+            if newest and lane in LANES_WITH_CURSORS:
+                print(json.dumps({"lane": lane, "cursors": newest["cursors"], "clock": newest["clock"]},
+                                 ensure_ascii=False))
+            continue
+        if arguments.open is not None:
+            records = still_open(records, arguments.open) if lane in LANES_WITH_CURSORS else []
+        elif arguments.quarantined:
+            records = in_quarantine(records) if lane == "quarantine" else []
+        for record in records:
+            say(lane, record, arguments.json)
     return status
 
 

@@ -21,7 +21,8 @@
  * Name: sixteen lower-case hexadecimal digits and ".seg": the sequence number of its first record,
  * which also stands in its header. Made under the name "next.tmp", filled with a header,
  * preallocated with zeros, synced, renamed, and the directory synced: a file called *.seg always
- * had a whole header. Set aside for a human, and not part of the journal any more:
+ * had a whole header. One whose name and header tell different numbers counts as one whose header
+ * could not be read. Set aside for a human, and not part of the journal any more:
  * "<name>.damaged", perhaps with a number behind. That is a file whose header could not be read, or
  * one that all readers have passed and that had damaged records in it; of the latter each lane
  * keeps eight.
@@ -35,11 +36,14 @@
  *       20    4  incompatible feature bits: who knows not all of them leaves the journal alone
  *       24    8  sequence number of the first record
  *       32    8  UTC microseconds when the segment was made
- *       40   16  journal id: random, the same in all segments of a lane; of another id: ignored
+ *       40   16  journal id: random, the same in all segments of a lane. The lane's is the one that
+ *                more than half of its segments have, else that of the newest; others are ignored
  *       56    4  size of the cursor table that follows at 64, in bytes
  *       60    4  zero
  *       64    …  cursor table as of the making of the segment (section 3), zeros up to the header's
  *                size
+ *
+ * Every later version keeps bytes 0..23 and that CRC, so that this one can tell it from damage.
  *
  * 2. Record
  *
@@ -50,7 +54,7 @@
  *        4    4  size: header and parts, without the padding that follows it (0..7 zero bytes)
  *        8    8  sequence number
  *       16    8  time, UTC microseconds, signed
- *       24    4  batch index: how many records before this one were written in the same commit
+ *       24    4  batch index: how many records before this one the same commit wrote to this lane
  *       28    1  kind: 1 telemetry, 2 attributes, 3 presence, 4 command response, 5 event,
  *                 6 request, 128 cursor table (body: section 3), 129 quarantined message, 130 quarantined
  *                 message settled (bodies: section 4), 192..255 notes (section 5)
@@ -69,7 +73,7 @@
  *                   4 lane a quarantined message was in or meant for: 1 byte, 0 main, 1 alarm
  *                 body: all that remains up to size
  *
- * A size of 0, a size below 32 or beyond the segment, a wrong sequence number or a wrong CRC is not
+ * No record takes less than 40 bytes, padding included. A size of 0, a size below 32 or beyond the segment, a wrong sequence number or a wrong CRC is not
  * a record. (The id in the CRC keeps what only looks like a record, in the body of a message or in
  * a recycled block, from being taken for one when the next record behind a damage is searched for.)
  * A record whose kind is unknown, or whose parts do not add up though its CRC is right, is passed
@@ -82,7 +86,8 @@
  *   - is followed, at a multiple of 8 in the same segment, by a valid record that proves it was
  *     synced is damage: counted as lost, the file set aside once all have read past it;
  *   - else, in the newest segment, is the torn tail of the last commit: nobody was told it is
- *     there, and recovery cuts the file (ftruncate) at the end of the last good record.
+ *     there, and recovery cuts the file (ftruncate) at the end of the last good record in front of
+ *     the first such place. (What the disk refuses to read is left as it is and counts as damage.)
  *
  * The end of a segment is the record before the next segment's first one; in the newest segment,
  * zeros, or the end of the file. A record whose sequence number is not below the next segment's
@@ -93,14 +98,16 @@
  * 3. Cursor table
  *
  *   2 bytes number of entries, then for each:
- *     1 byte size of the link's name, its bytes
+ *     1 byte size of the link's name, its bytes (1 to 63 without a zero, or the entry says nothing;
+ *       of a name that comes twice the last counts)
  *     8 bytes low watermark: every record up to and including it is settled for this link: its cloud
  *       has it, or nobody will send it any more
  *     2 bytes number of ranges, 2 bytes number of sessions that were left behind
  *     for each range 8 bytes first and 8 bytes last record that is settled, above the watermark
  *     for each session 8 bytes key and 8 bytes sequence number: of a link with many sessions, the
  *       records of this one are not settled from there on, whatever the above says. Which records are
- *       of which session is the link's business; key 0 stands for records whose order matters
+ *       of which session is the link's business; key 0 stands for records whose order matters. Of a
+ *       key that comes twice the lower number counts
  *   8 bytes the journal's clock in milliseconds, 8 bytes UTC microseconds at that moment, 8 bytes the
  *     journal's clock when the newest message in front of the table was appended; all three may be
  *     missing. What follows is to be ignored: zeros that fill the page of 4 KiB, so that the next

@@ -117,7 +117,7 @@ class Journal(unittest.TestCase):
         self.assertEqual([(o["first_seq"], o["last_seq"]) for o in found if o["type"] in ("damaged", "missing")],
                          [(int(a), int(b)) for c in complaints for a, b in re.findall(r"records (\d+)\.\.(\d+)", c)])
         self.assertEqual(status, 1 if complaints else 0)
-        messages = "telemetry", "attributes", "presence", "command-response", "event"
+        messages = "telemetry", "attributes", "presence", "command-response", "event", "request"
         self.assertEqual([o for o in found if o["type"] == "cursor"], [
             {"type": "cursor", "lane": lane, "link": name, "watermark": c["watermark"],
              "backlog": sum(1 for r in theirs if r[0] == lane and r[4] in messages and r[9] in ("", name) and
@@ -354,8 +354,8 @@ class Journal(unittest.TestCase):
             self.assertEqual(status, 0)
             return [(o["lane"], o["seq"]) for o in found]
         every = objects("journal", "dump", self.dir)[1]
-        self.assertEqual(seqs("--lane", "quarantine"), [("quarantine", 1), ("quarantine", 2), ("quarantine", 3)])
-        self.assertEqual([o["settled"] for o in objects("journal", "dump", "--kind", "settled", self.dir)[1]], [1])
+        self.assertEqual(seqs("--lane", "quarantine"), [("quarantine", n) for n in range(1, 8)])
+        self.assertEqual([o["settled"] for o in objects("journal", "dump", "--kind", "settled", self.dir)[1]], [1, 4])
         self.assertEqual(seqs("--from", "200", "--to", "230", "--lane", "main"),
                          [("main", n) for n in range(200, 231)])
         self.assertEqual(seqs("--limit", "7"), [("main", n) for n in range(1, 8)])

@@ -44,8 +44,18 @@ def main():
         found = [[table["lane"], name, str(c["watermark"]), json.dumps(c["ranges"]), str(len(c["left_behind"]))]
                  for table in tables for name, c in table["cursors"].items()]
         assert found == cursors, found
-        assert tables[0]["cursors"]["hall"]["left_behind"] == {f"{key:016x}": key for key in range(1, 251)}
+        assert tables[0]["cursors"]["hall"]["left_behind"] == {f"{key:016x}": 300 + key for key in range(1, 251)}
         assert all(0 < table["clock"]["newest_message_ms"] <= table["clock"]["clock_ms"] for table in tables), tables
+
+        # What is left to do, as a link and an operator would see it; the reader first: links go on reading.
+        found = [["open", link, record["lane"], str(record["seq"])] for link in ("hall", "yard")
+                 for record in read(reader, directory, "--open", link)[1]]
+        found += [["in quarantine", str(record["seq"])] for record in read(reader, directory, "--quarantined")[1]]
+        left = subprocess.run([write_sample, directory, "left"], capture_output=True, text=True, check=True)
+        left = [line.split("\t") for line in left.stdout.splitlines()]
+        assert found == left, f"{len(found)} are left, {len(left)} expected"
+        assert found[-3:] == [["in quarantine", number] for number in ("2", "3", "5")], found[-3:]
+        assert len({tuple(line[:3]) for line in found if line[0] == "open"}) == 3
 
         # One flipped byte in the middle of the second segment: both find the same record damaged.
         path = sorted(glob.glob(os.path.join(directory, "main", "*.seg")))[1]
