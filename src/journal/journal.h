@@ -178,8 +178,9 @@ struct fg_quarantined {
 };
 
 /**
- * Append to the quarantine lane; same rules as fg_journal_append(). What is too long is cut, so the
- * only error is -EAGAIN.
+ * Append to the quarantine lane; same rules as fg_journal_append(). What is too long is cut:
+ * texts to what their size can tell (the reason to 1 KiB), the body to what is left of an empty
+ * batch. Returns 0, -EAGAIN, or -EMSGSIZE when not even the texts fit an empty batch.
  */
 int fg_journal_quarantine(struct fg_journal *j, const struct fg_quarantined *q);
 
