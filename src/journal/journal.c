@@ -110,12 +110,6 @@ static void add_table(void *arg, uint64_t seq)
 	fg_cursors_add_table(arg, seq);
 }
 
-static void ignore_table(void *arg, uint64_t seq)
-{
-	(void)arg;
-	(void)seq;
-}
-
 static int start_writer(struct fg_journal *j, const struct fg_recovered *found)
 {
 	struct fg_writer_options o = {
@@ -142,7 +136,7 @@ static int recover(struct fg_journal *j, struct fg_recovered *found, struct fg_e
 
 	for (int i = 0; i < FG_N_LANES && r == 0; i++)
 		r = fg_recovery_look(&j->lanes[i].segments,
-				     fg_lane_has_cursors(i) ? add_table : ignore_table,
+				     fg_lane_has_cursors(i) ? add_table : NULL,
 				     fg_lane_has_cursors(i) ? &j->cursors[i] : NULL, &recoveries[i],
 				     &found[i], err);
 	for (int i = 0; i < FG_N_LANES; i++) {

@@ -10,12 +10,6 @@
 /* Only a hint for how finely places are noted. */
 #define ASSUMED_SEGMENT_BYTES ((uint64_t)16 << 20)
 
-static void ignore_table(void *arg, uint64_t seq)
-{
-	(void)arg;
-	(void)seq;
-}
-
 static int cannot_read(int error, struct fg_error *err)
 {
 	return fg_error_set(err, error, "journal: cannot read the quarantine: %s",
@@ -92,7 +86,7 @@ int fg_journal_each_quarantined(struct fg_fs *fs, uint64_t from,
 	int r;
 
 	fg_segments_init(&lane, fs, "quarantine", ASSUMED_SEGMENT_BYTES);
-	r = fg_recovery_look(&lane, ignore_table, NULL, &recovery, &found, err);
+	r = fg_recovery_look(&lane, NULL, NULL, &recovery, &found, err);
 	if (r == 0) {
 		uint64_t first = lane.n > 0 ? lane.items[0]->first_seq : lane.end_seq;
 

@@ -265,7 +265,7 @@ struct walk {
 	uint64_t told;      /* tables up to this sequence number have been passed on */
 	uint64_t table_seq; /* of found->table, 0: it stood in the header */
 	struct fg_recovered *found;
-	void (*each_table)(void *arg, uint64_t seq);
+	void (*each_table)(void *arg, uint64_t seq); /* or NULL */
 	void *arg;
 };
 
@@ -296,7 +296,8 @@ static int walk_record(struct walk *w, const struct fg_read_result *found, bool 
 	    record.seq <= w->told)
 		return 0;
 	w->told = record.seq;
-	w->each_table(w->arg, record.seq);
+	if (w->each_table)
+		w->each_table(w->arg, record.seq);
 	return take_table(w, &record);
 }
 

@@ -36,8 +36,8 @@ void fg_recovered_free(struct fg_recovered *r);
 
 /**
  * Look at lane @l, changing nothing on disk: lists the segments, reads their headers and the newest
- * segment, and fills @l (segments, id, end_seq). @table: called for each cursor table record of the
- * newest segment, in order. Returns 0; -EPROTONOSUPPORT with a sentence when a later version wrote
+ * segment, and fills @l (segments, id, end_seq). @table, unless NULL: called for each cursor table
+ * record of the newest segment, in order. Returns 0; -EPROTONOSUPPORT with a sentence when a later version wrote
  * a file; another negative errno with one when the directory cannot be read, when a file is out of
  * reach (-EACCES, -EROFS, -EMFILE …: it is whole, for all we know), or when the newest segment was
  * readable a moment ago and is not any more. On success the caller owns *@ret, and *@ret_found
