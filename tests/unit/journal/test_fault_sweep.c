@@ -545,6 +545,103 @@ static void file_that_is_only_out_of_reach_is_not_taken_for_damaged(void **state
 		sweep((struct fault){.call = FAULT_OPEN, .error = out_of_reach[e]});
 }
 
+/* ---- a long search */
+
+struct tally {
+	unsigned n_read, n_failed;
+	uint64_t sum, lost;
+};
+
+static void count_lost(void *arg, const char *link, uint64_t records, uint64_t seq, const char *why)
+{
+	(void)link;
+	(void)seq;
+	(void)why;
+	((struct tally *)arg)->lost += records;
+}
+
+/* A file with records larger than any buffer, and damage whose end has to be looked for among bytes that
+ * claim to be records; the @nth read and all that follow fail until somebody is told. */
+static struct tally search(uint64_t nth)
+{
+	static char body[300000];
+	struct tally t = {0};
+	struct sim_disk *disk = sim_disk_new(7, SIM_HONEST);
+	struct fg_message msg = {.kind = FG_TELEMETRY, .device = fg_span_str("dev")}, found;
+	struct fg_journal_options options = {
+		.segment_bytes = 4 << 20,
+		.batch_bytes = 1 << 20,
+		.max_bytes = 64 << 20,
+		.max_quarantine_bytes = 1 << 20,
+		.lost = count_lost,
+		.arg = &t,
+	};
+	struct fault_fs faults;
+	struct fg_cursor *c;
+	struct fg_journal *j;
+	struct fg_pass *p;
+	uint64_t seq;
+	int n;
+
+	/* Claims: of a size that fits, and the number of a record that may well come here. */
+	for (size_t at = 0; at + 32 <= sizeof(body); at += 32) {
+		uint32_t claim = 200000;
+
+		memcpy(body + at + 4, &claim, sizeof(claim));
+		body[at + 8] = 4;
+	}
+	fault_fs_init(&faults, sim_disk_fs(disk));
+	options.fs = &faults.fs;
+	assert_int_equal(fg_journal_open(&options, &j, NULL), 0);
+	assert_int_equal(fg_cursor_open(j, FG_LANE_MAIN, "a", 1000, &c), 0);
+	for (int i = 0; i < 8; i++) {
+		msg.body = fg_span_of(body, i % 2 == 0 ? sizeof(body) : 3000);
+		assert_int_equal(fg_journal_append(j, FG_LANE_MAIN, &msg, &seq), 0);
+		fg_journal_flush(j, i);
+	}
+	/* The header of the third record: 4096, a large one and a small one, and the table of the
+	 * first commit, are in front of it. */
+	for (uint64_t at = 4096 + 300040 + 3040; at < 4096 + 300040 + 3040 + 400; at += 8)
+		sim_disk_put(disk, "main/0000000000000001.seg", at, "\xee\xee\xee\xee", 4);
+	fault_fs_set(
+		&faults,
+		&(struct fault){.call = FAULT_READ, .nth = nth, .more = UINT32_MAX, .error = -EIO});
+	assert_int_equal(fg_pass_open(c, &p), 0);
+	while ((n = fg_pass_read(p, &found, 1, NULL, NULL)) != 0) {
+		if (n == -EIO) {
+			assert_true(faults.n_failed > 0 && faults.fault.nth != 0);
+			faults.fault.nth = 0;
+			t.n_failed++;
+		}
+		if (n <= 0)
+			continue;
+		t.n_read++;
+		t.sum = t.sum * 31 + found.seq + found.body.size;
+	}
+	fg_pass_close(p);
+	fg_journal_free(j);
+	assert_int_equal(faults.n_open, 0);
+	sim_disk_free(disk);
+	return t;
+}
+
+static void search_that_is_broken_off_finds_the_same_later(void **state)
+{
+	struct tally whole = search(0), t;
+
+	(void)state;
+	assert_int_equal(whole.lost, 1);
+	assert_int_equal(whole.n_read, 7);
+	for (uint64_t nth = 1;; nth++) {
+		t = search(nth);
+		assert_int_equal(t.n_read, whole.n_read);
+		assert_int_equal(t.sum, whole.sum);
+		assert_int_equal(t.lost, whole.lost);
+		if (t.n_failed == 0)
+			break;
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -554,6 +651,7 @@ int main(void)
 		cmocka_unit_test(short_write_is_gone_on_with),
 		cmocka_unit_test(looking_call_that_fails_loses_nothing_unsaid),
 		cmocka_unit_test(file_that_is_only_out_of_reach_is_not_taken_for_damaged),
+		cmocka_unit_test(search_that_is_broken_off_finds_the_same_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,6 +87,33 @@ static void batch_gathers_for_the_interval_or_until_it_is_half_full(void **state
 	assert_int_equal(b->committed, ticket + 1);
 }
 
+static void what_there_is_room_for_is_taken(void **state)
+{
+	struct fg_message msg = {.kind = FG_TELEMETRY, .device = fg_span_str("dev")};
+	struct bench *b = *state;
+	static char body[1500];
+	unsigned n_taken = 0;
+	uint64_t seq;
+
+	b->options.on_full = FG_ON_FULL_STOP_ACK;
+	b->options.max_bytes = 65536;
+	bench_open(b);
+	bench_cursor(b, "a", 10);
+	msg.body = fg_span_of(body, sizeof(body));
+	/* Of whatever size: a small one may find room that a large one does not. */
+	for (unsigned i = 0; i < 400; i++) {
+		msg.body.size = 1 + i * 37 % sizeof(body);
+		if (fg_journal_has_room(b->j, msg.device.size + msg.body.size)) {
+			assert_int_equal(fg_journal_append(b->j, FG_LANE_MAIN, &msg, &seq), 0);
+			n_taken++;
+		}
+		if (i % 3 == 0)
+			bench_flush(b);
+	}
+	assert_in_range(n_taken, 20, 200);
+	assert_int_equal(b->n_full, 1);
+}
+
 static long resident_pages(void)
 {
 	FILE *f = fopen("/proc/self/statm", "r");
@@ -289,6 +316,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(options_that_do_not_go_together_are_refused_in_words),
 		TEST(batch_gathers_for_the_interval_or_until_it_is_half_full),
+		TEST(what_there_is_room_for_is_taken),
 		TEST(memory_of_a_burst_is_given_back_when_it_is_quiet),
 		TEST(only_what_is_in_quarantine_is_settled_and_so_much_at_a_time),
 		TEST(texts_that_no_batch_holds_are_refused),

@@ -272,6 +272,34 @@ static void refused_memory_is_an_error_and_no_loss(void **state)
 	assert_true(calls > 40);
 }
 
+static void journal_without_a_thread_does_not_open(void **state)
+{
+	struct bench b;
+	bool is_refused;
+
+	(void)state;
+	bench_new(&b);
+	b.options.is_threaded = true;
+	memory.nth = 0;
+	do {
+		memory.nth++;
+		memory.n_calls = 0;
+		memory.is_refused = false;
+		memory.is_armed = true;
+		b.err.text[0] = '\0';
+		is_refused = fg_journal_open(&b.options, &b.j, &b.err) < 0;
+		memory.is_armed = false;
+		if (is_refused)
+			assert_true(b.err.text[0] != '\0');
+		else
+			b.j = fg_journal_free(b.j);
+		/* An id is made without randomness, and so that one is no error. */
+	} while (is_refused || memory.is_refused);
+	/* Three lanes to look at, two batches for each, the writer and its thread. */
+	assert_true(memory.nth > 1 + 3 + 2 * 3 + 2);
+	bench_free(&b);
+}
+
 static void file_system_without_memory_is_an_error(void **state)
 {
 	struct fg_fs *fs;
@@ -288,6 +316,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refused_memory_is_an_error_and_no_loss),
+		cmocka_unit_test(journal_without_a_thread_does_not_open),
 		cmocka_unit_test(file_system_without_memory_is_an_error),
 	};
 

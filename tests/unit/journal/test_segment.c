@@ -5,6 +5,7 @@
 
 #include "journal/segment.h"
 #include "util/bytes.h"
+#include "util/crc32c.h"
 
 static void header_comes_back_as_it_was(void **state)
 {
@@ -83,6 +84,22 @@ static void wild_header_sizes_are_refused(void **state)
 	}
 }
 
+static void header_that_says_the_impossible_is_refused(void **state)
+{
+	struct fg_segment_header in = {.first_seq = 7}, out;
+	uint8_t bytes[FG_SEGMENT_HEADER_BYTES];
+
+	(void)state;
+	/* The CRC is right each time. */
+	fg_segment_header_encode(&in, bytes);
+	fg_put_le32(bytes + 56, FG_SEGMENT_HEADER_BYTES - FG_SEGMENT_TABLE_AT + 1);
+	fg_put_le32(bytes + 8, fg_crc32c(0, bytes + 12, sizeof(bytes) - 12));
+	assert_int_equal(fg_segment_header_decode(bytes, sizeof(bytes), &out), -EBADMSG);
+	in.first_seq = 0;
+	fg_segment_header_encode(&in, bytes);
+	assert_int_equal(fg_segment_header_decode(bytes, sizeof(bytes), &out), -EBADMSG);
+}
+
 static void names_are_told_apart(void **state)
 {
 	static const struct {
@@ -94,6 +111,7 @@ static void names_are_told_apart(void **state)
 		{"000000000000002a.seg.damaged2", FG_SEGMENT_NAME_DAMAGED},
 		{"000000000000002A.seg", FG_SEGMENT_NAME_OTHER},
 		{"000000000000002a.seg~", FG_SEGMENT_NAME_OTHER},
+		{"000000000000002a.tmp", FG_SEGMENT_NAME_OTHER},
 		{"00000000000002a.seg", FG_SEGMENT_NAME_OTHER},
 		{"next.tmp", FG_SEGMENT_NAME_OTHER},
 		{"", FG_SEGMENT_NAME_OTHER},
@@ -169,6 +187,7 @@ int main(void)
 		cmocka_unit_test(header_comes_back_as_it_was),
 		cmocka_unit_test(header_is_as_large_as_its_table),
 		cmocka_unit_test(wild_header_sizes_are_refused),
+		cmocka_unit_test(header_that_says_the_impossible_is_refused),
 		cmocka_unit_test(names_are_told_apart),
 		cmocka_unit_test(segment_is_found_by_sequence_number),
 		cmocka_unit_test(closest_mark_before_is_found),
