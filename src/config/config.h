@@ -220,7 +220,7 @@ struct fg_config_down_config {
 
 enum fg_image_delivery {
 	FG_DELIVER_FILE,   /* tell the device's topic the path of a file in `directory` */
-	FG_DELIVER_URL,    /* tell it `url` + the file's name */
+	FG_DELIVER_URL,    /* tell it `url` + the file's name; without `url`: the cloud's own URL */
 	FG_DELIVER_CHUNKS, /* publish the bytes, one chunk after each acknowledgement */
 };
 
@@ -232,8 +232,8 @@ struct fg_image_config {
 	char *broker;
 	enum fg_image_delivery deliver;
 	char *directory; /* FILE, URL: default <state_directory>/images; else NULL */
-	char *url;       /* URL: base, http:// or https://, ends with a slash; else NULL */
-	char *topic;     /* template {device}: announcements (JSON: title, version, size, algorithm,
+	char *url;   /* URL: base, http:// or https://, ends with a slash; else NULL, as without */
+	char *topic; /* template {device}: announcements (JSON: title, version, size, algorithm,
 			    checksum, and file, url or chunk_size) */
 	char *chunk_topic; /* CHUNKS: template {device} {index}; the payload is the bytes; else NULL */
 	size_t chunk_bytes; /* `chunk_size`: 128 B..256 KiB, default 4 KiB */

@@ -195,9 +195,7 @@ static void check_delivery(struct entry *e, const struct fg_image_config *image)
 		{"chunk_size", {false, false, true}, "only with deliver: chunks"},
 	};
 	const struct fg_yaml_node *deliver = fg_yaml_member(e->node, "deliver");
-	const char *required = image->deliver == FG_DELIVER_URL      ? "url"
-			       : image->deliver == FG_DELIVER_CHUNKS ? "chunk_topic"
-								     : NULL;
+	const char *required = image->deliver == FG_DELIVER_CHUNKS ? "chunk_topic" : NULL;
 	struct fg_error err;
 
 	/* One that is wrong, and reported, may have been meant to be any. */

@@ -48,6 +48,8 @@ void fg_images_tell(const struct fg_images_entry *e)
 		break;
 	case FG_IMAGES_READY:
 	case FG_IMAGES_HANDING:
+		if (fg_images_passes_url(e))
+			return; /* nobody has verified anything */
 		progress.state = FG_IMAGE_VERIFIED;
 		break;
 	case FG_IMAGES_HANDED:
@@ -94,7 +96,7 @@ void fg_images_enter(struct fg_images_entry *e, enum fg_images_state state)
 	};
 
 	e->state = state;
-	if (words[state])
+	if (words[state] && !(state == FG_IMAGES_READY && fg_images_passes_url(e)))
 		fg_notice("images: %s for device %s %s", kind_name(e->kind), e->device,
 			  words[state]);
 	switch (state) {
@@ -375,6 +377,10 @@ static int check_image(const struct fg_images_entry *e, struct fg_error *err)
 		return fg_error_set(err, -EINVAL,
 				    "no entry of `images` in the gateway's configuration is for "
 				    "this device");
+	if (fg_images_passes_url(e) && !*e->url)
+		return fg_error_set(err, -EINVAL,
+				    "the device fetches images itself (images[].deliver: url, "
+				    "without a `url`), and this one has no URL");
 	limit = e->rule->config->max_bytes;
 	if (e->size > limit)
 		return fg_error_set(err, -EINVAL,
@@ -412,6 +418,11 @@ int fg_images_begin(struct fg_images *images, const char *link, const struct fg_
 	}
 	fg_images_entry_add(e);
 	fg_images_entry_remember(e);
+	if (fg_images_passes_url(e)) {
+		fg_images_enter(e, FG_IMAGES_READY);
+		fg_images_deliver(e);
+		return 0;
+	}
 	if (!*e->url)
 		return start_writing(e, ret_have);
 	start_downloads(images);

@@ -49,6 +49,9 @@
  *
  * (2) Unless it has reported: a device that is at it does not need the file any more.
  *
+ * Where the device fetches by itself (`deliver: url` without a `url`) an image is READY at once: nothing
+ * is fetched or checked here, and DOWNLOADING … VERIFIED are not told.
+ *
  * FAILED is for good as long as the gateway runs: a wrong image is not fetched again each time the
  * cloud repeats its announcement. Another image, abandon() without a reason or a restart ends it.
  *

@@ -15,8 +15,15 @@
 #define REASON_NO_SUBSCRIBERS 0x10u
 #define REASON_FIRST_ERROR 0x80u
 
+bool fg_images_passes_url(const struct fg_images_entry *e)
+{
+	return e->rule->config->deliver == FG_DELIVER_URL && !e->rule->config->url;
+}
+
 bool fg_images_keeps_file(const struct fg_images_entry *e)
 {
+	if (fg_images_passes_url(e))
+		return false;
 	return e->rule->status || e->rule->config->deliver != FG_DELIVER_CHUNKS;
 }
 
@@ -36,9 +43,13 @@ static void put_string(FILE *out, const char *name, const char *text)
 static void put_source(FILE *out, const struct fg_images_entry *e)
 {
 	const struct fg_image_config *config = e->rule->config;
-	const char *path = fg_image_file_path(e->file);
+	const char *path = e->file ? fg_image_file_path(e->file) : NULL;
 	FG_CLEANUP(fg_free_p) char *url = NULL;
 
+	if (!path) {
+		put_string(out, "url", e->url);
+		return;
+	}
 	switch (config->deliver) {
 	case FG_DELIVER_FILE:
 		put_string(out, "file", path);
@@ -57,16 +68,18 @@ static void put_source(FILE *out, const struct fg_images_entry *e)
 /* {"kind":"firmware","title":"A","version":"2",…}; malloc'd, or NULL. */
 static char *announcement(const struct fg_images_entry *e)
 {
+	uint64_t size = e->file ? fg_image_file_bytes(e->file) : e->size;
 	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	size_t text_size;
+	FILE *out = open_memstream(&text, &text_size);
 
 	if (!out)
 		return NULL;
 	fprintf(out, "{\"kind\":\"%s\"", e->kind == FG_IMAGE_FIRMWARE ? "firmware" : "software");
 	put_string(out, "title", e->title);
 	put_string(out, "version", e->version);
-	fprintf(out, ",\"size\":%llu", (unsigned long long)fg_image_file_bytes(e->file));
+	if (size > 0)
+		fprintf(out, ",\"size\":%llu", (unsigned long long)size);
 	if (*e->checksum) {
 		put_string(out, "algorithm", fg_checksum_name(e->algorithm));
 		put_string(out, "checksum", e->checksum);
@@ -240,7 +253,8 @@ void fg_images_device_up(struct fg_images *images, struct fg_span device)
 		if (!fg_span_is(device, e->device))
 			continue;
 		/* It may have missed what the broker took for it. */
-		if (e->state == FG_IMAGES_HANDED && e->rule->status && e->file && !e->has_reported)
+		if (e->state == FG_IMAGES_HANDED && e->rule->status && !e->has_reported &&
+		    (e->file || fg_images_passes_url(e)))
 			e->state = FG_IMAGES_READY;
 		e->retry_ms = 0;
 		fg_images_deliver(e);

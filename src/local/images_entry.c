@@ -343,7 +343,7 @@ static int recall(void *arg, struct fg_span key, struct fg_span value)
 	}
 	e->state = (enum fg_images_state)value.data[2];
 	e->has_reported = value.data[3];
-	if (e->state == FG_IMAGES_READY ||
+	if ((e->state == FG_IMAGES_READY && !fg_images_passes_url(e)) ||
 	    (e->state == FG_IMAGES_HANDED && fg_images_keeps_file(e)))
 		find_file(e);
 	fg_images_entry_add(e);

@@ -82,6 +82,9 @@ void fg_images_fail(struct fg_images_entry *e, const char *format, ...)
 /** Hand @e over, as far as that is possible now. */
 void fg_images_deliver(struct fg_images_entry *e);
 
+/** Does the device fetch it itself, from the URL the cloud gave? Then there is no file. */
+bool fg_images_passes_url(const struct fg_images_entry *e);
+
 /** Is the file needed once the device has been handed it? */
 bool fg_images_keeps_file(const struct fg_images_entry *e);
 

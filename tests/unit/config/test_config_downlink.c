@@ -426,7 +426,6 @@ static const struct {
 	 "f:5:41: images[0].deliver: expected file, url or chunks, got \"post\"\n"
 	 "f:5:59: images[0].chunk_size: expected a size from 128B to 256KiB, got \"100B\"\n"
 	 "f:5:75: images[0].max_size: expected a size from 1KiB to 4GiB, got \"5GiB\""},
-	{IMAGE("deliver: url"), "f:5:10: images[0].url: required with deliver: url, but not given"},
 	{IMAGE("deliver: url, url: http://h/x"),
 	 "f:5:51: images[0].url: expected http://HOST/… or https://HOST/… with a slash at its end, "
 	 "got \"http://h/x\""},

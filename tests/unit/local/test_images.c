@@ -39,7 +39,8 @@ static bool is_device_up;
 static char *pumps[] = {"pump-*"};
 static char *fans[] = {"fan-*"};
 static char *valves[] = {"valve-*"};
-static struct fg_image_config rules[3];
+static char *horns[] = {"horn-*"};
+static struct fg_image_config rules[4];
 static struct fg_cloud_config clouds[2];
 static struct fg_config config = {.images = rules, .clouds = clouds};
 
@@ -141,7 +142,16 @@ static void make_rules(void)
 		.status_path = (char *)"$.state",
 		.max_bytes = 65536,
 	};
-	config.n_images = 3;
+	rules[3] = (struct fg_image_config){
+		.devices = horns,
+		.n_devices = 1,
+		.deliver = FG_DELIVER_URL,
+		.topic = (char *)"horn/{device}",
+		.status = (char *)"horn/{device}/state",
+		.status_path = (char *)"$.state",
+		.max_bytes = 65536,
+	};
+	config.n_images = 4;
 	clouds[0].name = (char *)"tb";
 	clouds[1].name = (char *)"second";
 	config.n_clouds = 2;
@@ -302,9 +312,38 @@ static void acknowledge(unsigned reason)
 	fg_images_published(images, last, reason);
 }
 
+static int is_out_of_date(void *arg, struct fg_span key, struct fg_span value)
+{
+	struct fg_span newest;
+
+	(void)arg;
+	return fg_store_get_newest(images->store, key, &newest) < 0 ||
+	       !fg_span_equal(value, newest);
+}
+
+/* Is all that is to be remembered on disk? */
+static bool is_saved(void)
+{
+	struct fg_span value;
+
+	for (struct fg_images_entry *e = images->first; e; e = e->next) {
+		struct fg_image_description d = fg_images_entry_description(e);
+		char name[FG_IMAGE_NAME_SIZE];
+
+		assert_int_equal(fg_image_info_name(&d, name), 0);
+		if (e->state != FG_IMAGES_FAILED &&
+		    fg_store_get(images->store, fg_span_of(name, 24), &value) < 0)
+			return false;
+	}
+	return fg_store_each(images->store, is_out_of_date, NULL) == 0;
+}
+
 static void restart(void)
 {
-	turn(0.05);
+	for (double waited = 0; !is_saved(); waited += 0.005) {
+		assert_true(waited < PATIENCE_S);
+		turn(0.005);
+	}
 	images = fg_images_free(images);
 	turn(0.05);
 	open_images();
@@ -425,6 +464,34 @@ static void an_url_is_announced_by_the_files_name(void **state)
 	wait_for_state("valve-1", FG_IMAGES_HANDING);
 	assert_non_null(strstr(payload, "\"url\":\"http://gw/images/"));
 	assert_non_null(strstr(payload, ".image\"}"));
+}
+
+static void a_device_that_fetches_by_itself_is_told_the_clouds_url(void **state)
+{
+	struct fg_image image = image_of("horn-1", "2");
+	uint64_t have;
+
+	(void)state;
+	assert_int_equal(begin_image(&image, &have), -EINVAL);
+	assert_non_null(strstr(failure, "this one has no URL"));
+	told[0] = '\0';
+	image.url = fg_span_str("https://example.com/a?b=c");
+	assert_int_equal(begin_image(&image, &have), 0);
+	assert_string_equal(topic, "horn/horn-1");
+	assert_non_null(strstr(payload, "\"size\":10000,"));
+	assert_non_null(strstr(payload, ",\"url\":\"https://example.com/a?b=c\"}"));
+	restart();
+	assert_int_equal(state_of("horn-1"), FG_IMAGES_READY);
+	fg_images_tick(images, ++now_ms);
+	acknowledge(0);
+	restart();
+	assert_int_equal(state_of("horn-1"), FG_IMAGES_HANDED);
+	n_published = 0;
+	fg_images_device_up(images, fg_span_str("horn-1"));
+	assert_int_equal(n_published, 1);
+	acknowledge(0);
+	report("horn/horn-1/state", "{\"state\":\"UPDATED\"}");
+	assert_string_equal(told, "UPDATING UPDATING UPDATED");
 }
 
 static void texts_of_a_cloud_stay_texts(void **state)
@@ -746,7 +813,12 @@ static void of_two_kinds_one_is_handed_over_after_the_other(void **state)
 	assert_int_equal(fg_images_write(images, "tb", software.device, FG_IMAGE_SOFTWARE, 0,
 					 fg_span_of(image_bytes, SIZE)),
 			 0);
-	turn(0.3);
+	for (double waited = 0;
+	     fg_images_find(images, software.device, FG_IMAGE_SOFTWARE)->state != FG_IMAGES_READY;
+	     waited += 0.005) {
+		assert_true(waited < PATIENCE_S);
+		turn(0.005);
+	}
 	fg_images_tick(images, ++now_ms);
 	assert_int_equal(n_published, 0);
 	report("fw/pump-1/state", "{\"state\":\"UPDATED\"}");
@@ -844,12 +916,27 @@ static void what_is_no_report_is_left_to_others(void **state)
 		message.topic = topics[i];
 		assert_false(fg_images_arrived(images, "field", &message));
 	}
-	assert_int_equal(fg_images_filters(images, &filters), 2);
+	assert_int_equal(fg_images_filters(images, &filters), 3);
 	assert_string_equal(filters[0].filter, "fw/+/state");
 	assert_string_equal(filters[1].filter, "valve/+/state");
 }
 
 /* ---- restarts */
+
+#define NO_STATE ((enum fg_images_state)0)
+
+/* A crash but for what the disk is at, which is waited for: @device is in @state then. */
+static void restart_at_once(const char *device, enum fg_images_state state)
+{
+	for (double waited = 0;; waited += 0.05) {
+		images = fg_images_free(images);
+		turn(0.05);
+		open_images();
+		if ((has_entry(device) ? state_of(device) : NO_STATE) == state)
+			return;
+		assert_true(waited < PATIENCE_S);
+	}
+}
 
 static void a_restart_goes_on_where_it_was(void **state)
 {
@@ -857,22 +944,14 @@ static void a_restart_goes_on_where_it_was(void **state)
 		[FG_IMAGES_QUEUED] = FG_IMAGES_QUEUED,   [FG_IMAGES_FETCHING] = FG_IMAGES_QUEUED,
 		[FG_IMAGES_SEALING] = FG_IMAGES_QUEUED,  [FG_IMAGES_READY] = FG_IMAGES_READY,
 		[FG_IMAGES_HANDING] = FG_IMAGES_READY,   [FG_IMAGES_HANDED] = FG_IMAGES_HANDED,
-		[FG_IMAGES_UPDATED] = FG_IMAGES_UPDATED,
+		[FG_IMAGES_UPDATED] = FG_IMAGES_UPDATED, [FG_IMAGES_FAILED] = NO_STATE,
 	};
 
 	(void)state;
 	for (size_t i = 0; i < N_STATES; i++) {
 		afresh(all_states[i]);
-		/* Free at once: a crash, but for what the disk is at. */
-		images = fg_images_free(images);
-		turn(0.1);
 		is_device_up = false;
-		open_images();
-		if (all_states[i] == FG_IMAGES_FAILED) {
-			assert_false(has_entry("pump-1"));
-			continue;
-		}
-		assert_int_equal(state_of("pump-1"), after[all_states[i]]);
+		restart_at_once("pump-1", after[all_states[i]]);
 		assert_string_equal(told, "");
 	}
 }
@@ -894,7 +973,7 @@ static void a_file_that_has_gone_meanwhile_is_fetched_again(void **state)
 
 	(void)state;
 	bring_to(FG_IMAGES_HANDED);
-	turn(0.05);
+	restart();
 	images = fg_images_free(images);
 	snprintf(images_directory, sizeof(images_directory), "%s/images", directory);
 	remove_all(images_directory);
@@ -913,7 +992,7 @@ static void what_is_not_configured_any_more_is_left_alone(void **state)
 	config.n_images = 0;
 	restart();
 	assert_int_equal(images->n, 0);
-	config.n_images = 3;
+	config.n_images = 4;
 	restart();
 	assert_int_equal(state_of("pump-1"), FG_IMAGES_HANDED);
 }
@@ -1002,10 +1081,7 @@ static void a_download_goes_on_by_itself_after_a_restart(void **state)
 
 	(void)state;
 	assert_int_equal(begin_image(&image, &have), 0);
-	images = fg_images_free(images);
-	turn(0.1);
-	open_images();
-	assert_int_equal(state_of("pump-1"), FG_IMAGES_QUEUED);
+	restart_at_once("pump-1", FG_IMAGES_QUEUED);
 	fg_images_tick(images, ++now_ms);
 	wait_for_state("pump-1", FG_IMAGES_HANDING);
 	http_server_stop(server);
@@ -1038,6 +1114,7 @@ int main(void)
 		TEST(an_image_in_chunks_arrives_and_the_device_reports),
 		TEST(a_file_is_announced_by_its_path),
 		TEST(an_url_is_announced_by_the_files_name),
+		TEST(a_device_that_fetches_by_itself_is_told_the_clouds_url),
 		TEST(texts_of_a_cloud_stay_texts),
 		TEST(the_same_image_again_is_told_again),
 		TEST(another_image_takes_the_place_of_any),
