@@ -233,6 +233,14 @@ class FromUrl(ImagesTest):
         self.pump.report("FAILED", error="flash is worn")
         self.wait_failure("flash is worn")
 
+    def test_a_device_may_fetch_from_the_clouds_url(self):
+        self.begin(dict(FILES, deliver="url"))
+        package = self.cloud.assign_firmware("pump-1", "A", "2", some_bytes(9000), url=True)
+        self.assertEqual(self.pump.announcement("2")["url"], package.url)
+        self.pump.report("UPDATED")
+        self.wait_states(TO_THE_END[3:])
+        self.assertEqual(self.cloud.package_requests(), [])
+
     def test_a_package_that_is_not_there_is_told(self):
         self.begin()
         self.cloud.assign_firmware("pump-1", "A", "2", some_bytes(9000), url=True, fault={"status": 404})
