@@ -127,9 +127,11 @@ static int resize(struct fg_reader *r, size_t size)
 static ssize_t read_around(struct fg_reader *r, int file, size_t size, uint64_t offset)
 {
 	struct fg_fs *fs = r->lane->fs;
+	uint64_t unread_before = r->unread_end;
 	bool is_any = false;
 	uint8_t probe[8];
 	size_t done = 0;
+	ssize_t whole;
 
 	while (done < size) {
 		size_t piece = PAGE_BYTES - (size_t)((offset + done) % PAGE_BYTES);
@@ -150,7 +152,12 @@ static ssize_t read_around(struct fg_reader *r, int file, size_t size, uint64_t 
 	}
 	if (!is_any && fs->read(fs->ctx, file, probe, sizeof(probe), 0) != sizeof(probe))
 		return -EIO;
-	return (ssize_t)size;
+	/* A disk that came back in the middle of this has lost nothing. */
+	whole = fs->read(fs->ctx, file, r->data, size, offset);
+	if (whole < 0)
+		return (ssize_t)size;
+	r->unread_end = unread_before;
+	return whole;
 }
 
 /* Have the buffer start at @offset with at least @need bytes, or all up to the segment's end. */

@@ -367,6 +367,45 @@ static void disk_that_is_gone_is_an_error_and_no_loss(void **state)
 	world_free(w);
 }
 
+static ssize_t (*honest_read)(void *ctx, int file, void *data, size_t size, uint64_t offset);
+static unsigned n_failing;
+
+static ssize_t failing_read(void *ctx, int file, void *data, size_t size, uint64_t offset)
+{
+	if (n_failing == 0)
+		return honest_read(ctx, file, data, size, offset);
+	n_failing--;
+	return -EIO;
+}
+
+static void disk_that_comes_back_in_the_middle_of_reading_costs_nothing(void **state)
+{
+	(void)state;
+	for (unsigned k = 1; k < 12; k++) {
+		struct world *w = world_new();
+		struct fg_message messages[16];
+		struct fg_cursor *c;
+		struct fg_pass *p;
+		unsigned n_read = 0;
+		int n;
+
+		assert_int_equal(fg_cursor_open(w->j, FG_LANE_MAIN, "a", 1000, &c), 0);
+		fill(w, 100);
+		honest_read = w->options.fs->read;
+		w->options.fs->read = failing_read;
+		n_failing = k;
+		assert_int_equal(fg_pass_open(c, &p), 0);
+		while ((n = read_some(p, messages, 16)) != 0) {
+			assert_true(n > 0 || n == -EIO);
+			n_read += n > 0 ? (unsigned)n : 0;
+		}
+		assert_int_equal(n_read, 100);
+		assert_int_equal(w->n_lost, 0);
+		fg_pass_close(p);
+		world_free(w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -379,6 +418,7 @@ int main(void)
 		cmocka_unit_test(segments_grow_where_nothing_can_be_preallocated),
 		cmocka_unit_test(bad_sector_costs_the_records_on_it),
 		cmocka_unit_test(disk_that_is_gone_is_an_error_and_no_loss),
+		cmocka_unit_test(disk_that_comes_back_in_the_middle_of_reading_costs_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
