@@ -242,8 +242,10 @@ int fg_feed_refill(struct fg_feed *f, struct fg_reading *r)
 			    f->outbox->with.config->name, strerror(-n));
 		return n;
 	}
-	fg_complain_over(&f->outbox->read_complaint, "link %s: the journal can be read again",
-			 f->outbox->with.config->name);
+	if (n > 0)
+		fg_complain_over(&f->outbox->read_complaint,
+				 "link %s: the journal can be read again",
+				 f->outbox->with.config->name);
 	r->used_ms = f->outbox->now_ms;
 	read_to = fg_pass_position(r->pass);
 	/* There is nothing beyond: no need to look for the live pass. */
