@@ -199,6 +199,7 @@ class Disk(EndToEnd):
         self.disk()
         self.wait_delivered(self.cloud, self.source.sent)
         gateway.wait_log("link tb: the journal can be read again")
+        self.assertEqual(gateway.log().count("the journal cannot be read"), 1)
         self.assertEqual(gateway.status()["link tb"]["lost"], 0)
         self.assertEqual((self.cloud.duplicates(), self.cloud.disorder("n")), (0, []))
 
@@ -257,6 +258,9 @@ class Disk(EndToEnd):
         source = self.publisher(self.broker)
         source.burst(500)
         wait_for(lambda: gateway.journalled() == 500, 20, "all of it in the journal")
+        # What no later commit stands behind would pass for a commit that was interrupted.
+        source.burst(100)
+        wait_for(lambda: gateway.journalled() == 600, 20, "more behind it")
         gateway.kill9()
         self.assertEqual(ctl("journal", "verify", gateway.state)[0], 0)
         directory = os.path.join(gateway.state, "journal", "main")
