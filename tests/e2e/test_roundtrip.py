@@ -267,7 +267,7 @@ class RoundTrip(EndToEnd):
             self.fails_at(hops, result, "login", *UP[2:])
             self.assertRegex(hops["login"]["text"].lower(), "certificate")
         # With its authority it is let in; it is another thing that it is no ThingsBoard.
-        _, hops, _ = self.hops(gateway, self.account(url=url, ca=files["ca"]))
+        _, hops, _ = self.hops(gateway, self.account(url=url, ca=files["ca"]), "--timeout", "2")
         self.assertNotRegex(hops["login"]["text"].lower(), "certificate")
         self.assertEqual(hops["login"]["state"], "failed")
 
