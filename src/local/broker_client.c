@@ -243,7 +243,6 @@ static void session_connected(void *owner, const struct fg_mqtt_connack *connack
 	if (b->state != CONNECTING)
 		return;
 	broker_enter(b, ONLINE);
-	b->source.connected_ms = fg_clock_monotonic_ms();
 	b->is_version_proven = true;
 	fg_backoff_connected(&b->backoff, fg_clock_monotonic_ms());
 	b->attempt_complaint.step = 0; /* a new outage is a new fact */

@@ -312,7 +312,6 @@ static void send_out(struct fg_command_desk *d, struct fg_desk_command *c, int64
 	r = publish(d, c, now_ms);
 	switch (r) {
 	case 0:
-		c->published_ms = now_ms;
 		fg_desk_enter(d, c, FG_COMMAND_SENT, now_ms);
 		fg_command_table_due(&d->table, c, c->deadline_ms);
 		if (fg_desk_rule(d, c)->qos == 0)

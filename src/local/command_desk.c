@@ -416,19 +416,12 @@ static struct fg_desk_command *find_alone(const struct fg_command_desk *d,
 	return silent;
 }
 
-/* Was it sent before the connection on which the command went out? */
-static bool is_older(const struct fg_command_arrival *arrival, const struct fg_desk_command *c)
-{
-	return arrival->is_dup && c->published_ms >= arrival->connected_ms;
-}
-
-static int take_answer(struct fg_command_desk *d, struct fg_desk_command *c, bool is_alone,
-		       const struct fg_command_arrival *arrival, int64_t now_ms)
+static int take_answer(struct fg_command_desk *d, struct fg_desk_command *c, struct fg_span payload,
+		       int64_t now_ms)
 {
 	/* Who knows its id has had it: before a restart, when it waits to be sent again. */
-	if (fg_desk_is_open(c) && c->state != FG_COMMAND_OWED &&
-	    !(is_alone && is_older(arrival, c)))
-		return fg_desk_answer(d, c, arrival->payload, now_ms) < 0 ? -EAGAIN : 1;
+	if (fg_desk_is_open(c) && c->state != FG_COMMAND_OWED)
+		return fg_desk_answer(d, c, payload, now_ms) < 0 ? -EAGAIN : 1;
 	d->stats.late++;
 	if (c->state == FG_COMMAND_SILENT)
 		fg_desk_silence_over(d, c, now_ms);
@@ -448,12 +441,11 @@ int fg_command_desk_arrived(struct fg_command_desk *d, const struct fg_command_a
 		return is_own;
 	while (fg_command_map_match(d->with.map, arrival, &at, &match)) {
 		struct fg_desk_command *c;
-		bool is_alone = match.id.size == 0;
 
 		is_candidate = true;
-		c = is_alone ? find_alone(d, &match) : find_by_wire_id(d, match.id);
+		c = match.id.size == 0 ? find_alone(d, &match) : find_by_wire_id(d, match.id);
 		if (c && fits_match(d, c, &match))
-			return take_answer(d, c, is_alone, arrival, now_ms);
+			return take_answer(d, c, arrival->payload, now_ms);
 	}
 	d->stats.unmatched += is_candidate;
 	return is_own;

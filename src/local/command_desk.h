@@ -52,7 +52,8 @@
  * Without correlation (FG_CORRELATE_NONE) the next message of the device on the response topic is
  * the answer. So a rule like this has one command at its device at a time, and when none was
  * answered (SILENT) the next one waits until a late answer has come, or for the rule's timeout once
- * more. An answer that comes still later, or a second answer, is taken for the next command's: who
+ * more. An answer that comes still later, or a second answer, is taken for the next command's; so is
+ * one that the broker brings again because our PUBACK was lost (libmosquitto does not show DUP): who
  * cannot accept that needs an id in the answer.
  *
  * Duplicates: a command is the same when link, device and key (or id) are. While it is open nothing

@@ -102,10 +102,6 @@ struct fg_command_arrival {
 	struct fg_span correlation; /* MQTT 5 Correlation Data, or empty */
 	/* From the broker's store, for a new subscription: older than any command, so no answer. */
 	bool is_retained;
-	/* DUP: was sent before on an earlier connection, and so is older than the present one, which
-	 * began at @connected_ms (monotonic). */
-	bool is_dup;
-	int64_t connected_ms;
 };
 
 /** Whose answer an arrival can be. Spans point into the arrival or the map. */

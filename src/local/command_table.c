@@ -121,7 +121,6 @@ struct fg_desk_command *fg_command_table_add(struct fg_command_table *t,
 	c->key_size = (uint8_t)identity->key.size;
 	put(put(put(put(c->text, identity->link), identity->device), identity->id), identity->key);
 	c->rule = -1;
-	c->published_ms = INT64_MIN;
 	c->same_hash = hash_same(t, identity);
 	c->id_hash = hash_id(t, identity);
 	at = &t->same[bucket(t, c->same_hash)];

@@ -54,7 +54,7 @@ struct fg_desk_command {
 	bool is_undated;     /* of another boot, and it is not known yet what time it is */
 	bool is_unanswered;  /* OWED, ENDED: the device may still answer */
 
-	int64_t received_ms, deadline_ms, published_ms, noted_ms;
+	int64_t received_ms, deadline_ms, noted_ms;
 	int64_t retry_ms;              /* WAITING: not before this */
 	int64_t pause_ms;              /* how long the last such pause was */
 	int64_t forget_ms;             /* `turn` is sent: not before this */

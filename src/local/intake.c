@@ -161,7 +161,6 @@ static int offer_to_desk(const struct arriving *a, const struct fg_mqtt_message 
 		.payload = message->payload,
 		.correlation = message->correlation,
 		.is_retained = message->is_retained,
-		.connected_ms = a->source->connected_ms,
 	};
 
 	if (!a->in->with.desk)

@@ -30,7 +30,6 @@ struct fg_intake_options {
 /** Where messages come from, and what became of them. Zeroed but for `name` at first. */
 struct fg_source {
 	const char *name;     /* lives as long as the daemon */
-	int64_t connected_ms; /* monotonic */
 	uint64_t received;    /* PUBLISH packets */
 	uint64_t messages;    /* records appended */
 	uint64_t answers;     /* to commands */

@@ -716,24 +716,6 @@ static void a_one_way_command_still_keeps_its_answer_from_the_next(void **state)
 	assert_int_equal(lane_count(b->lane, FG_COMMAND_RESPONSE), 0);
 }
 
-static void an_answer_that_was_sent_before_the_connection_is_not_the_commands(void **state)
-{
-	struct desk_bench *b = *state;
-	struct fg_command_arrival arrival = {.topic = fg_span_str("lamp/lamp1/state"),
-					     .payload = fg_span_str("old"),
-					     .is_dup = true,
-					     .connected_ms = bench_now(b) - 1};
-
-	bench_send(b, "lamp1", "1");
-	assert_int_equal(fg_command_desk_arrived(b->desk, &arrival, bench_now(b)), 1);
-	assert_int_equal(bench_stats(b).late, 1);
-	assert_int_equal(bench_state(b, "lamp1", "1"), FG_COMMAND_SENT);
-	/* of a connection made since, it may be */
-	arrival.connected_ms = bench_now(b) + 1;
-	assert_int_equal(fg_command_desk_arrived(b->desk, &arrival, bench_now(b)), 1);
-	assert_answered(b, "lamp1", "1", "{\"result\":\"old\"}");
-}
-
 /* ------------------------------------------------------------------ duplicates */
 
 static void a_command_that_comes_again_while_it_is_open_is_ignored(void **state)
@@ -1132,7 +1114,6 @@ int main(void)
 		DESK_TEST(a_silent_device_gets_the_next_command_after_a_while),
 		DESK_TEST(the_silence_of_one_device_is_nothing_to_another),
 		DESK_TEST(a_one_way_command_still_keeps_its_answer_from_the_next),
-		DESK_TEST(an_answer_that_was_sent_before_the_connection_is_not_the_commands),
 		DESK_TEST(a_command_that_comes_again_while_it_is_open_is_ignored),
 		DESK_TEST(a_command_that_comes_again_later_gets_the_same_answer),
 		DESK_TEST(a_refused_command_that_comes_again_is_refused_again),

@@ -291,24 +291,6 @@ static void so_does_that_of_a_one_way_command(void **state)
 	assert_int_equal(bench_state(b, "lamp1", "1"), FG_COMMAND_SILENT);
 }
 
-/* Its answer had been taken, the broker did not learn it in time, and brings it again. */
-static void an_answer_that_comes_again_is_not_the_next_commands(void **state)
-{
-	struct desk_bench *b = *state;
-	struct fg_command_arrival again = {.topic = fg_span_str("lamp/lamp1/state"),
-					   .payload = fg_span_str("one"),
-					   .is_dup = true};
-
-	bench_send(b, "lamp1", "1");
-	assert_int_equal(bench_arrive(b, "lamp/lamp1/state", "one"), 1);
-	bench_crash(b, ALL);
-	again.connected_ms = bench_now(b);
-	bench_tick(b, 10);
-	bench_send(b, "lamp1", "2");
-	assert_int_equal(fg_command_desk_arrived(b->desk, &again, bench_now(b)), 1);
-	assert_int_equal(bench_responses(b, "lamp1", "2"), 0);
-}
-
 /* ------------------------------------------------------------------ another boot of the machine */
 
 static void a_command_waits_on_over_a_reboot(void **state)
@@ -800,7 +782,6 @@ int main(void)
 		DESK_TEST(a_restart_reads_the_same_again_and_again),
 		DESK_TEST(a_silence_outlives_the_restart),
 		DESK_TEST(so_does_that_of_a_one_way_command),
-		DESK_TEST(an_answer_that_comes_again_is_not_the_next_commands),
 		DESK_TEST(a_command_waits_on_over_a_reboot),
 		DESK_TEST(a_command_whose_time_passes_during_a_reboot_has_not_run),
 		DESK_TEST(what_was_going_out_before_a_reboot_may_have_run),
