@@ -128,7 +128,8 @@ def journal_goals(appends, backlog):
             goal(f"{way}_to_bare_{name}", of_batch[way]["to_bare"]["median"], 0.8, at_most=False)
     for name, limit in (("20_a_commit", 2.5), ("200_a_commit", 1.3)):
         bytes_of = {way: appends[name][way]["disk_bytes_per_payload_byte"]["median"]
-                    for way in ("journal_1_cursor", "journal_5_cursors")}
+                    for way in ("journal_1_cursor", "journal_5_cursors",
+                                "journal_5_cursors_trickling")}
         for way, measured in bytes_of.items():
             goal(f"disk_bytes_per_payload_byte_{way}_{name}", measured, limit)
         goal(f"5_cursors_against_1_{name}", round(
