@@ -87,6 +87,7 @@ enum fg_option_type {
 	FG_OPTION_BOOLEAN,
 	FG_OPTION_CHOICE,   /* one of `choices`; the value is its index */
 	FG_OPTION_DURATION, /* "30s", "5min"; the value is milliseconds, within min..max */
+	FG_OPTION_FILE,     /* the path of a file of at most 64 KiB; the value is what is in it */
 };
 
 #define FG_OPTION_REQUIRED 1u
@@ -107,7 +108,8 @@ struct fg_option {
 /** The value of the option at the same place in the table. Strings live as long as the ctx. */
 struct fg_value {
 	bool is_set;        /* given in the file, or by `fallback` */
-	const char *string; /* STRING, SECRET: NUL-terminated; else NULL */
+	const char *string; /* STRING, SECRET, FILE: NUL-terminated; else NULL */
+	size_t size;        /* FILE: how many bytes `string` has, which may be any */
 	int64_t number;     /* INTEGER, DURATION (ms), BOOLEAN (0, 1), CHOICE (index) */
 };
 

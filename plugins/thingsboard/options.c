@@ -18,6 +18,11 @@ enum option {
 	OPTION_DEVICE_TYPE,
 	OPTION_TOPICS,
 	OPTION_PAYLOAD,
+	OPTION_SCHEMA,
+	OPTION_TELEMETRY_MESSAGE,
+	OPTION_ATTRIBUTES_MESSAGE,
+	OPTION_RPC_REQUEST_MESSAGE,
+	OPTION_RPC_RESPONSE_MESSAGE,
 	OPTION_TIMESTAMP,
 	OPTION_TEXT_NUMBERS,
 	OPTION_LATENCY,
@@ -102,6 +107,26 @@ const struct fg_option tb_option_table[] = {
 				    "gateway or device says",
 			    .fallback = "json",
 			    .choices = payload_choices},
+	[OPTION_SCHEMA] = {.name = "schema",
+			   .type = FG_OPTION_FILE,
+			   .help = "the messages of the device profile, compiled by protoc "
+				   "--descriptor_set_out; default: those of a new profile"},
+	[OPTION_TELEMETRY_MESSAGE] = {.name = "telemetry_message",
+				      .type = FG_OPTION_STRING,
+				      .help = "the message of telemetry in schema; default: "
+					      "SensorDataReading"},
+	[OPTION_ATTRIBUTES_MESSAGE] = {.name = "attributes_message",
+				       .type = FG_OPTION_STRING,
+				       .help = "the message of attributes in schema; default: "
+					       "SensorConfiguration"},
+	[OPTION_RPC_REQUEST_MESSAGE] = {.name = "rpc_request_message",
+					.type = FG_OPTION_STRING,
+					.help = "the message of commands in schema; default: "
+						"RpcRequestMsg"},
+	[OPTION_RPC_RESPONSE_MESSAGE] = {.name = "rpc_response_message",
+					 .type = FG_OPTION_STRING,
+					 .help = "the message of answers in schema; default: "
+						 "RpcResponseMsg"},
 	[OPTION_TIMESTAMP] =
 		{.name = "timestamp",
 		 .type = FG_OPTION_CHOICE,
@@ -266,6 +291,12 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 		return "latency is for mode: gateway; the device API has no place for it";
 	if (values[OPTION_LATENCY].number && values[OPTION_PAYLOAD].number)
 		return "latency needs payload: json; ThingsBoard's protobuf has no place for it";
+	if (is_given(&values[OPTION_SCHEMA]) && !values[OPTION_PAYLOAD].number)
+		return "schema is for payload: protobuf";
+	for (unsigned i = OPTION_TELEMETRY_MESSAGE; i <= OPTION_RPC_RESPONSE_MESSAGE; i++)
+		if (is_given(&values[i]) && !is_given(&values[OPTION_SCHEMA]))
+			return "telemetry_message, attributes_message, rpc_request_message and "
+			       "rpc_response_message need schema";
 	if (is_given(&values[OPTION_PROVISION_KEY]))
 		return provision_fault(values, has_certificate);
 	if (is_given(&values[OPTION_PROVISION_SECRET]) ||
@@ -298,6 +329,12 @@ const char *tb_options_read(const struct fg_open *with, struct tb_options *ret)
 		.device_type = values[OPTION_DEVICE_TYPE].string,
 		.has_short_topics = values[OPTION_TOPICS].number == 1,
 		.is_protobuf = values[OPTION_PAYLOAD].number == 1,
+		.schema = {.data = values[OPTION_SCHEMA].string,
+			   .size = values[OPTION_SCHEMA].size},
+		.messages = {values[OPTION_TELEMETRY_MESSAGE].string,
+			     values[OPTION_ATTRIBUTES_MESSAGE].string,
+			     values[OPTION_RPC_REQUEST_MESSAGE].string,
+			     values[OPTION_RPC_RESPONSE_MESSAGE].string},
 		.has_latency = values[OPTION_LATENCY].number,
 		.max_packet_bytes = (size_t)values[OPTION_MAX_PACKET_SIZE].number,
 		.max_devices = (uint32_t)values[OPTION_MAX_DEVICES].number,

@@ -32,6 +32,8 @@ struct tb_options {
 	const char *device_type;
 	bool has_short_topics;
 	bool is_protobuf;
+	struct fg_span schema;   /* a compiled one; no data: none */
+	const char *messages[4]; /* enum tb_message; NULL: the usual name */
 	bool has_latency;
 	size_t max_packet_bytes;
 	uint32_t max_devices;

@@ -218,15 +218,16 @@ static unsigned put_reading(const struct tb_protobuf *p, struct tb_wire *wire,
 {
 	struct fg_json_value ts, values;
 
-	if (is_stamped(root, &ts, &values) && !tb_schema_find(p->telemetry, fg_span_str("values")))
+	if (is_stamped(root, &ts, &values) &&
+	    !tb_schema_find(p->schemas[TB_MESSAGE_TELEMETRY], fg_span_str("values")))
 		root = values;
-	return tb_schema_write(p->telemetry, root, wire, ret_dropped);
+	return tb_schema_write(p->schemas[TB_MESSAGE_TELEMETRY], root, wire, ret_dropped);
 }
 
 /* A reply is what the message says, or all of it is the message's only text. */
 static void put_reply(const struct tb_protobuf *p, struct tb_wire *wire, struct fg_json_value root)
 {
-	const struct tb_schema *s = p->rpc_response;
+	const struct tb_schema *s = p->schemas[TB_MESSAGE_RPC_REPLY];
 	unsigned ignored = 0;
 
 	if (s->n_fields == 1 &&
@@ -243,7 +244,7 @@ static unsigned put_message(const struct tb_protobuf *p, enum tb_topic topic, st
 	case TB_TELEMETRY:
 		return put_reading(p, wire, root, ret_dropped);
 	case TB_ATTRIBUTES:
-		return tb_schema_write(p->attributes, root, wire, ret_dropped);
+		return tb_schema_write(p->schemas[TB_MESSAGE_ATTRIBUTES], root, wire, ret_dropped);
 	case TB_ATTRIBUTES_REQUEST:
 		tb_schema_write(&attributes_request, root, wire, ret_dropped);
 		return 1;
@@ -580,7 +581,7 @@ int tb_protobuf_down(struct tb_protobuf *p, enum tb_topic topic, struct fg_span 
 		return tell_answer(&t, self, message);
 	case TB_RPC_REQUEST:
 		begin(&t);
-		r = tb_schema_read(p->rpc_request, message, &t.text);
+		r = tb_schema_read(p->schemas[TB_MESSAGE_RPC], message, &t.text);
 		return r < 0 ? r : end(&t);
 	case TB_RPC_RESPONSE:
 		return tell_call_answer(&t, message);
@@ -600,17 +601,37 @@ int tb_protobuf_down(struct tb_protobuf *p, enum tb_topic topic, struct fg_span 
 int tb_protobuf_open(struct tb_protobuf *p, size_t max_packet_bytes)
 {
 	*p = (struct tb_protobuf){
-		.telemetry = &telemetry,
-		.attributes = &attributes,
-		.rpc_request = &rpc_request,
-		.rpc_response = &rpc_response,
+		.schemas = {&telemetry, &attributes, &rpc_request, &rpc_response},
 		.json_size = max_packet_bytes * JSON_TIMES,
 	};
 	p->json = malloc(p->json_size);
 	return p->json ? 0 : -ENOMEM;
 }
 
+const char *tb_protobuf_use(struct tb_protobuf *p, struct fg_span file, const char *const names[4])
+{
+	const char *fault = "out of memory";
+
+	if (tb_descriptors_new(file, &p->descriptors, &fault) < 0)
+		return fault;
+	for (unsigned i = 0; i < 4; i++) {
+		const char *name = names[i] ? names[i] : p->schemas[i]->name;
+		const struct tb_schema *found = tb_descriptors_find(p->descriptors, name);
+
+		if (!found && names[i])
+			return "the schema has no message of the name that telemetry_message, "
+			       "attributes_message, rpc_request_message or rpc_response_message "
+			       "says";
+		if (found)
+			p->schemas[i] = found;
+	}
+	/* Their texts are JSON, as in a new profile. */
+	tb_descriptors_hold_json(p->descriptors, p->schemas[TB_MESSAGE_RPC], "params");
+	return NULL;
+}
+
 void tb_protobuf_close(struct tb_protobuf *p)
 {
+	tb_descriptors_free(p->descriptors);
 	free(p->json);
 }

@@ -6,12 +6,22 @@
  * API, questions and claims have fixed messages; telemetry, attributes and commands of a device with
  * its own token have those of its device profile.
  */
+#include "descriptor.h"
 #include "schema.h"
 #include "topics.h"
 
+/** The messages that a device profile says the schema of. */
+enum tb_message {
+	TB_MESSAGE_TELEMETRY,
+	TB_MESSAGE_ATTRIBUTES,
+	TB_MESSAGE_RPC,
+	TB_MESSAGE_RPC_REPLY
+};
+
 struct tb_protobuf {
-	const struct tb_schema *telemetry, *attributes, *rpc_request, *rpc_response;
-	char *json; /* of json_size bytes */
+	const struct tb_schema *schemas[4]; /* enum tb_message */
+	struct tb_descriptors *descriptors; /* NULL: the schemas are those of a new profile */
+	char *json;                         /* of json_size bytes */
 	size_t json_size;
 	bool has_warned; /* of values no schema has a field for */
 };
@@ -22,6 +32,12 @@ struct tb_protobuf {
 
 /** The same for what is no telemetry and no attributes: at most so much is added. */
 #define TB_PROTOBUF_OVERHEAD 16
+
+/**
+ * Have the device profile use the messages of @file, a compiled schema, with these @names (NULL: as in
+ * a new profile; what it does not have under that name is as there). Returns NULL or what is wrong.
+ */
+const char *tb_protobuf_use(struct tb_protobuf *p, struct fg_span file, const char *const names[4]);
 
 /** The messages of a new device profile. Returns 0 or -ENOMEM. */
 int tb_protobuf_open(struct tb_protobuf *p, size_t max_packet_bytes);

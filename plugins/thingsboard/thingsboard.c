@@ -86,6 +86,12 @@ static int tb_open(const struct fg_open *with, void **ret_ctx, char *error, size
 		r = tb_protobuf_open(&tb->protobuf, options.max_packet_bytes);
 		if (r < 0)
 			return r;
+		if (options.schema.data)
+			fault = tb_protobuf_use(&tb->protobuf, options.schema, options.messages);
+		if (fault) {
+			snprintf(error, error_size, "%s", fault);
+			return -EINVAL;
+		}
 	}
 	if (options.mode == TB_MODE_GATEWAY) {
 		r = tb_devices_new(options.max_devices, &tb->devices);

@@ -2,16 +2,38 @@
  * The plugin's own keys of a cloud, by the plugin's table.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config/config_keys.h"
+#include "config/read_file.h"
 
 static const enum fg_key_type key_types[] = {
 	[FG_OPTION_STRING] = FG_KEY_TEXT,     [FG_OPTION_SECRET] = FG_KEY_SECRET,
 	[FG_OPTION_INTEGER] = FG_KEY_INTEGER, [FG_OPTION_BOOLEAN] = FG_KEY_BOOLEAN,
 	[FG_OPTION_CHOICE] = FG_KEY_CHOICE,   [FG_OPTION_DURATION] = FG_KEY_MILLISECONDS,
+	[FG_OPTION_FILE] = FG_KEY_FILE,
 };
 #define STRING_MAX_BYTES 65535 /* no string in an MQTT packet is longer */
+
+#define FILE_MAX_BYTES 65536
+
+/* @value->string is the path of a file: what is in it takes its place. */
+static int read_content(const struct fg_reader *r, const struct fg_yaml_node *node,
+			const struct fg_trail *trail, struct fg_value *value)
+{
+	char *data = NULL;
+	int e = fg_read_file(value->string, FILE_MAX_BYTES, &data, &value->size);
+
+	if (e == -ENOMEM)
+		return e;
+	if (e < 0)
+		return fg_key_mistake(r, &node->place, trail, "cannot read %s: %s", value->string,
+				      e == -EFBIG ? "larger than 64KiB" : fg_read_file_error(e));
+	value->string = fg_keep(r, data, value->size);
+	free(data);
+	return value->string ? 0 : -ENOMEM;
+}
 
 static int read_option(const struct fg_reader *r, const struct fg_option *option,
 		       const struct fg_yaml_node *node, const struct fg_trail *trail,
@@ -22,7 +44,8 @@ static int read_option(const struct fg_reader *r, const struct fg_option *option
 			     .min = option->min,
 			     .max = option->max,
 			     .choices = option->choices};
-	bool is_text = option->type == FG_OPTION_STRING || option->type == FG_OPTION_SECRET;
+	bool is_text = option->type == FG_OPTION_STRING || option->type == FG_OPTION_SECRET ||
+		       option->type == FG_OPTION_FILE;
 	struct fg_value value = {.is_set = true};
 	char *text = NULL;
 	int e;
@@ -36,6 +59,11 @@ static int read_option(const struct fg_reader *r, const struct fg_option *option
 	if (e < 0)
 		return e;
 	value.string = text;
+	if (option->type == FG_OPTION_FILE) {
+		e = read_content(r, node, trail, &value);
+		if (e < 0)
+			return e;
+	}
 	*ret = value;
 	return 0;
 }

@@ -1,6 +1,21 @@
 """Device profiles of the kind protobuf: the stand-in takes nothing else from these, and decodes by itself."""
 from field_device import FieldDevice
 from frame import MAPPING, EndToEnd, wait_for
+from thingsboard.protobuf import field, repeated
+
+# message Reading { double t = 1; double h = 2; } message About { string serial = 2; }
+# message Call { string method = 1; int32 requestId = 2; string params = 3; } message Reply { string payload = 1; }
+SCHEMA = {"Reading": [("t", 1, 1), ("h", 2, 1)], "About": [("serial", 2, 9)],
+          "Call": [("method", 1, 9), ("requestId", 2, 5), ("params", 3, 9)], "Reply": [("payload", 1, 9)]}
+
+
+def compiled(messages):
+    """What protoc --descriptor_set_out makes of it, after google/protobuf/descriptor.proto."""
+    described = [field(1, name) + repeated(2, [
+        field(1, member) + field(3, number) + field(4, 1) + field(5, kind) for member, number, kind in members])
+        for name, members in messages.items()]
+    return repeated(1, [field(1, "meter.proto") + field(2, "plant") + repeated(4, described) + field(12, "proto3")])
+
 
 COMMANDS = [{"topic": "cmd/{device}/{command}", "payload": '{"id": {id}, "params": {params}}',
              "response": {"topic": "cmd/{device}/response", "correlate": "$.id", "result": "$.result"}}]
@@ -10,6 +25,7 @@ MAPPINGS = [
     {"topic": "claim/{device}", "request": {"kind": "claim", "response": "answer/{device}"}},
     {"topic": "status/{device}", "presence": {}},
     {"topic": "about/{device}", "attributes": "all"},
+    {"topic": "own/{device}", "telemetry": "all"},
     {"topic": "raw/{device}", "time": "$.ts", "telemetry": {
         "temperature": "$.temperature", "humidity": "$.humidity", "other": "$.other", "innerObject": "$.inner"}},
     MAPPING,
@@ -138,3 +154,29 @@ class DeviceProfile(ProtobufTest):
         self.device.publish("call/meter-1", {"method": "getTime", "params": {"zone": 1}})
         self.assertEqual(self.device.wait_for("answer/meter-1", 2), {"result": {"time": 1}})
         self.assert_all_is_protobuf()
+
+    def test_a_profile_with_messages_of_its_own_is_spoken_from_its_schema(self):
+        with open(self.path("meter.desc"), "wb") as f:
+            f.write(compiled(SCHEMA))
+        self.begin(schema=self.path("meter.desc"), telemetry_message="plant.Reading", attributes_message="About",
+                   rpc_request_message="Call", rpc_response_message="Reply")
+        wait_for(lambda: self.cloud.is_subscribed("the meter", "v1/devices/me/rpc/request/+"), 20)
+        self.device.publish("own/meter-1", {"t": 21.5, "h": 40, "temperature": 1})
+        self.device.publish("about/meter-1", {"serial": "X-9"})
+        # The stand-in has the messages of a new profile: it calls the same numbers by other names.
+        wait_for(lambda: self.cloud.client_attributes("the meter") == {"serialNumber": "X-9"}, 20)
+        self.assertEqual(self.publishes("v1/devices/me/telemetry"), [{"temperature": 21.5, "humidity": 40.0}])
+        rpc = self.cloud.rpc_begin("the meter", "set", {"valve": "open"})
+        self.assertEqual(self.answer("meter-1", {"done": 1}), {"valve": "open"})
+        self.assertEqual(rpc.wait(), {"done": 1})
+        self.assert_all_is_protobuf()
+
+    def test_a_schema_that_is_not_compiled_is_refused_at_the_start(self):
+        with open(self.path("meter.proto"), "w") as f:
+            f.write('syntax = "proto3"; message Reading { double t = 1; }')
+        gateway = self.gateway(start=False, brokers=[{"name": "field", "url": "mqtt://127.0.0.1:1"}], clouds=[{
+            "name": "tb", "plugin": "thingsboard", "url": "mqtt://127.0.0.1:1", "access_token": "D", "mode": "device",
+            "payload": "protobuf", "schema": self.path("meter.proto")}])
+        status, text = gateway.check()
+        self.assertNotEqual(status, 0)
+        self.assertIn("protoc --descriptor_set_out", text)

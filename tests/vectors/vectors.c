@@ -172,6 +172,8 @@ static bool option_value(const struct fg_option *option, const char *text, struc
 	case FG_OPTION_SECRET:
 		ret->string = text;
 		return true;
+	case FG_OPTION_FILE:
+		return fail("%s is a file; ", option->name);
 	case FG_OPTION_CHOICE:
 		for (ret->number = 0; option->choices[ret->number]; ret->number++)
 			if (strcmp(option->choices[ret->number], text) == 0)

@@ -316,7 +316,7 @@ static const char *credential_of(const char *option, uint8_t flags)
 
 static void *open_plugin(struct ground *g, uint8_t flags)
 {
-	struct fg_value values[32] = {0};
+	struct fg_value values[64] = {0};
 	struct fg_open with = {.values = values,
 			       .host = &host,
 			       .host_ctx = g,

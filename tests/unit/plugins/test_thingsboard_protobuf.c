@@ -233,6 +233,129 @@ static void a_message_nested_without_end_is_refused(void **state)
 		-EPROTO);
 }
 
+/* ------------------------------------------------------------------ compiled schemas */
+
+/* A field as protoc writes it: {name, number, label, type, type name}. */
+static void describe(struct tb_wire *w, const char *name, uint32_t number, bool is_repeated,
+		     unsigned type, const char *type_name)
+{
+	char *opened = tb_wire_open(w, 2);
+
+	tb_wire_put_bytes(w, 1, fg_span_str(name));
+	tb_wire_put_varint(w, 3, number);
+	tb_wire_put_varint(w, 4, is_repeated ? 3 : 1);
+	tb_wire_put_varint(w, 5, type);
+	if (type_name)
+		tb_wire_put_bytes(w, 6, fg_span_str(type_name));
+	tb_wire_close(w, opened);
+}
+
+/* package plant; message Reading { double t = 1; repeated Part parts = 2; message Part { Mode mode = 1; }
+ * enum Mode { OFF = 0; ON = 1; } } with one more field of @type. */
+static struct fg_span compiled(unsigned type, const char *type_name)
+{
+	static char file[1024];
+	struct tb_wire w = tb_wire_begin(file, sizeof(file));
+	char *one = tb_wire_open(&w, 1), *message, *inner, *value;
+
+	tb_wire_put_bytes(&w, 2, fg_span_str("plant"));
+	message = tb_wire_open(&w, 4);
+	tb_wire_put_bytes(&w, 1, fg_span_str("Reading"));
+	describe(&w, "t", 1, false, TB_FIELD_DOUBLE, NULL);
+	describe(&w, "parts", 2, true, TB_FIELD_MESSAGE, ".plant.Reading.Part");
+	describe(&w, "more", 3, false, type, type_name);
+	inner = tb_wire_open(&w, 3);
+	tb_wire_put_bytes(&w, 1, fg_span_str("Part"));
+	describe(&w, "mode", 1, false, TB_FIELD_ENUM, ".plant.Reading.Mode");
+	tb_wire_close(&w, inner);
+	inner = tb_wire_open(&w, 4);
+	tb_wire_put_bytes(&w, 1, fg_span_str("Mode"));
+	for (unsigned i = 0; i < 2; i++) {
+		value = tb_wire_open(&w, 2);
+		tb_wire_put_bytes(&w, 1, fg_span_str(i ? "ON" : "OFF"));
+		tb_wire_put_varint(&w, 2, i);
+		tb_wire_close(&w, value);
+	}
+	tb_wire_close(&w, inner);
+	tb_wire_close(&w, message);
+	tb_wire_close(&w, one);
+	assert_false(w.is_full);
+	return fg_span_of(file, (size_t)(w.at - file));
+}
+
+static void a_compiled_schema_names_what_goes_up(void **state)
+{
+	static const char *const names[4] = {"Reading"};
+	char payload[256] = "{\"ts\":1,\"values\":{\"t\":1.5,\"parts\":[{\"mode\":\"ON\"},{}],"
+			    "\"more\":7,\"other\":1}}";
+	static const char expected[] = "\x09\0\0\0\0\0\0\xf8\x3f\x12\x02\x08\x01\x12\x00\x18\x07";
+	size_t size = strlen(payload);
+	unsigned dropped = 0;
+	struct tb_protobuf p;
+
+	(void)state;
+	assert_int_equal(tb_protobuf_open(&p, 65536), 0);
+	assert_null(tb_protobuf_use(&p, compiled(TB_FIELD_INT32, NULL), names));
+	assert_int_equal(
+		tb_protobuf_up(&p, TB_TELEMETRY, payload, &size, sizeof(payload), &dropped), 0);
+	assert_int_equal(size, sizeof(expected) - 1);
+	assert_memory_equal(payload, expected, size);
+	assert_int_equal(dropped, 1);
+	assert_ptr_not_equal(p.schemas[TB_MESSAGE_TELEMETRY], p.schemas[TB_MESSAGE_ATTRIBUTES]);
+	assert_string_equal(p.schemas[TB_MESSAGE_RPC]->name, "RpcRequestMsg");
+	tb_protobuf_close(&p);
+}
+
+static void a_schema_that_cannot_be_used_is_told_why(void **state)
+{
+	static const struct {
+		unsigned type;
+		const char *type_name, *fault;
+	} bad[] = {{10, NULL, "bytes, group"},
+		   {12, NULL, "bytes, group"},
+		   {99, NULL, "bytes, group"},
+		   {TB_FIELD_MESSAGE, ".plant.Missing", "--include_imports"},
+		   {TB_FIELD_MESSAGE, ".plant.Reading.Mode", "--include_imports"},
+		   {TB_FIELD_ENUM, NULL, "--include_imports"}};
+	static const char *const stranger[4] = {"Strange"}, *const usual[4] = {NULL};
+	struct tb_protobuf p;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(tb_protobuf_open(&p, 1024), 0);
+		assert_non_null(
+			strstr(tb_protobuf_use(&p, compiled(bad[i].type, bad[i].type_name), usual),
+			       bad[i].fault));
+		tb_protobuf_close(&p);
+	}
+	assert_int_equal(tb_protobuf_open(&p, 1024), 0);
+	assert_non_null(
+		strstr(tb_protobuf_use(&p, compiled(TB_FIELD_BOOL, NULL), stranger), "no message"));
+	tb_protobuf_close(&p);
+	assert_int_equal(tb_protobuf_open(&p, 1024), 0);
+	assert_non_null(
+		strstr(tb_protobuf_use(&p, fg_span_str("syntax = \"proto3\";"), usual), "protoc"));
+	tb_protobuf_close(&p);
+}
+
+static void a_schema_that_is_cut_is_refused(void **state)
+{
+	struct fg_span whole = compiled(TB_FIELD_STRING, NULL);
+	static const char *const names[4] = {"Reading"};
+
+	(void)state;
+	for (size_t n = 1; n < whole.size; n++) {
+		char *cut = test_malloc(n); /* a sanitizer sees its end */
+		struct tb_protobuf p;
+
+		memcpy(cut, whole.data, n);
+		assert_int_equal(tb_protobuf_open(&p, 1024), 0);
+		assert_non_null(tb_protobuf_use(&p, fg_span_of(cut, n), names));
+		tb_protobuf_close(&p);
+		test_free(cut);
+	}
+}
+
 /* ------------------------------------------------------------------ the plugin */
 
 static void a_batch_fits_whatever_its_values_are_and_allocates_nothing(void **state)
@@ -354,6 +477,9 @@ int main(void)
 		cmocka_unit_test(what_a_field_cannot_hold_is_left_out_and_counted),
 		cmocka_unit_test(packed_lists_are_read_and_the_last_of_several_values_counts),
 		cmocka_unit_test(a_message_nested_without_end_is_refused),
+		cmocka_unit_test(a_compiled_schema_names_what_goes_up),
+		cmocka_unit_test(a_schema_that_cannot_be_used_is_told_why),
+		cmocka_unit_test(a_schema_that_is_cut_is_refused),
 		cmocka_unit_test(a_batch_fits_whatever_its_values_are_and_allocates_nothing),
 		cmocka_unit_test(
 			a_sample_that_fits_as_protobuf_alone_is_sent_and_a_larger_one_refused),
