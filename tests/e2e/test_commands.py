@@ -4,6 +4,7 @@ import os
 import random
 import threading
 import time
+import urllib.request
 
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
@@ -177,7 +178,41 @@ class Correlation(CommandTest):
         self.addCleanup(machine.close)
         wait_for(lambda: cloud.is_subscribed("pump-1", "v1/devices/me/rpc/request/+"), 20)
         self.assertEqual(cloud.rpc("pump-1", "set", {"n": 1}), 2)
-        self.assertEqual(cloud.complaints(), [])
+        cloud.rpc("pump-1", "set", {"n": 2}, oneway=True)
+        machine.wait_runs(2)
+        machine.answer = None
+        rpc = cloud.rpc_begin("pump-1", "set", {"n": 3})
+        machine.wait_runs(3)
+        self.restart()
+        self.site.wait_subscribed(self.gw.client_id())
+        machine.reply(2, "after the restart")
+        self.assertEqual(rpc.wait(), "after the restart")
+        self.assertEqual((len(machine.runs), cloud.complaints()), (3, []))
+
+
+class Rest(CommandTest):
+    """As an application sends commands: over ThingsBoard's REST side."""
+
+    def call(self, path, body=None, token=None):
+        request = urllib.request.Request(
+            self.cloud.rest_url + path, None if body is None else json.dumps(body).encode(),
+            {"X-Authorization": "Bearer " + token} if token else {})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            text = response.read()
+            return json.loads(text) if text else None
+
+    def test_an_application_gets_the_answer_of_its_device(self):
+        machine = self.begin(BY_MEMBER, answer=lambda _, body: {"was": body["params"]})
+        token = self.call("/api/auth/login", {"username": "tenant@thingsboard.org", "password": "tenant"})["token"]
+        device = self.call("/api/tenant/devices?deviceName=pump-1", token=token)["id"]["id"]
+        command = {"method": "set", "params": {"rpm": 900}, "timeout": 8000}
+        self.assertEqual(self.call("/api/rpc/twoway/" + device, command, token), {"was": {"rpm": 900}})
+        self.call("/api/rpc/oneway/" + device, command, token)
+        machine.wait_runs(2)
+        id_ = self.call("/api/rpc/twoway/" + device, dict(command, persistent=True), token)["rpcId"]
+        wait_for(lambda: self.call("/api/rpc/persistent/" + id_, token=token)["status"] == "SUCCESSFUL", 20)
+        self.assertEqual(self.call("/api/rpc/persistent/" + id_, token=token)["response"], {"was": {"rpm": 900}})
+        self.assertEqual(len(machine.runs), 3)
 
 
 class Refusal(CommandTest):
