@@ -29,6 +29,7 @@ void fg_feed_init(struct fg_feed *f, struct fg_outbox *o, enum fg_lane lane,
 	fg_ledger_init(&f->ledger, cursor);
 	behind(f)->kind = FG_PASS_BEHIND;
 	live(f)->position = fg_cursor_watermark(cursor) + 1;
+	f->highest = fg_cursor_end(cursor);
 	fg_track_init(&f->ordered, &f->ledger, FG_KEY_ORDERED, NULL);
 }
 
@@ -259,6 +260,8 @@ int fg_feed_refill(struct fg_feed *f, struct fg_reading *r)
 		fg_sweep_read(f, read_to);
 	to = sort_out(f, r, n_timed, read_to);
 	r->position = to;
+	if (r->kind == FG_PASS_LIVE && to > f->highest)
+		f->highest = to;
 	if (n >= 0)
 		give_up_missing(f, r, from, to);
 	if (r->kind == FG_PASS_BEHIND && to >= live(f)->position) {
@@ -331,8 +334,13 @@ static bool drop_row(struct fg_feed *f, struct fg_reading *r, struct fg_row *row
 		return false;
 	}
 	recall_row(f, r->window, row);
-	if (t->state == FG_TRACK_BEHIND)
+	if (t->state == FG_TRACK_BEHIND) {
+		uint64_t news = f->ledger.order_news;
+
+		/* It is read again soon: no reason for others to look up, and drop this one again. */
 		fg_track_trim(t, &f->ledger);
+		f->ledger.order_news = news;
+	}
 	f->is_behind = true;
 	return true;
 }
@@ -353,7 +361,7 @@ bool fg_feed_is_unstuck(struct fg_feed *f, struct fg_reading *r)
 {
 	if (!f->outbox->has_sessions)
 		return r->kind == FG_PASS_BEHIND && go_back(f);
-	if (r->kind == FG_PASS_LIVE ? fg_cursor_end(f->cursor) <= r->position
+	if (r->kind == FG_PASS_LIVE ? f->is_at_bound || fg_cursor_end(f->cursor) <= r->position
 				    : !fg_sweep_is_wanted(f))
 		return false;
 	for (unsigned i = 0; i < r->window->n_rows; i++) {
@@ -485,6 +493,8 @@ void fg_feed_session_down(struct fg_feed *f, struct fg_outbox_session *s)
 		fg_track_trim(&f->ordered, &f->ledger);
 	}
 	fg_track_trim(t, &f->ledger);
+	/* What it held up need not wait for it any more. */
+	f->ledger.order_news++;
 }
 
 void fg_feed_session_closed(struct fg_feed *f, struct fg_outbox_session *s)

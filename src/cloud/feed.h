@@ -50,8 +50,10 @@ struct fg_feed {
 	struct fg_reading readings[FG_N_PASSES];
 	struct fg_track ordered; /* of a link with one session: FG_KEY_ORDERED */
 	struct fg_track
-		orphans; /* on their way to quarantine, of sessions that were closed since */
-	bool is_behind;  /* there may be something for the behind pass */
+		orphans;  /* on their way to quarantine, of sessions that were closed since */
+	uint64_t highest; /* where the live pass has ever been, or what was there before us */
+	bool is_at_bound; /* of what a crash may repeat: nobody can send, whoever is in a window */
+	bool is_behind;   /* there may be something for the behind pass */
 	unsigned n_jumps;
 	unsigned n_reads;      /* in this sweep */
 	int credit;            /* which pass is next */

@@ -142,7 +142,9 @@ void fg_ledger_set(struct fg_ledger *l, uint16_t e, enum fg_entry_state state)
 	struct fg_entry *entry = &l->entries[e];
 
 	l->n[entry->state]--;
-	l->order_news += entry->is_ordered;
+	/* Only then does it let others pass. */
+	l->order_news +=
+		entry->is_ordered && (state == FG_ENTRY_DONE || state == FG_ENTRY_QUARANTINED);
 	entry->track->n_again -= entry->state == FG_ENTRY_AGAIN;
 	entry->state = (uint8_t)state;
 	l->n[state]++;

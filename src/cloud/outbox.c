@@ -284,6 +284,7 @@ static int offer_row(struct fg_outbox *o, struct fg_feed *f, struct fg_window *w
 
 		limit(f, w, row, &batch);
 		if (batch.max_take == 0) {
+			f->is_at_bound = true;
 			/* A commit saves the cursor, and we are asked again. */
 			if (2 * f->ledger.n[FG_ENTRY_DONE] > o->with.config->max_in_flight_records)
 				fg_feed_make_room(f);
@@ -360,6 +361,7 @@ static int try_passes(struct fg_outbox *o, struct fg_feed *f, bool *ret_go_on)
 	bool was_open[FG_N_PASSES];
 
 	*ret_go_on = false;
+	f->is_at_bound = false;
 	for (unsigned i = 0; i < FG_N_PASSES; i++) {
 		struct fg_reading *r = &f->readings[i];
 

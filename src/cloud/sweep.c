@@ -133,6 +133,14 @@ static void caught_up(struct fg_feed *f, struct fg_outbox_session *s)
 
 void fg_sweep_reached(struct fg_feed *f)
 {
+	/*
+	 * Where the live pass has been before, or a process before us, what sessions missed counts as
+	 * settled: it passes that over when it comes by again, so nobody may join it there.
+	 */
+	if (f->readings[FG_PASS_LIVE].position < f->highest) {
+		all_get_off(f);
+		return;
+	}
 	/* From the end: one that goes is replaced by the last. */
 	for (size_t i = f->outbox->n_sessions; i-- > 0;)
 		if (f->outbox->sessions[i]->tracks[f->lane].rides)
@@ -164,5 +172,5 @@ bool fg_sweep_is_wanted(struct fg_feed *f)
 			return true;
 		n -= could_ride(f, s);
 	}
-	return n > 0;
+	return n > 0 && !f->is_at_bound;
 }

@@ -382,6 +382,19 @@ static void start(void)
 	}
 }
 
+/* After a start a session is left behind from its first open record on, with all that is settled above. */
+static void note_left_behind(enum fg_lane lane, const struct fake_cursor_state *state)
+{
+	bool has_open[N_DEVICES] = {false};
+
+	for (uint64_t seq = 1; seq <= count(lane) && m.mode == MODE_SESSIONS; seq++) {
+		struct record *r = &m.records[lane][seq];
+
+		has_open[r->device] |= is_open(state, lane, seq) && r->fate != FATE_GONE;
+		r->may_repeat |= has_open[r->device] && is_done(lane, seq, false);
+	}
+}
+
 /* What a start will take for open though it was sent: it must not be more than was promised. */
 static void note_repeats(enum fg_lane lane, const struct fake_cursor_state *state)
 {
@@ -399,6 +412,7 @@ static void note_repeats(enum fg_lane lane, const struct fake_cursor_state *stat
 		n += is_out;
 		r->may_repeat |= is_out || is_done(lane, seq, false);
 	}
+	note_left_behind(lane, state);
 	if (n > m.config.max_in_flight_records)
 		fail_msg("seed %" PRIu64 " mode %d: %u records of lane %d may be sent twice, "
 			 "promised were %u",
@@ -510,13 +524,27 @@ static void check_sent(const struct flight *f)
 		check_first(f, f->seqs[k]);
 }
 
+/* When nothing more happens it comes to rest: a loop that is asked to call again at once does so. */
+static int next(struct fg_outbox_session **ret_session, const struct fg_publish **ret)
+{
+	for (unsigned n = 0; n < 500; n++) {
+		int r = fg_outbox_next(m.outbox, m.now_ms, ret_session, ret);
+		int64_t again_ms = fg_outbox_paused_until(m.outbox);
+
+		if (r != 0 || again_ms == 0 || again_ms > m.now_ms)
+			return r;
+	}
+	fail_msg("seed %" PRIu64 " mode %d: does not come to rest", m.seed, m.mode);
+	return 0;
+}
+
 static void send(void)
 {
 	struct fg_outbox_session *session;
 	const struct fg_publish *publish;
 	struct flight *f;
 	struct line *l;
-	int r = fg_outbox_next(m.outbox, m.now_ms, &session, &publish);
+	int r = next(&session, &publish);
 
 	if (r == 0)
 		return;
