@@ -346,6 +346,51 @@ static void bad_sector_costs_the_records_on_it(void **state)
 	world_free(w);
 }
 
+static void what_cannot_be_read_at_the_start_is_not_cut_off(void **state)
+{
+	static const char path[] = "main/0000000000000001.seg";
+	struct world *w = world_new();
+	struct fg_message messages[16];
+	uint64_t before, after, seq;
+	struct fg_journal_stats stats;
+	bool is_there[128] = {false};
+	struct fg_pass *p;
+	int n;
+
+	(void)state;
+	fill(w, 30);
+	fg_journal_get_stats(w->j, &stats);
+	w->j = fg_journal_free(w->j);
+	assert_non_null(sim_disk_bytes(w->disk, path, &before));
+	/* Of the last page nothing stands behind that would prove that it was synced. */
+	sim_disk_bad_sector(w->disk, path, 8192, 4096);
+	assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+	assert_int_equal(fg_cursor_open(w->j, FG_LANE_MAIN, "reader", 1000, &w->reader), 0);
+	assert_non_null(sim_disk_bytes(w->disk, path, &after));
+	assert_int_equal(after, before);
+	/* Numbers that may be in it are not used again. */
+	assert_true(append(w));
+	fg_journal_flush(w->j, w->now_ms);
+	w->j = fg_journal_free(w->j);
+	/* It was the cable. */
+	sim_disk_bad_sector(w->disk, "", 0, 0);
+	assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+	assert_int_equal(fg_cursor_open(w->j, FG_LANE_MAIN, "reader", 1000, &w->reader), 0);
+	assert_int_equal(fg_pass_open(w->reader, &p), 0);
+	while ((n = read_some(p, messages, 16)) > 0)
+		for (int i = 0; i < n; i++) {
+			seq = messages[i].seq;
+			if (seq < 128)
+				is_there[seq] = true;
+		}
+	assert_int_equal(n, 0);
+	fg_pass_close(p);
+	for (seq = 1, n = 0; seq < stats.next_seq; seq++)
+		n += is_there[seq];
+	assert_int_equal(n, 30);
+	world_free(w);
+}
+
 static void disk_that_is_gone_is_an_error_and_no_loss(void **state)
 {
 	struct world *w = world_new();
@@ -417,6 +462,7 @@ int main(void)
 		cmocka_unit_test(random_errors_never_make_a_promise_untrue),
 		cmocka_unit_test(segments_grow_where_nothing_can_be_preallocated),
 		cmocka_unit_test(bad_sector_costs_the_records_on_it),
+		cmocka_unit_test(what_cannot_be_read_at_the_start_is_not_cut_off),
 		cmocka_unit_test(disk_that_is_gone_is_an_error_and_no_loss),
 		cmocka_unit_test(disk_that_comes_back_in_the_middle_of_reading_costs_nothing),
 	};
