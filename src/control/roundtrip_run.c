@@ -306,6 +306,7 @@ static bool hop_in_cloud(struct run *x)
 
 	fg_rest_client_ask(x->cloud, &question, rt->with.timeout_ms, &o);
 	if (o.is_done) {
+		fg_rest_outcome_release(&o);
 		question.step = FG_REST_READING;
 		fg_rest_client_ask(x->cloud, &question, rt->with.timeout_ms, &o);
 	}
@@ -316,6 +317,7 @@ static bool hop_in_cloud(struct run *x)
 			   fg_time_text(o.time_us, stamp));
 	else
 		cloud_failed(x, FG_HOP_IN_CLOUD, &o);
+	fg_rest_outcome_release(&o);
 	return o.is_done;
 }
 
