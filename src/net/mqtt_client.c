@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include <mqtt_protocol.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include "net/tick.h"
@@ -268,8 +269,19 @@ static void client_freep(struct fg_mqtt_client **c)
 		client_release(*c);
 }
 
+/*
+ * OpenSSL's queue of errors is the thread's, and libmosquitto asks SSL_get_error(), which believes
+ * what it finds there: a handshake of libcurl's that failed would end this session (SSL_get_error(3)).
+ */
+static void client_forget_errors(const struct fg_mqtt_client *c)
+{
+	if (c->params.tls)
+		ERR_clear_error();
+}
+
 static void client_enter(struct fg_mqtt_client *c)
 {
+	client_forget_errors(c);
 	c->depth++;
 }
 
@@ -355,9 +367,8 @@ static void client_rearm(struct fg_mqtt_client *c)
 
 static void client_write(struct fg_mqtt_client *c)
 {
-	int rc = mosquitto_loop_write(c->mosq, 1);
-
-	client_end_rc(c, rc);
+	client_forget_errors(c);
+	client_end_rc(c, mosquitto_loop_write(c->mosq, 1));
 }
 
 static bool client_shakes_hands(struct fg_mqtt_client *c)
@@ -407,6 +418,7 @@ static void client_read_packets(struct fg_mqtt_client *c)
 			return;
 		before = c->n_messages;
 		errno = 0;
+		client_forget_errors(c);
 		rc = mosquitto_loop_read(c->mosq, 1);
 		client_end_rc(c, rc);
 	} while (c->n_messages != before && ++n < MAX_PACKETS_PER_TURN && !c->has_ended &&

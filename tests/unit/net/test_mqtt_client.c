@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <openssl/err.h>
 
 #include "certs.h"
 #include "net/mqtt_client.h"
@@ -1193,6 +1194,43 @@ static void publishing_works_inside_tls(void **state)
 	assert_int_equal(owner.n_published, 1);
 }
 
+/* As libcurl does after a handshake that failed. */
+static void leave_an_error(struct ev_loop *l, ev_prepare *w, int events)
+{
+	(void)l;
+	(void)w;
+	(void)events;
+	ERR_raise(ERR_LIB_SSL, ERR_R_INTERNAL_ERROR);
+}
+
+/* Behind a message the library looks for the next one, and there is none. */
+static void says_something_over_tls(struct peer *p)
+{
+	peer_accept_connect(p, false);
+	peer_expect(p, 0x32, NULL, 0);
+	PEER_SAYS(p, 0x30, 4, 0, 1, 't', 'x');
+	PEER_SAYS(p, 0x40, 2, 0, 1);
+	peer_expect(p, 0xe0, NULL, 0);
+}
+
+static void what_others_leave_in_openssls_queue_does_not_end_a_session(void **state)
+{
+	ev_prepare prepare;
+
+	(void)state;
+	ev_prepare_init(&prepare, leave_an_error);
+	ev_prepare_start(loop, &prepare);
+	owner.publishes = 1;
+	owner.publish_qos = 1;
+	owner.disconnects_in_published = true;
+	tls_against(says_something_over_tls, "server.pem", false, false,
+		    tls_for("ca.pem", NULL, NULL));
+	ev_prepare_stop(loop, &prepare);
+	ERR_clear_error();
+	ended_as(FG_MQTT_END_OWN, true, "");
+	assert_int_equal(owner.n_published, 1);
+}
+
 static void a_client_certificate_is_shown(void **state)
 {
 	(void)state;
@@ -1479,6 +1517,7 @@ int main(void)
 		TEST(nothing_is_read_while_the_owner_says_no),
 		TEST(disconnecting_lets_out_what_was_held_back),
 		TEST(publishing_works_inside_tls),
+		TEST(what_others_leave_in_openssls_queue_does_not_end_a_session),
 		TEST(a_client_certificate_is_shown),
 		TEST(a_server_certificate_that_does_not_fit_is_refused_with_the_reason),
 		TEST(a_missing_client_certificate_is_the_tls_layers_refusal),
