@@ -197,7 +197,8 @@ bool fg_hops_end(struct fg_hops *h)
 	for (int hop = 0; hop < FG_N_HOPS; hop++) {
 		if (failed < 0 && h->states[hop] == FG_HOP_FAILED)
 			failed = hop;
-		if (h->states[hop] == FG_HOP_NOT_TRIED && (h->has_command || !is_down((enum fg_hop)hop)))
+		if (h->states[hop] == FG_HOP_NOT_TRIED &&
+		    (h->has_command || !is_down((enum fg_hop)hop)))
 			take(h, (enum fg_hop)hop, FG_HOP_NOT_TRIED, -1, "not tried", NULL);
 	}
 	print_summary(h, failed, sum(h, FG_HOP_PUBLISH, FG_HOP_IN_CLOUD),
