@@ -262,8 +262,7 @@ int fg_feed_refill(struct fg_feed *f, struct fg_reading *r)
 	r->position = to;
 	if (r->kind == FG_PASS_LIVE && to > f->highest)
 		f->highest = to;
-	if (n >= 0)
-		give_up_missing(f, r, from, to);
+	give_up_missing(f, r, from, to);
 	if (r->kind == FG_PASS_BEHIND && to >= live(f)->position) {
 		if (f->outbox->has_sessions)
 			fg_sweep_reached(f);
