@@ -3,6 +3,7 @@
  * states are in devices.h.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "model/json.h"
 #include "thingsboard.h"
@@ -385,22 +386,32 @@ int tb_disconnect_notice(struct tb *tb, struct fg_span payload)
 
 int tb_device_renamed(struct tb *tb, struct fg_span from, struct fg_span to)
 {
-	struct tb_device *old = tb_devices_find(tb->devices, from);
-	struct tb_device *device = tb_devices_find(tb->devices, to);
+	struct tb_device *old = tb_devices_find(tb->devices, from), *device;
+	bool is_live;
+	char *type;
 	int r = 0;
 
-	if (!old || old == device)
+	if (!old || fg_span_equal(from, to))
 		return 0;
+	/* It goes first: then there is room, and it is not the one to make it. */
+	is_live = old->is_live;
+	type = old->type;
+	old->type = NULL;
+	tb_devices_forget(tb->devices, old);
+	device = tb_devices_find(tb->devices, to);
 	if (!device)
 		r = tb_devices_add(tb->devices, to, tb_is_spare, tb, &device);
-	if (r == 0 && old->type)
-		r = tb_device_set_type(device, fg_span_str(old->type));
-	if (r == 0 && old->is_live && device->state == TB_UNANNOUNCED) {
+	if (r == 0 && type) {
+		free(device->type);
+		device->type = type;
+		type = NULL;
+	}
+	if (r == 0 && is_live && device->state == TB_UNANNOUNCED) {
 		device->is_live = true;
 		tb_line_enter(tb->devices, TB_LINE_ANNOUNCE, device);
 	}
-	tb_devices_forget(tb->devices, old);
-	return r == -EAGAIN ? 0 : r; /* no room: announced with its next message */
+	free(type);
+	return r;
 }
 
 void tb_device_deleted(struct tb *tb, struct fg_span name)

@@ -102,11 +102,19 @@ static void respond(void *host_ctx, struct fg_span ref, struct fg_span body)
 	n_responses++;
 }
 
+static int rename_device(void *host_ctx, struct fg_span from, struct fg_span to)
+{
+	(void)host_ctx;
+	assert_true(from.size > 0 && to.size > 0);
+	return 0;
+}
+
 static const struct fg_host host = {.size = sizeof(struct fg_host),
 				    .warn = warn,
 				    .subscribe = subscribe,
 				    .refuse = refuse,
 				    .respond = respond,
+				    .rename = rename_device,
 				    .wake = wake};
 
 int open_with(const struct setting *settings, void **ret_ctx)

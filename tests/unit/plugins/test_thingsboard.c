@@ -282,6 +282,34 @@ static void a_late_acknowledgement_of_an_old_session_announces_nobody(void **sta
 	fg_plugin.close(ctx);
 }
 
+static void a_renamed_device_takes_its_own_place_in_a_full_table(void **state)
+{
+	const struct setting settings[] = {
+		{"access_token", "A1", 0}, {"max_devices", NULL, 1}, {0}};
+	struct fg_message m =
+		message(1, FG_PRESENCE, "pump 4", "{\"state\":\"up\",\"type\":\"pump\"}");
+	uint8_t offer = FG_OFFERED;
+	void *ctx = NULL;
+
+	(void)state;
+	assert_int_equal(open_with(settings, &ctx), 0);
+	begin_session(ctx, 0);
+	assert_int_equal(encode(ctx, &m, &offer, 1), 1);
+	assert_int_equal(settle(ctx, wire.out.tag, 0, 1), FG_ACCEPTED);
+	assert_int_equal(encode(ctx, NULL, NULL, 0), 0);
+	assert_int_equal(deliver(ctx, "v1/devices/me/rpc/request/7",
+				 "{\"method\":\"gateway_device_renamed\","
+				 "\"params\":{\"pump 4\":\"north pump\"}}"),
+			 0);
+	assert_int_equal(encode(ctx, NULL, NULL, 0), 1);
+	assert_true(published_to("v1/devices/me/rpc/response/7"));
+	assert_int_equal(encode(ctx, NULL, NULL, 0), 1);
+	assert_true(published_to("v1/gateway/connect"));
+	wire.payload[wire.out.payload_len] = '\0';
+	assert_string_equal(wire.payload, "{\"device\":\"north pump\",\"type\":\"pump\"}");
+	fg_plugin.close(ctx);
+}
+
 static void announcements_and_data_take_turns_after_a_new_session(void **state)
 {
 	struct fg_message messages[8];
@@ -391,6 +419,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_rate_limit_is_waited_for_as_long_as_it_takes),
 		cmocka_unit_test(a_token_that_is_no_gateways_is_pointed_out),
 		cmocka_unit_test(a_late_acknowledgement_of_an_old_session_announces_nobody),
+		cmocka_unit_test(a_renamed_device_takes_its_own_place_in_a_full_table),
 		cmocka_unit_test(announcements_and_data_take_turns_after_a_new_session),
 		cmocka_unit_test(a_host_with_too_small_a_buffer_is_told_so),
 	};
