@@ -297,9 +297,10 @@ static void on_message(void *owner, const struct fg_mqtt_message *message)
 	pump(s);
 }
 
+/* The PUBACK of a command that is not on disk would go out in front of the DISCONNECT. */
 static void finish_draining(struct fg_cloud_session *s)
 {
-	if (s->client)
+	if (s->client && !s->held_ticket && fg_outbox_in_flight(s->out) == 0)
 		fg_mqtt_client_disconnect(s->client); /* ended() follows */
 }
 
@@ -308,7 +309,7 @@ static void on_published(void *owner, int packet_id, unsigned reason_code)
 	struct fg_cloud_session *s = owner;
 
 	fg_outbox_settled(s->out, packet_id, reason_code, fg_clock_monotonic_ms());
-	if (s->state == FG_LINK_DRAINING && fg_outbox_in_flight(s->out) == 0)
+	if (s->state == FG_LINK_DRAINING)
 		finish_draining(s);
 }
 
@@ -322,6 +323,15 @@ static void on_subscribed(void *owner, int packet_id, unsigned reason_code)
 			    "link %s: the cloud refused a subscription (0x%02x); what it covers "
 			    "will not arrive",
 			    s->label, reason_code);
+}
+
+/* A command read now would belong to a later commit than the one that is waited for: were they to keep
+ * coming, nothing would ever be let go. */
+static bool on_may_read(void *owner)
+{
+	const struct fg_cloud_session *s = owner;
+
+	return !s->held_ticket || fg_journal_gathers(s->common->journal, s->held_ticket);
 }
 
 /* All PUBACKs that were there have been taken: now there may be room for more. */
@@ -340,6 +350,7 @@ static const struct fg_mqtt_ops ops = {
 	.message = on_message,
 	.published = on_published,
 	.subscribed = on_subscribed,
+	.may_read = on_may_read,
 	.after_read = on_after_read,
 	.ended = on_ended,
 };
@@ -463,6 +474,10 @@ void fg_cloud_session_committed(struct fg_cloud_session *s, uint64_t ticket)
 	s->held_ticket = 0;
 	if (s->client)
 		fg_mqtt_client_let_go(s->client);
+	if (s->client)
+		fg_mqtt_client_resume(s->client);
+	if (s->state == FG_LINK_DRAINING)
+		finish_draining(s);
 }
 
 /* ---- timers */
@@ -472,8 +487,7 @@ static void drain(struct fg_cloud_session *s)
 	session_enter(s, FG_LINK_DRAINING);
 	fg_outbox_session_drain(s->out);
 	session_wait(s, FG_LINK_DRAIN_MS);
-	if (fg_outbox_in_flight(s->out) == 0)
-		finish_draining(s);
+	finish_draining(s);
 }
 
 void fg_cloud_session_renew(struct fg_cloud_session *s, const char *why)

@@ -21,9 +21,10 @@
  * (3) Nothing new is sent; ends when the window is empty, or after FG_LINK_DRAIN_MS. A renewal, or a
  *     plugin that has got other credentials, goes from here to CONNECTING.
  *
- * A command that came down is not acknowledged before the commit it waits for: meanwhile the session
- * writes nothing. When that takes longer than the link's ack_timeout the session ends instead, and
- * the cloud sends the command again.
+ * A command that came down is not acknowledged before the commit it waits for, in DRAINING neither:
+ * meanwhile the session writes nothing, and once that commit runs it reads nothing either, so that
+ * commands that keep coming hold nothing up for longer. When it takes longer than the link's
+ * ack_timeout the session ends instead, and the cloud sends the command again.
  */
 #include "cloud/outbox.h"
 #include "net/mqtt_client.h"

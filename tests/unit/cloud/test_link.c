@@ -1149,15 +1149,70 @@ static void the_puback_of_a_command_waits_until_it_is_on_disk(void **state)
 	assert_string_equal(desk.device, "a");
 	assert_int_equal(desk.timeout_ms, 10000);
 	assert_true(fake_mqtt.is_held);
-	/* One that comes in between waits for its own commit, too. */
-	fg_journal_flush(&journal, 0);
+	/* More of the same commit are waited for together. */
 	assert_true(fake_mqtt_deliver("down", "x"));
-	commit();
-	assert_true(fake_mqtt.is_held);
 	commit();
 	assert_false(fake_mqtt.is_held);
 	assert_int_equal(stats().commands, 2);
 	assert_state(FG_LINK_ONLINE);
+}
+
+static void commands_that_keep_coming_hold_no_puback_beyond_its_commit(void **state)
+{
+	struct fg_command command = command_for("a");
+
+	(void)state;
+	online();
+	script.command = &command;
+	assert_true(fake_mqtt_deliver("down", "x"));
+	for (unsigned i = 1; i <= 100; i++) {
+		fg_journal_flush(&journal, 0);
+		/* It would belong to the next commit, and this one would let nothing go. */
+		assert_false(fake_mqtt_deliver("down", "x"));
+		assert_true(fake_mqtt.is_held);
+		commit();
+		assert_int_equal(fake_mqtt.n_let_go, i);
+		assert_true(fake_mqtt_deliver("down", "x"));
+		fake_time_pass(1000);
+	}
+	assert_state(FG_LINK_ONLINE);
+	assert_int_equal(stats().sessions, 1);
+	assert_int_equal(stats().commands, 101);
+}
+
+static void a_session_that_is_to_end_waits_for_the_commit_of_its_commands(void **state)
+{
+	struct fg_command command = command_for("a");
+
+	(void)state;
+	online();
+	script.command = &command;
+	assert_true(fake_mqtt_deliver("down", "x"));
+	stop();
+	/* The PUBACK would go out in front of the DISCONNECT. */
+	assert_false(fake_mqtt.is_disconnecting);
+	commit();
+	assert_false(fake_mqtt.is_held);
+	assert_true(fake_mqtt.is_disconnecting);
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+	assert_int_equal(n_stopped, 1);
+}
+
+static void a_last_acknowledgement_does_not_end_a_session_whose_command_waits(void **state)
+{
+	struct fg_command command = command_for("a");
+
+	(void)state;
+	add("s", 1);
+	online();
+	script.command = &command;
+	assert_true(fake_mqtt_deliver("down", "x"));
+	stop();
+	acked(0, 0);
+	assert_false(fake_mqtt.is_disconnecting);
+	fake_time_pass(FG_LINK_DRAIN_MS);
+	assert_int_equal(n_stopped, 1);
+	assert_int_equal(fake_mqtt.n_let_go, 0);
 }
 
 static void a_command_that_is_no_news_holds_nothing(void **state)
@@ -1508,6 +1563,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_new_link_is_stopped_and_connects_nothing),
 		TEST(the_puback_of_a_command_waits_until_it_is_on_disk),
+		TEST(commands_that_keep_coming_hold_no_puback_beyond_its_commit),
+		TEST(a_session_that_is_to_end_waits_for_the_commit_of_its_commands),
+		TEST(a_last_acknowledgement_does_not_end_a_session_whose_command_waits),
 		TEST(a_command_that_is_no_news_holds_nothing),
 		TEST(a_command_without_room_in_the_journal_is_given_back),
 		TEST(a_command_that_waits_too_long_for_its_commit_ends_the_session),
