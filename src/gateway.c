@@ -277,6 +277,12 @@ int fg_gateway_start(struct fg_gateway *g, struct ev_loop *loop, struct fg_error
 		  g->config->state_directory, (unsigned long long)stats.first_seq,
 		  (unsigned long long)stats.next_seq - 1, (unsigned long long)stats.bytes_on_disk,
 		  (unsigned long long)stats.quarantine_records);
+	if (stats.unusable_files > 0)
+		fg_warning("journal: %u of its files cannot be used (damaged header, or of another "
+			   "journal) "
+			   "and are left out: what clouds had not got of them is lost; "
+			   "\"fieldgatectl journal verify -v\" names them",
+			   stats.unusable_files);
 	r = fg_connector_new(loop, &g->connector);
 	if (r == 0)
 		r = fg_http_new(loop, g->connector, &g->http);

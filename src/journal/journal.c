@@ -143,6 +143,7 @@ static int recover(struct fg_journal *j, struct fg_recovered *found, struct fg_e
 		if (r == 0) {
 			fg_recovery_mend(recoveries[i]);
 			j->lanes[i].next_seq = found[i].next_seq;
+			j->unusable_files += found[i].n_unusable_files;
 		}
 		fg_recovery_free(recoveries[i]);
 	}
@@ -452,6 +453,7 @@ void fg_journal_get_stats(const struct fg_journal *j, struct fg_journal_stats *r
 		.bytes_written = j->bytes_written,
 		.cursor_saves = j->cursor_saves,
 		.refused_records = j->refused_records,
+		.unusable_files = j->unusable_files,
 		.is_full = j->is_full,
 	};
 	for (int i = 0; i < FG_N_CURSOR_LANES; i++)

@@ -114,6 +114,7 @@ struct fg_journal_stats {
 	uint64_t commits, bytes_written, cursor_saves;
 	uint64_t damaged_records; /* found unreadable since opening */
 	uint64_t refused_records; /* not stored, FG_ON_FULL_DROP_NEWEST */
+	unsigned unusable_files;  /* found at opening, of all lanes: unreadable, or foreign */
 	bool is_full;
 };
 

@@ -67,6 +67,7 @@ struct fg_journal {
 	int64_t retry_ms, retry_at_ms;
 
 	uint64_t commits, bytes_written, cursor_saves, refused_records;
+	unsigned unusable_files; /* found at opening */
 };
 
 static inline bool fg_lane_has_cursors(int lane)

@@ -530,6 +530,7 @@ int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t se
 		if (f->state == FILE_FOREIGN && f->first_seq >= found.next_seq)
 			f->state = FILE_IN_THE_WAY;
 		found.n_damaged_files += f->state == FILE_UNREADABLE || f->state == FILE_SET_ASIDE;
+		found.n_unusable_files += f->state != FILE_GOOD && f->state != FILE_SET_ASIDE;
 	}
 	*ret_found = found;
 	found = (struct fg_recovered){0};

@@ -251,6 +251,27 @@ class Disk(EndToEnd):
                     found[os.path.join(directory, name)] = hashlib.sha256(f.read()).hexdigest()
         return found
 
+    def test_a_segment_whose_header_is_damaged_is_told_of(self):
+        self.broker, self.cloud = self.field(), self.thingsboard()
+        gateway = self.running(self.broker, self.cloud)
+        self.cloud.outage()
+        source = self.publisher(self.broker)
+        source.burst(100)
+        wait_for(lambda: gateway.journalled() == 100, 20, "all of it in the journal")
+        gateway.kill9()
+        directory = os.path.join(gateway.state, "journal", "main")
+        for name in os.listdir(directory):
+            with open(os.path.join(directory, name), "r+b") as f:
+                f.write(b"damage")
+        gateway.start()
+        gateway.wait_log(r"warning journal: 1 of its files cannot be used .* lost; .*journal verify -v")
+        status, out = ctl("journal", "verify", "-v", gateway.state)
+        self.assertEqual(status, 0)
+        self.assertIn("1.seg.damaged: set aside by the daemon", out)
+        self.cloud.resume()
+        source.burst(10)
+        self.wait_delivered(self.cloud, source.sent[100:])
+
     def test_a_damaged_journal_is_told_of_and_the_rest_is_sent(self):
         self.broker, self.cloud = self.field(), self.thingsboard()
         gateway = self.running(self.broker, self.cloud)

@@ -207,9 +207,10 @@ static void unreadable_header_is_set_aside_and_numbers_go_on(void **state)
 	assert_true(bench_append(b, 20) > next);
 }
 
-static void journal_whose_only_segment_is_unreadable_starts(void **state)
+static void journal_whose_only_segment_is_unreadable_starts_and_tells(void **state)
 {
 	struct bench *b = *state;
+	struct fg_journal_stats stats;
 	struct fg_cursor *c;
 	char path[256];
 
@@ -218,6 +219,8 @@ static void journal_whose_only_segment_is_unreadable_starts(void **state)
 	bench_segment(b, "main", 0, path, sizeof(path));
 	grow(path, 100);
 	bench_open(b);
+	fg_journal_get_stats(b->j, &stats);
+	assert_int_equal(stats.unusable_files, 1);
 	c = bench_cursor(b, "a", 1000);
 	bench_fill(b, 20);
 	assert_int_equal(bench_read_all(b, c), 20);
@@ -226,6 +229,11 @@ static void journal_whose_only_segment_is_unreadable_starts(void **state)
 	bench_damage(path, 0, 4096, 0);
 	bench_open(b);
 	assert_int_equal(bench_count_files(b, "main", ".damaged"), 2);
+	bench_close(b);
+	/* What was set aside earlier has been told. */
+	bench_open(b);
+	fg_journal_get_stats(b->j, &stats);
+	assert_int_equal(stats.unusable_files, 0);
 }
 
 static void file_of_another_journal_is_ignored(void **state)
@@ -400,7 +408,7 @@ int main(void)
 		TEST(damaged_segment_is_set_aside_once_all_have_passed),
 		TEST(missing_segment_in_the_middle_is_reported),
 		TEST(unreadable_header_is_set_aside_and_numbers_go_on),
-		TEST(journal_whose_only_segment_is_unreadable_starts),
+		TEST(journal_whose_only_segment_is_unreadable_starts_and_tells),
 		TEST(file_of_another_journal_is_ignored),
 		TEST(leftovers_of_a_crash_are_harmless),
 		TEST(bytes_that_look_like_a_record_are_not_taken_for_one),
