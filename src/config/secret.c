@@ -66,8 +66,9 @@ static int from_credential(const struct fg_reader *r, const struct fg_yaml_node 
 	if (!directory || !*directory)
 		return fg_key_mistake(
 			r, &node->place, trail,
-			"$CREDENTIALS_DIRECTORY is not set; the unit of the service needs "
-			"LoadCredential=%s:PATH",
+			"$CREDENTIALS_DIRECTORY is not set: the unit of the service needs "
+			"LoadCredential=%s:PATH; in a shell, set it to a directory that has this "
+			"file",
 			node->text);
 	n = snprintf(path, sizeof(path), "%s/%s", directory, node->text);
 	if (n < 0 || (size_t)n >= sizeof(path))

@@ -277,7 +277,8 @@ static void secrets_come_from_credentials(void **state)
 	unsetenv("CREDENTIALS_DIRECTORY");
 	expect_secret("{credential: tb-token}",
 		      "f.yaml:1:68: local.brokers.b.password.credential: $CREDENTIALS_DIRECTORY is "
-		      "not set; the unit of the service needs LoadCredential=tb-token:PATH",
+		      "not set: the unit of the service needs LoadCredential=tb-token:PATH; in a "
+		      "shell, set it to a directory that has this file",
 		      false);
 	setenv("CREDENTIALS_DIRECTORY", *state, 1);
 	write_text("tb-token", "top secret\n");
