@@ -243,7 +243,7 @@ int main(int argc, char **argv)
 			fputs("fieldgate: out of memory\n", stderr);
 		status = EXIT_FAILURE;
 	} else if (args.is_check) {
-		printf("%s: configuration in order: %zu brokers, %zu mapping rules, %zu clouds\n",
+		printf("%s: configuration in order: brokers %zu, mapping rules %zu, clouds %zu\n",
 		       args.config, config->n_brokers, config->n_mappings, config->n_clouds);
 		status = EXIT_SUCCESS;
 	} else {
