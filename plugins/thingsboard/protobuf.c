@@ -336,7 +336,7 @@ static bool find(struct fg_span message, uint32_t number, enum tb_wire_type type
 
 static bool find_bytes(struct fg_span message, uint32_t number, struct fg_span *ret)
 {
-	struct tb_wire_field field;
+	struct tb_wire_field field = {0};
 
 	if (!find(message, number, TB_WIRE_BYTES, &field))
 		return false;
