@@ -65,6 +65,16 @@ static void client_end(struct fg_mqtt_client *c, enum fg_mqtt_end_kind kind, uns
 	c->is_connected = false;
 }
 
+/* What a handshake failed of: the library's words, but for the mistake that is made most often. */
+static const char *handshake_says(const struct fg_mqtt_client *c)
+{
+	if (!c->library_says[0])
+		return "cut off; does it speak TLS?";
+	if (strstr(c->library_says, "wrong version number"))
+		return "the answer is not TLS; is the port right?";
+	return c->library_says;
+}
+
 /* What a libmosquitto return code means; called right after the call, while errno stands. */
 static void client_end_rc(struct fg_mqtt_client *c, int rc)
 {
@@ -83,8 +93,7 @@ static void client_end_rc(struct fg_mqtt_client *c, int rc)
 		snprintf(text, sizeof(text), "certificate of %s: %s", c->params.host, verify);
 		client_end(c, FG_MQTT_END_TLS, 0, text);
 	} else if (rc == MOSQ_ERR_TLS) {
-		snprintf(text, sizeof(text), "TLS handshake: %s",
-			 c->library_says[0] ? c->library_says : "failed");
+		snprintf(text, sizeof(text), "TLS handshake: %s", handshake_says(c));
 		client_end(c, FG_MQTT_END_TLS, 0, text);
 	} else if (rc == MOSQ_ERR_EAI) {
 		snprintf(text, sizeof(text), "name lookup of %s: %s", c->params.host,
@@ -99,12 +108,18 @@ static void client_end_rc(struct fg_mqtt_client *c, int rc)
 		else if (c->params.tls && c->library_says[0])
 			client_end(c, FG_MQTT_END_TLS, 0, c->library_says);
 		else
-			client_end(c, FG_MQTT_END_SILENT, 0, "closed before CONNACK");
+			client_end(c, FG_MQTT_END_SILENT, 0,
+				   c->params.tls ? "closed before CONNACK"
+						 : "closed before CONNACK; does it expect TLS "
+						   "(mqtts://)?");
 	} else if (rc == MOSQ_ERR_ERRNO) {
 		client_end(c, c->is_connected ? FG_MQTT_END_LOST : FG_MQTT_END_UNREACHABLE, 0,
 			   saved_errno ? strerror(saved_errno) : "connection failed");
 	} else if (rc == MOSQ_ERR_KEEPALIVE) {
 		client_end(c, FG_MQTT_END_LOST, 0, "no PINGRESP");
+	} else if (rc == MOSQ_ERR_PROTOCOL && !c->is_connected) {
+		client_end(c, FG_MQTT_END_PROTOCOL, 0,
+			   "the answer is no sound MQTT; is the port right?");
 	} else {
 		client_end(c, FG_MQTT_END_PROTOCOL, 0, mosquitto_strerror(rc));
 	}
@@ -434,7 +449,8 @@ static void client_read_packets(struct fg_mqtt_client *c)
 static void client_read(struct fg_mqtt_client *c)
 {
 	if (client_is_cut_off(c)) {
-		client_end(c, FG_MQTT_END_TLS, 0, "closed by the peer during the TLS handshake");
+		client_end(c, FG_MQTT_END_TLS, 0,
+			   "closed by the peer during the TLS handshake; does it speak TLS?");
 		return;
 	}
 	mosquitto_threaded_set(c->mosq, true);

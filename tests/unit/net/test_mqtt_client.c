@@ -403,7 +403,8 @@ static void an_end_before_connack_is_silence(void **state)
 {
 	(void)state;
 	against(closes_after_connect, NULL);
-	ended_as(FG_MQTT_END_SILENT, false, "before CONNACK");
+	ended_as(FG_MQTT_END_SILENT, false,
+		 "closed before CONNACK; does it expect TLS (mqtts://)?");
 }
 
 static void refuses_as_old_server(struct peer *p)
@@ -492,6 +493,18 @@ static void garbage_ends_the_session_and_nothing_else(void **state)
 		assert_true(n_turns < 1000);
 		owner.client = fg_mqtt_client_free(owner.client);
 	}
+}
+
+static void a_server_of_another_protocol_is_called_that(void **state)
+{
+	static const char page[] =
+		"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Length: 0\r\n"
+		"Connection: close\r\nContent-Type: text/html\r\n\r\n";
+	struct bytes http = {page, sizeof(page) - 1, false};
+
+	(void)state;
+	against(says_bytes, &http);
+	ended_as(FG_MQTT_END_PROTOCOL, false, "the answer is no sound MQTT; is the port right?");
 }
 
 static void says_one_byte_at_a_time(struct peer *p)
@@ -1342,7 +1355,23 @@ static void a_server_without_tls_is_recognised(void **state)
 {
 	(void)state;
 	tls_against(speaks_no_tls, "server.pem", false, true, tls_for("ca.pem", NULL, NULL));
-	ended_as(FG_MQTT_END_TLS, false, "TLS");
+	ended_as(FG_MQTT_END_TLS, false,
+		 "TLS handshake: the answer is not TLS; is the port right?");
+}
+
+static void hangs_up(struct peer *p)
+{
+	uint8_t hello[4096];
+
+	recv(p->fd, hello, sizeof(hello), 0);
+}
+
+static void a_server_that_hangs_up_on_tls_may_have_none(void **state)
+{
+	(void)state;
+	tls_against(hangs_up, "server.pem", false, true, tls_for("ca.pem", NULL, NULL));
+	/* Who is first told decides who says so: we, or the library. */
+	ended_as(FG_MQTT_END_TLS, false, "; does it speak TLS?");
 }
 
 static void closes_tls_after_connect(struct peer *p)
@@ -1493,6 +1522,7 @@ int main(void)
 		TEST(an_old_server_refuses_version_5_with_code_1),
 		TEST(connack_is_not_waited_for_longer_than_allowed),
 		TEST(garbage_ends_the_session_and_nothing_else),
+		TEST(a_server_of_another_protocol_is_called_that),
 		TEST(half_packets_are_put_together),
 		TEST(pubacks_are_told_with_their_reason),
 		TEST(disconnect_of_5_is_told_with_its_reason),
@@ -1524,6 +1554,7 @@ int main(void)
 		TEST(a_server_that_goes_away_in_mid_handshake_makes_no_busy_loop),
 		TEST(a_handshake_that_stalls_ends_in_time),
 		TEST(a_server_without_tls_is_recognised),
+		TEST(a_server_that_hangs_up_on_tls_may_have_none),
 		TEST(silence_after_the_handshake_is_not_the_handshakes_fault),
 		TEST(a_polite_end_after_the_handshake_is_silence_too),
 		TEST(the_end_of_a_tls_session_is_a_loss),
