@@ -57,8 +57,6 @@ static int image_start_work(struct fg_image_file *image, bool is_last);
 static void image_destroy(struct fg_image_file *image)
 {
 	if (image->use.store) {
-		ev_timer_stop(fg_image_store_loop(image->use.store), &image->retry);
-		ev_timer_stop(fg_image_store_loop(image->use.store), &image->slice);
 		if (image->is_to_remove)
 			fg_image_store_remove(image->use.store, image->use.name, NULL);
 		fg_image_store_leave(&image->use);
@@ -329,6 +327,11 @@ void fg_image_file_adopt(struct fg_image_file *image, const struct fg_image_file
 static void image_release(struct fg_image_file *image)
 {
 	image->is_released = true;
+	/* Nothing is verified any more while the thread is at work: there is nobody to tell. */
+	if (image->use.store) {
+		ev_timer_stop(fg_image_store_loop(image->use.store), &image->retry);
+		ev_timer_stop(fg_image_store_loop(image->use.store), &image->slice);
+	}
 	if (!image->is_working)
 		image_destroy(image);
 }

@@ -193,6 +193,30 @@ static void sealing_turns_the_loop_between_the_slices(void **state)
 	assert_int_equal(f->n_finished, 2);
 }
 
+/* Its bytes are wrong, and the disk is still at work: whoever let go of it may be gone. */
+static void a_released_image_tells_nobody_what_sealing_found(void **state)
+{
+	struct ota_fixture *f = *state;
+	struct fg_image_description d = ota_description(FG_IMAGE_SYNC_EVERY_BYTES);
+	struct fg_image_file *image;
+
+	d.checksum = ota_sha256(1);
+	image = ota_begin(f, &d);
+	disk_hold();
+	ota_fill(f, image, FG_IMAGE_SYNC_EVERY_BYTES, FG_IMAGE_PIECE_BYTES);
+	while (disk_held() == 0)
+		usleep(1000);
+	assert_int_equal(fg_image_file_seal(image), 0);
+	fg_image_file_remove(image);
+	for (int i = 0; i < 100; i++)
+		ev_run(f->loop, EVRUN_NOWAIT);
+	assert_int_equal(f->n_finished, 0);
+	disk_release(1);
+	ota_settle(f);
+	assert_int_equal(f->n_finished, 0);
+	assert_int_equal(ota_count(f, ".part"), 0);
+}
+
 static void sealing_tells_what_is_wrong(void **state)
 {
 	struct ota_fixture *f = *state;
@@ -1031,6 +1055,7 @@ int main(void)
 		TEST(it_is_durable_before_it_is_called_finished),
 		TEST(each_operation_has_its_state),
 		TEST(sealing_turns_the_loop_between_the_slices),
+		TEST(a_released_image_tells_nobody_what_sealing_found),
 		TEST(sealing_tells_what_is_wrong),
 		TEST(wrong_size_and_wrong_checksum_are_found),
 		TEST(verifying_takes_as_many_calls_as_the_slice_says),
