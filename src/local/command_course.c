@@ -77,14 +77,21 @@ void fg_desk_forget(struct fg_command_desk *d, struct fg_desk_command *c)
 /* It has ended, and its cloud knows all that it will ever know of it. */
 void fg_desk_remember(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms)
 {
+	struct fg_desk_command *oldest;
+
 	if (c->turn == &d->unsent)
 		d->n_unsent--;
 	fg_desk_command_queue(c, &d->sent);
 	d->n_sent++;
 	c->forget_ms = now_ms + FG_COMMAND_REMEMBERED_MS;
-	/* What is SILENT still has to do, and will be forgotten in its turn. */
-	if (d->n_sent > FG_COMMANDS_REMEMBERED && TAILQ_FIRST(&d->sent)->state == FG_COMMAND_ENDED)
-		fg_desk_forget(d, TAILQ_FIRST(&d->sent));
+	if (d->n_sent <= FG_COMMANDS_REMEMBERED)
+		return;
+	/* What is SILENT still has to do: it may stay so for days, and others go in its place. */
+	oldest = TAILQ_FIRST(&d->sent);
+	while (oldest != c && oldest->state != FG_COMMAND_ENDED)
+		oldest = TAILQ_NEXT(oldest, in_turn);
+	if (oldest != c)
+		fg_desk_forget(d, oldest);
 }
 
 void fg_desk_await_sending(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms)

@@ -690,6 +690,25 @@ static void a_silent_device_gets_the_next_command_after_a_while(void **state)
 	assert_int_equal(b->n_published, 2);
 }
 
+static void one_that_stays_silent_keeps_no_others_from_being_forgotten(void **state)
+{
+	struct desk_bench *b = *state;
+	char id[16];
+
+	b->sent_seq = UINT64_MAX;
+	bench_send(b, "lamp1", "1");
+	bench_tick(b, 7500);
+	for (int i = 0; i < FG_COMMANDS_REMEMBERED + 500; i++) {
+		snprintf(id, sizeof(id), "%d", i);
+		assert_int_equal(bench_submit(b, "unheard-of", id), 0);
+		bench_commit(b);
+		bench_tick(b, 0);
+	}
+	assert_int_equal(bench_state(b, "lamp1", "1"), FG_COMMAND_SILENT);
+	assert_in_range(bench_stats(b).states[FG_COMMAND_ENDED], FG_COMMANDS_REMEMBERED - 1,
+			FG_COMMANDS_REMEMBERED);
+}
+
 static void the_silence_of_one_device_is_nothing_to_another(void **state)
 {
 	struct desk_bench *b = *state;
@@ -1112,6 +1131,7 @@ int main(void)
 		DESK_TEST(an_answer_nobody_can_read_ends_it_too),
 		DESK_TEST(a_late_answer_does_not_answer_the_next_command),
 		DESK_TEST(a_silent_device_gets_the_next_command_after_a_while),
+		DESK_TEST(one_that_stays_silent_keeps_no_others_from_being_forgotten),
 		DESK_TEST(the_silence_of_one_device_is_nothing_to_another),
 		DESK_TEST(a_one_way_command_still_keeps_its_answer_from_the_next),
 		DESK_TEST(a_command_that_comes_again_while_it_is_open_is_ignored),
