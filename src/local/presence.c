@@ -150,20 +150,27 @@ static struct device *find_or_add(struct fg_presence *p, struct fg_span name)
 
 /* ---- events */
 
-static int enter(struct fg_presence *p, struct device *d, enum state state, bool is_told)
+static void set_state(struct fg_presence *p, struct device *d, enum state state)
 {
-	int r = 0;
-
-	if (d->state == state)
-		return 0;
-	if (is_told)
-		r = p->with.changed(p->with.arg, fg_span_of(d->name, d->name_size), state == UP);
-	if (r < 0)
-		return r;
 	p->n_in[d->state]--;
 	p->n_in[state]++;
 	d->state = state;
-	return 0;
+}
+
+static int enter(struct fg_presence *p, struct device *d, enum state state, bool is_told)
+{
+	enum state before = d->state;
+	int r = 0;
+
+	if (before == state)
+		return 0;
+	/* First, since who is told may ask: a command that waits for the device goes out at once. */
+	set_state(p, d, state);
+	if (is_told)
+		r = p->with.changed(p->with.arg, fg_span_of(d->name, d->name_size), state == UP);
+	if (r < 0)
+		set_state(p, d, before);
+	return r;
 }
 
 static struct device *hear(struct fg_presence *p, struct fg_span name, const char *source,

@@ -18,6 +18,7 @@ static int changed(void *arg, struct fg_span device, bool is_up)
 	(void)arg;
 	if (refusal < 0)
 		return refusal;
+	assert_int_equal(fg_presence_is_up(presence, device), is_up); /* who is told may ask */
 	snprintf(told + used, sizeof(told) - used, "%c%.*s ", is_up ? '+' : '-',
 		 FG_SPAN_ARGS(device));
 	return 0;
