@@ -101,6 +101,9 @@ static int take_mapped(void *arg, const struct fg_mapped *mapped)
 
 	if (msg.time_quality == FG_TIME_GATEWAY)
 		msg.time_quality = a->quality;
+	/* From quarantine: nobody waits for the answer any more, and the device is elsewhere by now. */
+	if (!a->source->name && (msg.kind == FG_REQUEST || msg.kind == FG_PRESENCE))
+		return -ESTALE;
 	if (msg.kind == FG_PRESENCE && a->in->with.presence)
 		return fg_presence_said(a->in->with.presence, msg.device, a->source->name,
 					mapped->is_up, a->now_ms);
@@ -149,6 +152,9 @@ static const char *reason_of(int r, const struct fg_error *err)
 		return "too many requests wait for their answers";
 	if (r == -EINVAL)
 		return "it asks for something, and there is no topic to answer on";
+	if (r == -ESTALE)
+		return "it is out of date: it asks for something, or says that a device came or "
+		       "went";
 	return strerror(-r);
 }
 

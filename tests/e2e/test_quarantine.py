@@ -150,6 +150,29 @@ class Quarantine(EndToEnd):
         self.wait_taken({1})
         self.assertEqual(self.listed(), [2])
 
+    def test_what_was_asked_or_said_of_presence_long_ago_is_kept(self):
+        strict = dict(MAPPING, topic="+/{device}/now", telemetry={"n": "$.n"})
+        del strict["time"]
+        self.begin(bad=(), count=0, mappings=[strict])
+        self.device.raw("ask/pump-9/now", '{"shared": ["interval"]}')
+        self.device.raw("status/pump-9/now", '{"is": "down"}')
+        wait_for(lambda: len(self.listed()) == 2, 20, "two messages in quarantine")
+        self.subject.stop()
+        self.subject.config["mappings"] = [
+            {"topic": "ask/{device}/now", "request": {"kind": "attributes", "response": "answer/{device}",
+                                                      "timeout": "1s"}},
+            {"topic": "status/{device}/now", "presence": {"from": "$.is", "down": ["down"]}}, MAPPING]
+        self.subject.start()
+        self.subject.wait_log("link tb: connected")
+        why = "it is out of date: it asks for something, or says that a device came or went"
+        self.assertEqual(self.ask("retry", "--all"), (1, [
+            {"number": n, "result": "kept", "error": why} for n in (1, 2)]))
+        self.device.burst(1)
+        self.wait_taken({0})
+        time.sleep(2)  # a question would be answered by now
+        self.assertTrue(self.subject.is_up())
+        self.assertIn("devices: known=1 up=1 down=0", ctl("status", "--state", self.subject.state)[1])
+
     def test_what_is_dropped_is_gone_for_good(self):
         self.begin(bad=(3, 7, 11))
         self.assertEqual(self.ask("drop", "2"), (0, [{"number": 2, "result": "dropped"}]))
