@@ -55,7 +55,7 @@ static int append(struct arriving *a, enum fg_lane lane, const struct fg_message
 	uint64_t seq;
 	int r = fg_journal_append(a->in->with.journal, lane, msg, &seq);
 
-	if (r == 0)
+	if (r == 0 && seq > 0) /* 0: FG_ON_FULL_DROP_NEWEST */
 		a->source->messages++;
 	return r;
 }

@@ -245,3 +245,9 @@ class Retention(EndToEnd):
         wait_for(lambda: len(lines()) > 1, 30, "a second line")
         self.assertGreater(time.monotonic() - first, 9)
         self.assertRegex(lines()[1], r"\(\d+ times since the last such line\)$")
+        # What was dropped is not said to be in the journal.
+        gateway.stop()
+        received, appended = map(int, re.search(r"received=(\d+) appended=(\d+)", gateway.log()).groups())
+        refused = int(re.search(r" refused=(\d+)", gateway.log()).group(1))
+        self.assertGreater(refused, 0)
+        self.assertEqual(received, appended + refused)
