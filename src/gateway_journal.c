@@ -151,6 +151,7 @@ int fg_gateway_open_timekeeper(struct fg_gateway *g)
  * telemetry and attributes, and as much again to go on gathering; pages never touched cost nothing.
  */
 #define BATCH_BYTES ((size_t)4 * 1024 * 1024)
+_Static_assert(FG_SEGMENT_MIN_BYTES >= 2 * BATCH_BYTES, "a segment holds two batches");
 
 /* How many sessions may fall behind, where a plugin has one for each device. */
 static unsigned max_left_behind(const struct fg_gateway *g)
@@ -196,8 +197,6 @@ int fg_gateway_open_journal(struct fg_gateway *g, struct fg_error *err)
 	struct fg_error why = {0};
 	int r;
 
-	if (options.segment_bytes < 2 * options.batch_bytes)
-		options.segment_bytes = 2 * options.batch_bytes;
 	if (asprintf(&path, "%s/journal", g->config->state_directory) < 0)
 		return -ENOMEM;
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)

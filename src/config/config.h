@@ -287,11 +287,15 @@ enum fg_on_full_config {
 	FG_CONFIG_STOP_ACK,
 };
 
+/* The least size of a segment: it holds what gathers during a commit, twice. What is configured as
+ * caps, in whole segments, would not hold for smaller ones. */
+#define FG_SEGMENT_MIN_BYTES (8 << 20)
+
 /** `journal:` */
 struct fg_journal_config {
 	uint64_t max_bytes;            /* `max_size`, default 2 GiB, at least 4 segments */
 	uint64_t max_quarantine_bytes; /* `max_quarantine_size`, default 64 MiB */
-	size_t segment_bytes;          /* `segment_size`, 4 MiB..1 GiB, default 16 MiB */
+	size_t segment_bytes;          /* `segment_size`, 8 MiB..1 GiB, default 16 MiB */
 	int64_t max_age_ms;            /* `max_age`, 1min..3650d; 0: no limit */
 	int64_t commit_interval_ms;    /* `commit_interval`, 0..10s, default 0 */
 	enum fg_on_full_config on_full;

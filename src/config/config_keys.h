@@ -9,7 +9,6 @@
 #define FG_TEXT_MAX_BYTES 1024
 #define FG_TOPIC_TEXT_MAX_BYTES 65535 /* no string in an MQTT packet is longer */
 #define FG_DEVICE_MAX_BYTES 255
-#define FG_SEGMENT_MIN_BYTES (4 << 20)
 #define FG_AGE_MIN_MS 60000
 #define FG_AGE_MAX_MS (INT64_C(3650) * 86400000)
 #define FG_TIMEOUT_MAX_MS (INT64_C(7) * 86400000) /* of a command */

@@ -30,7 +30,7 @@ class Control(EndToEnd):
     def test_verify_finds_nothing_wrong_while_the_daemon_writes(self):
         field = self.field()
         gateway = self.gateway(field, clouds=[self.no_cloud()], mappings=[{"topic": TOPIC, "payload": "json"}],
-                               journal={"max_size": "16MiB", "segment_size": "4MiB"})
+                               journal={"max_size": "32MiB", "segment_size": "8MiB"})
         field.wait_subscribed(gateway.client_id())
         publisher = self.publisher(field)
         last, n_files = [], set()

@@ -270,7 +270,7 @@ class Full(EndToEnd):
     @needs_root
     def test_a_full_disk_in_an_outage_loses_nothing(self):
         field, cloud = self.field(), self.thingsboard()
-        gateway = self.gateway(field, cloud, start=False, journal={"max_size": "16MiB", "segment_size": "4MiB"},
+        gateway = self.gateway(field, cloud, start=False, journal={"max_size": "32MiB", "segment_size": "8MiB"},
                                mappings=[dict(MAPPING, telemetry={"n": "$.n", "text": "$.text"})])
         gateway.start(prefix=["unshare", "-m", "sh", "-c",
                               'mount -t tmpfs -o size=10m none "$0" && exec "$@"', gateway.state])

@@ -489,6 +489,8 @@ static const struct {
 	 "f:4:25: journal.max_alarm_size: 64MiB is less than 2 segments (segment_size is 1GiB)\n"
 	 "f:4:25: journal.max_quarantine_size: 64MiB is less than 2 segments (segment_size is "
 	 "1GiB)"},
+	{NO_GATEWAY "journal: {segment_size: 4MiB}\n",
+	 "f:4:25: journal.segment_size: expected a size from 8MiB to 1GiB, got \"4MiB\""},
 	{NO_GATEWAY "journal: {on_full: stop}\n",
 	 "f:4:20: journal.on_full: expected drop_oldest, drop_newest or stop_ack, got \"stop\""},
 	{NO_GATEWAY "journal: {max_age: 59s}\n",
@@ -497,7 +499,7 @@ static const struct {
 	 "f:4:60: clouds.c.max_backlog: 8MiB is less than one segment (journal.segment_size is "
 	 "16MiB)"},
 	{NO_GATEWAY "journal: {max_size: 1MiB, commit_interval: 1}\n",
-	 "f:4:21: journal.max_size: expected a size from 16MiB to 16TiB, got \"1MiB\"\n"
+	 "f:4:21: journal.max_size: expected a size from 32MiB to 16TiB, got \"1MiB\"\n"
 	 "f:4:44: journal.commit_interval: expected a duration such as \"30s\", got \"1\""},
 };
 
