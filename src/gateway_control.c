@@ -116,6 +116,23 @@ static void add_commands(struct fg_control_call *call, const struct fg_command_d
 	fg_control_line_end(call);
 }
 
+static void add_images(struct fg_control_call *call, const struct fg_images *images)
+{
+	struct fg_object *o = fg_control_line(call);
+	struct fg_images_stats s;
+
+	fg_images_get_stats(images, &s);
+	fg_object_add_string(o, "what", "images");
+	fg_object_add_uint(o, "known", s.known);
+	fg_object_add_uint(o, "queued", s.queued);
+	fg_object_add_uint(o, "fetching", s.fetching);
+	fg_object_add_uint(o, "ready", s.ready);
+	fg_object_add_uint(o, "handed", s.handed);
+	fg_object_add_uint(o, "updated", s.updated);
+	fg_object_add_uint(o, "failed", s.failed);
+	fg_control_line_end(call);
+}
+
 static void status(void *arg, struct fg_control_call *call, struct fg_json_value request)
 {
 	struct fg_gateway *g = arg;
@@ -127,6 +144,7 @@ static void status(void *arg, struct fg_control_call *call, struct fg_json_value
 			add_broker(call, g->brokers[i]);
 	add_devices(call, g->presence);
 	add_commands(call, g->desk);
+	add_images(call, g->images);
 	for (size_t i = 0; i < g->config->n_clouds; i++)
 		if (g->clouds[i].link)
 			add_link(call, g->clouds[i].link);

@@ -48,6 +48,17 @@ static void log_commands(const struct fg_command_desk *desk)
 		  s.open, s.received, s.answered, s.done, errors, s.duplicates, s.late);
 }
 
+static void log_images(const struct fg_images *images)
+{
+	struct fg_images_stats s;
+
+	fg_images_get_stats(images, &s);
+	if (s.known > 0)
+		fg_notice("images: known=%u queued=%u fetching=%u ready=%u handed=%u updated=%u "
+			  "failed=%u",
+			  s.known, s.queued, s.fetching, s.ready, s.handed, s.updated, s.failed);
+}
+
 static void log_link(const struct fg_link *link)
 {
 	struct fg_link_stats s;
@@ -75,6 +86,7 @@ void fg_gateway_log_status(struct fg_gateway *g)
 	log_journal(g->journal);
 	log_devices(g->presence);
 	log_commands(g->desk);
+	log_images(g->images);
 	for (size_t i = 0; i < g->config->n_clouds; i++)
 		if (g->clouds[i].link)
 			log_link(g->clouds[i].link);

@@ -509,6 +509,20 @@ struct fg_images *fg_images_free(struct fg_images *images)
 	return NULL;
 }
 
+void fg_images_get_stats(const struct fg_images *images, struct fg_images_stats *ret)
+{
+	unsigned *const counts[] = {
+		[FG_IMAGES_QUEUED] = &ret->queued,    [FG_IMAGES_FETCHING] = &ret->fetching,
+		[FG_IMAGES_SEALING] = &ret->fetching, [FG_IMAGES_READY] = &ret->ready,
+		[FG_IMAGES_HANDING] = &ret->handed,   [FG_IMAGES_HANDED] = &ret->handed,
+		[FG_IMAGES_UPDATED] = &ret->updated,  [FG_IMAGES_FAILED] = &ret->failed,
+	};
+
+	*ret = (struct fg_images_stats){.known = (unsigned)images->n};
+	for (const struct fg_images_entry *e = images->first; e; e = e->next)
+		++*counts[e->state];
+}
+
 size_t fg_images_filters(const struct fg_images *images, const struct fg_images_filter **ret)
 {
 	*ret = images->rules.filters;

@@ -136,3 +136,14 @@ void fg_images_device_up(struct fg_images *images, struct fg_span device);
 
 /** Each second. */
 void fg_images_tick(struct fg_images *images, int64_t now_ms);
+
+/** How many there are, and how far they are. */
+struct fg_images_stats {
+	unsigned known, queued;
+	unsigned fetching; /* SEALING too */
+	unsigned ready;
+	unsigned handed; /* HANDING too */
+	unsigned updated, failed;
+};
+
+void fg_images_get_stats(const struct fg_images *images, struct fg_images_stats *ret);

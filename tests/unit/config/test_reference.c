@@ -202,6 +202,7 @@ static void what_conf_shows_in_comments_is_in_order_too(void **state)
 	FG_CLEANUP(fg_report_free_p) struct fg_report *report = fg_report_new();
 	FG_CLEANUP(fg_config_free_p) struct fg_config *config = NULL;
 	char path[4096], *text, *line, *next;
+	bool is_section = false; /* one that is a comment as a whole, up to a blank line */
 
 	(void)state;
 	snprintf(path, sizeof(path), "%s/fieldgate.yaml", conf_directory);
@@ -213,9 +214,11 @@ static void what_conf_shows_in_comments_is_in_order_too(void **state)
 		next = next ? next + 1 : NULL;
 		/* A key in a comment is indented like the keys around it; a sentence has no colon
 		 * there. */
-		if (comment[0] == '#' && comment[1] == ' ' &&
-		    comment[2 + strspn(comment + 2, " abcdefghijklmnopqrstuvwxyz_")] == ':' &&
-		    comment > line)
+		is_section = strncmp(line, "# images:\n", 10) == 0 || (is_section && *line == '#');
+		if (is_section ||
+		    (comment[0] == '#' && comment[1] == ' ' &&
+		     comment[2 + strspn(comment + 2, " abcdefghijklmnopqrstuvwxyz_")] == ':' &&
+		     comment > line))
 			memmove(comment, comment + 2, strlen(comment + 2) + 1);
 		next = strchr(line, '\n');
 		next = next ? next + 1 : NULL;
@@ -223,13 +226,15 @@ static void what_conf_shows_in_comments_is_in_order_too(void **state)
 	blank(text, "{credential: hall2-password}");
 	fg_config_load_text("conf.yaml", fg_span_str(text), report, &config);
 	expect_report(report, path,
-		      "conf.yaml:66:11: clouds.customer-tb.tls.ca: cannot read customer-ca.pem: "
+		      "conf.yaml:76:11: clouds.customer-tb.tls.ca: cannot read customer-ca.pem: "
 		      "No such file or directory");
 	assert_non_null(config);
 	assert_string_equal(config->brokers[0].share, "fieldgate");
 	assert_int_equal(config->clouds[0].devices.n_rename, 1);
 	assert_int_equal(config->commands[0].offline, FG_OFFLINE_WAIT);
 	assert_int_equal(config->clouds[0].order, FG_DRAIN_LIVE_FIRST);
+	assert_int_equal(config->n_images, 1);
+	assert_int_equal(config->images[0].deliver, FG_DELIVER_CHUNKS);
 	assert_int_equal(config->clouds[0].n_rates[FG_LIMIT_MESSAGES], 1);
 	assert_int_equal(config->journal.commit_interval_ms, 1000);
 	free(text);

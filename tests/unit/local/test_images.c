@@ -399,6 +399,26 @@ static void afresh(enum fg_images_state state)
 	n_published = 0;
 }
 
+static void images_are_counted_by_how_far_they_are(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_STATES; i++) {
+		struct fg_images_stats s;
+
+		afresh(all_states[i]);
+		fg_images_get_stats(images, &s);
+		assert_int_equal(s.known, 1);
+		assert_int_equal(s.queued, all_states[i] == FG_IMAGES_QUEUED);
+		assert_int_equal(s.fetching, all_states[i] == FG_IMAGES_FETCHING ||
+						     all_states[i] == FG_IMAGES_SEALING);
+		assert_int_equal(s.ready, all_states[i] == FG_IMAGES_READY);
+		assert_int_equal(s.handed, all_states[i] == FG_IMAGES_HANDING ||
+						   all_states[i] == FG_IMAGES_HANDED);
+		assert_int_equal(s.updated, all_states[i] == FG_IMAGES_UPDATED);
+		assert_int_equal(s.failed, all_states[i] == FG_IMAGES_FAILED);
+	}
+}
+
 /* ---- from announcement to report */
 
 static void an_image_in_chunks_arrives_and_the_device_reports(void **state)
@@ -1111,6 +1131,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		TEST(images_are_counted_by_how_far_they_are),
 		TEST(an_image_in_chunks_arrives_and_the_device_reports),
 		TEST(a_file_is_announced_by_its_path),
 		TEST(an_url_is_announced_by_the_files_name),
