@@ -121,10 +121,12 @@ static int publish(struct fg_images_entry *e, enum fg_images_topic what, struct 
 	}
 	r = images->with.publish(images->with.arg, e->rule->config->broker, fg_span_str(e->device),
 				 &p, tag);
-	if (r == 0)
+	if (r == 0) {
 		e->tag = tag;
-	else if (r != -EMSGSIZE)
+		e->is_redirected = false;
+	} else if (r != -EMSGSIZE) {
 		complain(e, r);
+	}
 	return r;
 }
 
@@ -207,7 +209,7 @@ static void handed(struct fg_images_entry *e)
 
 static void published(struct fg_images_entry *e)
 {
-	if (e->is_announced)
+	if (e->is_announced && !e->is_redirected)
 		e->next_chunk++;
 	e->is_announced = true;
 	if (e->rule->config->deliver == FG_DELIVER_CHUNKS &&
@@ -285,8 +287,11 @@ static void go_on_from(struct fg_images_entry *e, uint64_t chunk)
 	    chunk >= (fg_image_file_bytes(e->file) + size - 1) / size)
 		return;
 	e->next_chunk = chunk;
+	/* One at a time: a device that asks on and on would fill the memory with chunks. */
+	e->is_redirected = e->tag != 0;
+	if (e->tag)
+		return;
 	e->is_announced = true;
-	e->tag = 0;
 	e->state = FG_IMAGES_HANDING;
 	fg_images_deliver(e);
 }

@@ -42,6 +42,7 @@ struct fg_images_entry {
 	uint64_t tag;                 /* of the PUBLISH under way; 0: none */
 	uint64_t next_chunk;          /* HANDING; the announcement comes before 0 … */
 	bool is_announced;            /* … and has been taken */
+	bool is_redirected;           /* next_chunk was asked for while `tag` is under way */
 	bool has_reported;
 	int64_t retry_ms;  /* monotonic: not handed over before */
 	char failure[256]; /* FAILED: why */
