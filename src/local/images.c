@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "local/images_internal.h"
+#include "model/utf8.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
@@ -130,6 +131,9 @@ void fg_images_fail(struct fg_images_entry *e, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(e->failure, sizeof(e->failure), format, args);
 	va_end(args);
+	/* What a device says may be cut, but not inside a character: a cloud wants UTF-8. */
+	while (!fg_utf8_ok(fg_span_str(e->failure)))
+		e->failure[strlen(e->failure) - 1] = '\0';
 	fg_warning("images: %s for device %s failed: %s", kind_name(e->kind), e->device,
 		   e->failure);
 	drop_download(e);

@@ -11,6 +11,7 @@
 
 #include "http_server.h"
 #include "local/images_internal.h"
+#include "model/utf8.h"
 
 #define PATIENCE_S 20.
 #define SIZE 10000u
@@ -898,6 +899,52 @@ static void a_device_may_ask_for_a_chunk_again(void **state)
 	assert_int_equal(state_of("pump-1"), FG_IMAGES_HANDED);
 }
 
+/* However often it asks: what the gateway has to keep until the broker acknowledges is one chunk. */
+static void a_device_that_asks_while_a_chunk_is_under_way_waits_for_it(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	bring_to(FG_IMAGES_HANDING);
+	acknowledge(0);
+	assert_string_equal(topic, "fw/pump-1/0");
+	before = n_published;
+	for (int i = 0; i < 100; i++) {
+		report("fw/pump-1/state", "{\"chunk\":2}");
+		report("fw/pump-1/state", "{\"chunk\":1}");
+	}
+	assert_int_equal(n_published, before);
+	acknowledge(0);
+	assert_int_equal(n_published, before + 1);
+	assert_string_equal(topic, "fw/pump-1/1");
+	acknowledge(0);
+	assert_string_equal(topic, "fw/pump-1/2");
+	acknowledge(0);
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_HANDED);
+}
+
+static void a_reason_that_is_too_long_ends_with_a_whole_character(void **state)
+{
+	char text[400] = "{\"state\":\"FAILED\",\"error\":\"";
+
+	(void)state;
+	for (int shift = 0; shift < 2; shift++) {
+		char *at = text + strlen("{\"state\":\"FAILED\",\"error\":\"");
+
+		bring_to(FG_IMAGES_HANDED);
+		if (shift)
+			*at++ = 'x';
+		for (int i = 0; i < 127; i++)
+			at = stpcpy(at, "\xc3\xa4");
+		strcpy(at, "\"}");
+		report("fw/pump-1/state", text);
+		assert_true(strlen(failure) > 250);
+		assert_true(fg_utf8_ok(fg_span_str(failure)));
+		fg_images_abandon(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE, NULL);
+		turn(0.05);
+	}
+}
+
 static void a_device_says_why_it_failed(void **state)
 {
 	(void)state;
@@ -1157,7 +1204,9 @@ int main(void)
 		TEST(of_two_kinds_one_is_handed_over_after_the_other),
 		TEST(a_report_counts_while_the_image_is_at_the_device),
 		TEST(a_device_may_ask_for_a_chunk_again),
+		TEST(a_device_that_asks_while_a_chunk_is_under_way_waits_for_it),
 		TEST(a_device_says_why_it_failed),
+		TEST(a_reason_that_is_too_long_ends_with_a_whole_character),
 		TEST(a_report_from_the_brokers_store_is_of_the_past),
 		TEST(what_is_no_report_is_left_to_others),
 		TEST(a_restart_goes_on_where_it_was),
