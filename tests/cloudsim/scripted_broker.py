@@ -13,11 +13,13 @@ One thread per server; a script's methods are called on it, one at a time. Packe
 3.1.1 and 5.0, and share nothing with the clients under test.
 """
 import collections
+import concurrent.futures
 import selectors
 import socket
 import struct
 import threading
 import time
+import traceback
 
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = 8, 9, 10, 11, 12, 13, 14, 15
@@ -113,7 +115,7 @@ class Reader:
         return self.take(len(self.data) - self.at)
 
 
-Connect = collections.namedtuple("Connect", "version clean keep_alive client_id username password properties")
+Connect = collections.namedtuple("Connect", "version clean keep_alive client_id username password properties has_will")
 Publish = collections.namedtuple("Publish", "topic payload qos retain dup id properties")
 Ack = collections.namedtuple("Ack", "kind id code")
 Subscribe = collections.namedtuple("Subscribe", "id filters properties")
@@ -134,7 +136,7 @@ def parse(kind, flags, body, version):
             r.field(), r.field()
         username = r.field().decode() if bits & 0x80 else None
         password = r.field().decode() if bits & 0x40 else None
-        return Connect(version, bool(bits & 2), keep_alive, client_id, username, password, props)
+        return Connect(version, bool(bits & 2), keep_alive, client_id, username, password, props, bool(bits & 4))
     if kind == PUBLISH:
         qos = flags >> 1 & 3
         topic = r.field().decode(errors="replace")
@@ -186,6 +188,10 @@ class Connection:
         body = struct.pack("!H", packet_id) + (b"\0" if self.version == 5 else b"") + bytes(codes)
         self.send(packet(SUBACK, 0, body))
 
+    def unsuback(self, packet_id, n_filters):
+        body = struct.pack("!H", packet_id) + (b"\0" + bytes(n_filters) if self.version == 5 else b"")
+        self.send(packet(UNSUBACK, 0, body))
+
     def publish(self, topic, payload, qos=1, packet_id=None, dup=False, retain=False, props=None):
         """Returns the packet id. @topic may be bytes that are no text."""
         if qos and packet_id is None:
@@ -214,7 +220,7 @@ class Connection:
 
     def _flush(self):
         try:
-            while self._out:
+            while self._out and not self.server.is_frozen:
                 del self._out[:self.sock.send(self._out[:1 << 18])]
         except BlockingIOError:
             pass
@@ -265,6 +271,9 @@ class Script:
     def on_subscribe(self, c, subscribe):
         c.suback(subscribe.id, [min(options & 3, 1) for _, options in subscribe.filters])
 
+    def on_unsubscribe(self, c, unsubscribe):
+        c.unsuback(unsubscribe.id, len(unsubscribe.filters))
+
     def on_ack(self, c, ack):
         """A PUBACK for what we have sent."""
 
@@ -287,25 +296,48 @@ class ScriptedBroker:
 
     def __init__(self, script=None, port=0):
         self.script = script or Script()
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", port))
+        self._listener = self._bound(port)
         self.port = self._listener.getsockname()[1]
         self.log = []
         self.connections = []
         self.errors = []
+        self.is_frozen = False  # set: answer nobody, but keep every connection
         self._n = 0
         self._calls = collections.deque()
         self._stop = threading.Event()
         self._selector = selectors.DefaultSelector()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self):
+    @staticmethod
+    def _bound(port):
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        return listener
+
+    def _listen(self):
         self._listener.listen(100)
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, None)
+
+    def start(self):
+        self._listen()
         self._thread.start()
         return self
+
+    def refuse(self):
+        """Break all connections and refuse new ones. The port stays this broker's: bound, but not listening."""
+        def run():
+            self._selector.unregister(self._listener)
+            self._listener.close()
+            for c in list(self.connections):
+                c.close(abort=True)
+            self._listener = self._bound(self.port)
+        self.call(run)
+
+    def accept(self):
+        """Take connections again, after refuse()."""
+        self.call(self._listen)
 
     def stop(self):
         self._stop.set()
@@ -317,16 +349,16 @@ class ScriptedBroker:
         self._selector.close()
 
     def call(self, what):
-        """Have what() called on the server's thread; returns what it returned."""
-        done, result = threading.Event(), []
-
-        def run():
-            result.append(what())
-            done.set()
-        self._calls.append(run)
-        if not done.wait(20):
-            raise AssertionError("the scripted broker does not answer: %s" % self.errors)
-        return result[0]
+        """Have what() called on the server's thread; returns what it returned, raises what it raised."""
+        call = concurrent.futures.Future()
+        self._calls.append((call, what))
+        deadline = time.monotonic() + 20
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            try:
+                return call.result(0.5)
+            except concurrent.futures.TimeoutError:
+                pass
+        raise AssertionError("the scripted broker does not answer: %s" % self.errors)
 
     def packets(self, of):
         """All packets of the class @of, in order."""
@@ -364,6 +396,8 @@ class ScriptedBroker:
             self.script.on_publish(c, parsed)
         elif kind == SUBSCRIBE:
             self.script.on_subscribe(c, parsed)
+        elif kind == UNSUBSCRIBE:
+            self.script.on_unsubscribe(c, parsed)
         elif kind in (PUBACK, PUBREC, PUBREL, PUBCOMP):
             self.script.on_ack(c, parsed)
         elif kind == PINGREQ:
@@ -372,8 +406,24 @@ class ScriptedBroker:
             self.script.on_disconnect(c, parsed)
 
     def _run(self):
+        try:
+            self._serve()
+        except Exception:
+            self.errors.append(traceback.format_exc())
+            raise
+
+    @staticmethod
+    def _answer(call, what):
+        try:
+            call.set_result(what())
+        except Exception as error:
+            call.set_exception(error)
+
+    def _serve(self):
         while not self._stop.is_set():
-            for key, events in self._selector.select(0.01):
+            if self.is_frozen:
+                time.sleep(0.01)
+            for key, events in () if self.is_frozen else self._selector.select(0.01):
                 if key.data is None:
                     try:
                         sock, _ = self._listener.accept()
@@ -392,5 +442,6 @@ class ScriptedBroker:
                 if c.is_open and events & selectors.EVENT_READ:
                     c._read()
             while self._calls:
-                self._calls.popleft()()
-            self.script.on_tick(self)
+                self._answer(*self._calls.popleft())
+            if not self.is_frozen:
+                self.script.on_tick(self)
