@@ -4,6 +4,7 @@ import os
 import threading
 import uuid
 
+from arrivals import Arrivals
 from mosquitto import Mosquitto
 
 from . import store
@@ -12,10 +13,10 @@ from .provisioning import Profile
 from .rest import Rest
 from .rpc import RpcError
 from .server import Server
-from .web import PackageShelf
+from .package_shelf import PackageShelf
 
 
-class ThingsBoard(Mosquitto):
+class ThingsBoard(Arrivals, Mosquitto):
     """ThingsBoard as a gateway sees it; README.md says what it enforces."""
 
     TOKEN = "GATEWAY-TOKEN"
@@ -369,27 +370,6 @@ class ThingsBoard(Mosquitto):
                     self._samples += store.entries(e)
             self._n_sampled = max(self._n_sampled, len(events))
             return list(self._samples)
-
-    def values(self, key, device=None):
-        """All values of @key (of @device), in order of arrival."""
-        return [v for d, _, k, v in self.samples() if k == key and (device is None or d == device)]
-
-    def duplicates(self):
-        """How many samples came again: same device, time, key and value."""
-        samples = [(d, ts, k, json.dumps(v)) for d, ts, k, v in self.samples()]
-        return len(samples) - len(set(samples))
-
-    def disorder(self, key):
-        """[(device, value, value before)] where the first arrivals of the rising @key go down."""
-        newest, seen, wrong = {}, set(), []
-        for device, _, k, v in self.samples():
-            if k != key or (device, v) in seen:
-                continue
-            seen.add((device, v))
-            if device in newest and v < newest[device]:
-                wrong.append((device, v, newest[device]))
-            newest[device] = max(v, newest.get(device, v))
-        return wrong
 
     def attributes(self):
         """{device: {key: value}} as last written."""

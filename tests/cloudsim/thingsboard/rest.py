@@ -6,8 +6,9 @@ import secrets
 import time
 import urllib.parse
 
+from web import Web, respond
+
 from . import rpc, store
-from .web import Web, respond
 
 USER, PASSWORD = "tenant@thingsboard.org", "tenant"
 DEFAULT_TIMEOUT_MS, MIN_TIMEOUT_MS = 10000, 5000
