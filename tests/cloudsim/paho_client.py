@@ -14,11 +14,12 @@ BUILD = os.environ.get("FIELDGATE_BUILD", "build")
 class Client:
     """A gateway made of paho. Remembers what came back."""
 
-    def __init__(self, port, username=ThingsBoard.TOKEN, password=None, version=paho.MQTTv311, client_id="gw"):
+    def __init__(self, port, username=ThingsBoard.TOKEN, password=None, version=paho.MQTTv311, client_id="gw",
+                 keep_alive=60, clean=True):
         self.connack = self.gone = None
         self.raw = False  # keep payloads as bytes, whatever they look like
         self.acks, self.granted, self.received = {}, {}, []
-        arguments = {} if version == paho.MQTTv5 else {"clean_session": True}
+        arguments = {} if version == paho.MQTTv5 else {"clean_session": clean}
         self.mqtt = paho.Client(client_id, protocol=version, reconnect_on_failure=False, **arguments)
         if username is not None:
             self.mqtt.username_pw_set(username, password)
@@ -28,7 +29,7 @@ class Client:
         self.mqtt.on_subscribe = lambda c, u, mid, codes, *p: self.granted.__setitem__(
             mid, [getattr(code, "value", code) for code in codes])
         self.mqtt.on_message = self._message
-        self.mqtt.connect("127.0.0.1", port)
+        self.mqtt.connect("127.0.0.1", port, keep_alive)
         self.mqtt.loop_start()
         wait_for(lambda: self.connack is not None or self.gone is not None, 5, "an answer to CONNECT")
 

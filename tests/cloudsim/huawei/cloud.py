@@ -1,0 +1,232 @@
+"""Huawei Cloud IoTDA for tests: start it, set faults, send down, ask what came."""
+import json
+import time
+
+from arrivals import Arrivals
+from scripted_broker import ScriptedBroker
+
+from . import downlink
+from .broker import Broker, Bucket
+from .registry import MANAGER, event
+from .rest import Rest
+
+GATEWAY, SECRET = "65f0c1d2e3b4a5968778695a_gw1", "s3cr3t-Field-0001"
+PROJECT_ID = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+
+
+class Huawei(Arrivals):
+    """IoTDA as a gateway sees it; README.md says what it enforces."""
+
+    def __init__(self, devices=None, sub_devices=(), model=None, custom_topics=(), instance_id=None, now=time.time):
+        """@devices: [{"device_id", "secret", "sub_devices": [ids], "is_disabled": bool}] with a login; unless given
+        one, GATEWAY with SECRET, and @sub_devices behind it. @model: {service id: {property: "int", "decimal",
+        "string", "bool", "jsonObject" or "array"}}; None: anything is stored. @custom_topics: what the product
+        declares. @instance_id: what the application has to send as Instance-Id, None: nothing. @now(): the
+        platform's clock, seconds since 1970."""
+        devices = devices or [{"device_id": GATEWAY, "secret": SECRET, "sub_devices": list(sub_devices)}]
+        self._broker = Broker(devices, model, custom_topics, now)
+        self._server = ScriptedBroker(self._broker)
+        self._rest = None
+        self._instance_id = instance_id
+        self.port = self._server.port
+
+    def start(self):
+        self._server.start()
+        return self
+
+    def stop(self):
+        if self._rest:
+            self._rest.stop()
+        self._server.stop()
+        if self._server.errors:
+            raise AssertionError("the stand-in has gone wrong:\n" + self._server.errors[0])
+
+    # ---- faults
+
+    def outage(self):
+        """Break all connections and refuse new ones. Nothing is forgotten."""
+        def run():
+            for session in list(self._broker.sessions.values()):
+                self._broker.end(session, "outage")
+        self._server.call(run)
+        self._server.refuse()
+
+    def resume(self):
+        """Accept connections again, on the same port."""
+        self._server.accept()
+
+    def freeze(self):
+        """Stop answering, but keep every connection: a network that swallows all packets."""
+        self._server.is_frozen = True
+
+    def thaw(self):
+        self._server.is_frozen = False
+
+    def kick(self, device_id=None):
+        """Close the connection of @device_id, or all."""
+        def run():
+            for session in list(self._broker.sessions.values()):
+                if device_id in (None, session.device_id):
+                    self._broker.end(session, "kicked")
+        self._server.call(run)
+
+    def set(self, **settings):
+        """Faults: refuse= a CONNACK code, "silent" (closed without one) or None; drop_at= the n-th publish from now
+        closes the connection, untaken; lose_ack_at= … taken, but not acknowledged; is_silent= no PUBACK at all.
+
+        Behaviour: versions= {3, 4}, 5 where the edition has it; keep_alive_s= (least, most); skew_h= of a checked
+        timestamp; messages_per_s=, bytes_per_s= of a connection; command_timeout_s=; repeat_s=, n_repeats= of what
+        is not acknowledged; repeat_after_return_s=, n_repeats_after_return= the same in a later session;
+        subscribes_all= whether a device gets all system topics without subscribing; names_own= whether a command
+        for the device that is logged in names it; answers_events= whether events/up is answered."""
+        def run():
+            for name, value in settings.items():
+                assert hasattr(self._broker.settings, name), name
+                setattr(self._broker.settings, name, value)
+            for session in self._broker.sessions.values():
+                if "messages_per_s" in settings:
+                    session.messages = Bucket(settings["messages_per_s"])
+                if "bytes_per_s" in settings:
+                    session.bytes = Bucket(settings["bytes_per_s"])
+        self._server.call(run)
+
+    def set_secret(self, device_id, secret):
+        """The device's secret is another from the next login on."""
+        self._server.call(lambda: self._broker.registry.logins[device_id].update(secret=secret))
+
+    def set_disabled(self, device_id, is_disabled):
+        """An operator freezes a device: it is thrown out, and its logins are answered with 5."""
+        self._server.call(lambda: self._broker.registry.logins[device_id].update(is_disabled=is_disabled))
+        if is_disabled:
+            self.kick(device_id)
+
+    # ---- down
+
+    def command(self, device_id, command_name, paras=None, service_id=None, timeout_s=None):
+        """Send a command and wait; returns its response {"result_code", "response_name", "paras"}. Raises
+        CommandError with the code IOTDA.014000 (no such device), IOTDA.014016 (not online), IOTDA.014111 (no
+        response in time) or IOTDA.014112 (not subscribed)."""
+        return self.command_begin(device_id, command_name, paras, service_id, timeout_s).wait()
+
+    def command_begin(self, device_id, command_name, paras=None, service_id=None, timeout_s=None):
+        """As command(), but returns at once a Call: wait(), is_done, id, response, error."""
+        body = {"service_id": service_id, "command_name": command_name, "paras": {} if paras is None else paras}
+        return self._begin(downlink.COMMAND, device_id, {k: v for k, v in body.items() if v is not None}, timeout_s)
+
+    def set_properties(self, device_id, services):
+        """@services: {service id: {property: value}}. Returns a Call."""
+        return self._begin(downlink.SET, device_id, {"services": [
+            {"service_id": id_, "properties": properties} for id_, properties in services.items()]})
+
+    def get_properties(self, device_id, service_id=None):
+        """Ask the device itself. Returns a Call."""
+        return self._begin(downlink.GET, device_id, {"service_id": service_id} if service_id else {})
+
+    def _begin(self, kind, device_id, body, timeout_s=None):
+        timeout_s = self._broker.settings.command_timeout_s if timeout_s is None else timeout_s
+        return self._server.call(lambda: self._broker.downlink.begin(kind, device_id, body, timeout_s))
+
+    def message(self, device_id, content, name="message"):
+        """Send a message on messages/down; for a device that is away the newest 20 are kept."""
+        body = {"object_device_id": device_id, "name": name, "id": "%d" % (time.time() * 1e6), "content": content}
+        self._server.call(lambda: self._broker.downlink.message(device_id, json.dumps(body).encode()))
+
+    def push(self, suffix, payload, device_id=GATEWAY):
+        """Send any bytes on $oc/devices/DEVICE/sys/SUFFIX. False: it is not subscribed."""
+        payload = payload if isinstance(payload, bytes) else payload.encode()
+        return self._server.call(lambda: self._broker.downlink.send(device_id, suffix, payload))
+
+    def unacknowledged(self, device_id=GATEWAY):
+        """How many messages sent down at QoS 1 have no PUBACK yet."""
+        return self._server.call(lambda: self._broker.downlink.count(device_id))
+
+    # ---- sub-devices
+
+    def add_sub_device(self, device_id, gateway=GATEWAY):
+        """An operator adds p_n: node n of product p. A gateway that is there is told."""
+        self._change("add_sub_device_notify", gateway, device_id)
+
+    def delete_sub_device(self, device_id, gateway=GATEWAY):
+        """An operator deletes one. A gateway that is there is told."""
+        self._change("delete_sub_device_notify", gateway, device_id)
+
+    def _change(self, kind, gateway, device_id):
+        def run():
+            registry = self._broker.registry
+            if kind == "add_sub_device_notify":
+                product, _, node = device_id.partition("_")
+                entry = registry.add(gateway, device_id, node or device_id, product)
+            else:
+                entry = {k: v for k, v in registry.describe(device_id).items() if k != "status"}
+                registry.remove(device_id)
+            if gateway in self._broker.sessions:
+                body = event(gateway, MANAGER, kind, {"devices": [entry], "version": registry.version[gateway]})
+                self._broker.downlink.send(gateway, "events/down", json.dumps(body).encode())
+        self._server.call(run)
+
+    def refuse_product(self, product_id):
+        """Fail every add_sub_device_request for a device of this product."""
+        self._server.call(lambda: self._broker.registry.refused_products.add(product_id))
+
+    def statuses(self):
+        """{sub-device: "INACTIVE", "ONLINE" or "OFFLINE"}: what its gateway has reported last."""
+        return self._server.call(lambda: {id_: sub["status"] for id_, sub in self._broker.registry.subs.items()})
+
+    # ---- the application's side
+
+    @property
+    def rest_url(self):
+        """http://127.0.0.1:PORT of the application API, started at first use. Its project is PROJECT_ID, its token
+        rest_token."""
+        self._rest = self._rest or Rest(self.command_begin, PROJECT_ID, self._instance_id)
+        return self._rest.url
+
+    @property
+    def rest_token(self):
+        """What X-Auth-Token has to be."""
+        assert self.rest_url
+        return self._rest.token
+
+    # ---- what it has seen
+
+    def events(self, kind=None):
+        """All events up to now, in order, or only those called @kind; README.md lists them."""
+        return [e for e in list(self._broker.events) if kind is None or e["event"] == kind]
+
+    def publishes(self, suffix=None):
+        """[(topic behind "sys/", payload parsed)] of what was taken; what is not JSON comes as text."""
+        found = []
+        for e in self.events("publish"):
+            name = e["topic"].partition("/sys/")[2]
+            if suffix in (None, name):
+                try:
+                    found.append((name, json.loads(e["payload"])))
+                except ValueError:
+                    found.append((name, e["payload"]))
+        return found
+
+    def readings(self):
+        """[Reading(device, service, ms or None, {property: value})] of all reports, in order of arrival."""
+        return list(self._broker.readings)
+
+    def samples(self):
+        """[(device, ms, property, value)] of all reports, in order of arrival. ms None: the platform's time."""
+        return [(r.device, r.ms, key, value) for r in self.readings() for key, value in r.properties.items()]
+
+    def responses(self, verdict=None):
+        """Events of all responses that came: {"kind", "id", "verdict", "body"}. Verdicts: "answered", "late" (its
+        caller has given up), "duplicate", "unknown" (no such id), "malformed"."""
+        return [e for e in self.events("response") if verdict in (None, e["verdict"])]
+
+    def reported(self, type_):
+        """[paras] of the events the device has sent, by type, such as "sub_device_update_status"."""
+        return [e["paras"] for e in self.events("reported") if e["type"] == type_]
+
+    def complaints(self):
+        """Everything a well-behaved gateway never causes."""
+        return [e for e in self.events()
+                if e["event"] in ("refused", "rejected", "suspect")
+                or e["event"] == "subscribe" and not e["granted"]
+                or e["event"] == "connect" and (not e["clean"] or e["has_will"])
+                or e["event"] == "response" and e["verdict"] in ("duplicate", "unknown", "malformed")
+                or e["event"] == "disconnect" and e["why"] == "keep-alive"]

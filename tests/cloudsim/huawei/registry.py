@@ -1,0 +1,125 @@
+"""The devices the platform knows: those with a login, and the sub-devices behind them, with the status their
+gateway reports. Answers the events a gateway sends about them."""
+import time
+
+MAX_PER_REQUEST, MAX_STATUSES = 50, 100
+MANAGER = "$sub_device_manager"
+DEVICE_EXISTS, NO_DEVICE = "IOTDA.014031", "IOTDA.014000"
+
+
+def members(paras, name, kind, most):
+    """The list @name of @paras if it has 1 to @most members, all of @kind; else None."""
+    found = paras.get(name)
+    if isinstance(found, list) and 0 < len(found) <= most and all(isinstance(member, kind) for member in found):
+        return found
+    return None
+
+
+class Registry:
+    def __init__(self, devices):
+        """@devices: [{"device_id", "secret", "sub_devices": [ids], "is_disabled": bool}]."""
+        self.logins = {}
+        self.subs = {}      # id: {"gateway", "node_id", "product_id", "status"}
+        self.version = {}   # gateway: rises with each change of its sub-devices
+        self.refused_products = set()
+        for device in devices:
+            self.logins[device["device_id"]] = dict(device)
+            for id_ in device.get("sub_devices", ()):
+                product, _, node = id_.partition("_")
+                self.add(device["device_id"], id_, node or id_, product)
+
+    def login_of(self, device_id):
+        """The device whose connection speaks for @device_id, None if there is no such device."""
+        if device_id in self.logins:
+            return device_id
+        return self.subs[device_id]["gateway"] if device_id in self.subs else None
+
+    def behind(self, gateway):
+        return {id_ for id_, sub in self.subs.items() if sub["gateway"] == gateway}
+
+    def add(self, gateway, id_, node_id, product_id):
+        self.subs[id_] = {"gateway": gateway, "node_id": node_id, "product_id": product_id, "status": "INACTIVE"}
+        self.version[gateway] = self.version.get(gateway, 0) + 1
+        return self.describe(id_)
+
+    def remove(self, id_):
+        gateway = self.subs.pop(id_)["gateway"]
+        self.version[gateway] += 1
+
+    def describe(self, id_):
+        sub = self.subs[id_]
+        return {"parent_device_id": sub["gateway"], "node_id": sub["node_id"], "device_id": id_,
+                "name": sub["node_id"], "product_id": sub["product_id"], "status": sub["status"]}
+
+    # ---- what a gateway says
+
+    def answer(self, gateway, kind, paras):
+        """(event_type, paras) of the answer to an event about sub-devices; (None, what is wrong with it)."""
+        known = {"sub_device_sync_request": self._sync, "add_sub_device_request": self._add,
+                 "delete_sub_device_request": self._delete, "sub_device_update_status": self._status}
+        if kind not in known:
+            return None, "unknown event %s" % kind
+        return known[kind](gateway, paras)
+
+    def _sync(self, gateway, _paras):
+        devices = [self.describe(id_) for id_ in sorted(self.behind(gateway))]
+        return "add_sub_device_notify", {"devices": devices, "version": self.version.get(gateway, 0)}
+
+    def _add(self, gateway, paras):
+        wanted = members(paras, "devices", dict, MAX_PER_REQUEST)
+        if not wanted:
+            return None, "not 1 to %d devices" % MAX_PER_REQUEST
+        good, bad = [], []
+        for device in wanted:
+            node, product = device.get("node_id"), device.get("product_id")
+            id_ = device.get("device_id", "%s_%s" % (product, node))
+            if not all(isinstance(text, str) and text for text in (node, product, id_)):
+                return None, "a device without node_id or product_id"
+            if product in self.refused_products:
+                bad.append({"node_id": node, "product_id": product, "error_code": NO_DEVICE,
+                            "error_msg": "The product does not exist."})
+            elif self.subs.get(id_, {"gateway": gateway})["gateway"] != gateway:
+                bad.append({"node_id": node, "product_id": product, "error_code": DEVICE_EXISTS,
+                            "error_msg": "The device already exists."})
+            elif id_ in self.subs:
+                good.append(self.describe(id_))
+            else:
+                good.append(self.add(gateway, id_, node, product))
+        return "add_sub_device_response", {"successful_devices": good, "failed_devices": bad}
+
+    def _delete(self, gateway, paras):
+        wanted = members(paras, "devices", str, MAX_PER_REQUEST)
+        if not wanted:
+            return None, "not 1 to %d devices" % MAX_PER_REQUEST
+        mine = self.behind(gateway)
+        for id_ in mine.intersection(wanted):
+            self.remove(id_)
+        return "delete_sub_device_response", {
+            "successful_devices": [id_ for id_ in wanted if id_ in mine],
+            "failed_devices": [{"device_id": id_, "error_code": NO_DEVICE, "error_msg": "The device does not exist."}
+                               for id_ in wanted if id_ not in mine]}
+
+    def _status(self, gateway, paras):
+        statuses = members(paras, "device_statuses", dict, MAX_STATUSES)
+        if not statuses:
+            return None, "not 1 to %d device_statuses" % MAX_STATUSES
+        mine, good, bad = self.behind(gateway), [], []
+        for entry in statuses:
+            id_, status = entry.get("device_id"), entry.get("status")
+            if not isinstance(id_, str) or status not in ("ONLINE", "OFFLINE"):
+                return None, "a status that is neither ONLINE nor OFFLINE"
+            if id_ in mine:
+                self.subs[id_]["status"] = status
+                good.append({"device_id": id_, "status": status})
+            else:
+                bad.append({"device_id": id_, "error_code": NO_DEVICE, "error_msg": "The device does not exist."})
+        return "sub_device_update_status_response", {"successful_devices": good, "failed_devices": bad}
+
+
+def event(gateway, service, kind, paras, event_id=None):
+    """The body of a message on events/down."""
+    entry = {"service_id": service, "event_type": kind,
+             "event_time": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), "paras": paras}
+    if event_id is not None:
+        entry["event_id"] = event_id
+    return {"object_device_id": gateway, "services": [entry]}

@@ -1,0 +1,495 @@
+#!/usr/bin/python3
+"""The stand-in for Huawei Cloud IoTDA behaves as its documentation says. An independent client plays the gateway."""
+import calendar
+import gzip
+import json
+import sys
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+import paho.mqtt.client as paho
+
+from cloudsim import Huawei, wait_for
+from huawei import GATEWAY, SECRET, CommandError, login
+from huawei.cloud import PROJECT_ID
+from paho_client import Client
+
+PUMP, VALVE = "p1_pump-01", "p1_valve-02"
+SYS = "$oc/devices/%s/sys/" % GATEWAY
+REPORT, SUB_REPORT = SYS + "properties/report", SYS + "gateway/sub_devices/properties/report"
+
+
+def utc(year, month, day, hour):
+    return calendar.timegm((year, month, day, hour, 0, 0))
+
+
+def services(**properties):
+    return [{"service_id": "env", "properties": properties, "event_time": "20260315T092653Z"}]
+
+
+class HuaweiTest(unittest.TestCase):
+    def setUp(self):
+        self.cloud = self.begin(sub_devices=[PUMP, VALVE])
+
+    def begin(self, **how):
+        cloud = Huawei(**how)
+        self.addCleanup(cloud.stop)
+        return cloud.start()
+
+    def client(self, cloud=None, device_id=GATEWAY, secret=SECRET, timestamp=None, signature="0", **how):
+        timestamp = timestamp or login.hour()
+        how = dict({"username": device_id, "password": login.password(secret, timestamp, signature),
+                    "client_id": login.client_id(device_id, timestamp, signature)}, **how)
+        client = Client((cloud or self.cloud).port, **how)
+        self.addCleanup(client.close)
+        return client
+
+    def suspicions(self):
+        return [e["why"] for e in self.cloud.events("suspect")]
+
+    def accept(self, client, topic, body):
+        self.assertTrue(client.is_acked(client.publish(topic, body)), topic)
+
+    def answer_commands(self, client, answer):
+        """Reply to each command with @answer(body)."""
+        def react(topic, body):
+            if "/commands/request_id=" in topic:
+                client.publish(topic.replace("/commands/", "/commands/response/"), answer(body))
+        client.on_message = react
+        return client
+
+
+class Login(HuaweiTest):
+    def test_passwords_are_those_of_the_published_vectors(self):
+        device = "65f0c1d2e3b4a5968778695a_pump-01"
+        for id_, secret, hour, signature, password in (
+                (device, SECRET, "2026031509", "0", "bbf7cefae0bd9081a08a4645c684c649c47d7d29d355c937c492eb3bc2ebea66"),
+                (device, SECRET, "2026031508", "0", "abd1e9c2b405b95be5ee209ad55e9a4f2084cb0bd1d241600080b214cf3afeda"),
+                (device, SECRET, "2026031502", "1", "3d231758fd2a27e102da94e896a4782d1b3f37074f79cf98518f383ecead4fa9"),
+                (device, SECRET, "2026031509", "2", "a94ba08590409675dd4b19fcb75abd6bcd288232deb803a749eec711b40da00b"),
+                ("65f0c1d2e3b4a5968778695a_site_7_gw_0", "Aa0_9-gW!secret", "2024022923", "1",
+                 "6392419656de51f83ee11fca6a6d508e6165c531bcd21093d1cc35b60726456f"),
+                ("gw-berlin", "12345678", "2018072417", "0",
+                 "cda20ea47ca2e8f01d9dd8aa9eb7e7937562f5be6982ea82d46c582c4a476b3f")):
+            now_s = calendar.timegm(time.strptime(hour, "%Y%m%d%H"))
+            cloud = self.begin(devices=[{"device_id": id_, "secret": secret}], now=lambda now_s=now_s: now_s)
+            client = self.client(cloud, client_id="%s_0_%s_%s" % (id_, signature, hour), username=id_,
+                                 password=password)
+            self.assertEqual(client.connack, 0, (id_, hour, signature))
+            self.assertEqual(cloud.complaints(), [])
+
+    def test_what_is_wrong_is_refused_with_the_code_for_it(self):
+        hour = login.hour()
+        good = login.password(SECRET, hour)
+        swapped = login.hmac.new(SECRET.encode(), hour.encode(), "sha256").hexdigest()
+        id_ = login.client_id(GATEWAY, hour)
+        for code, how in (
+                (4, {"password": login.password("another", hour)}),
+                (4, {"password": swapped}),
+                (4, {"password": good.upper()}),
+                (4, {"password": None}),
+                (4, {"username": "someone"}),
+                (4, {"username": None}),
+                (4, {"client_id": login.client_id(GATEWAY, "2026031509")}),  # not the hour of the password
+                (4, {"client_id": login.client_id("nobody", hour), "username": "nobody"}),
+                (2, {"client_id": GATEWAY}),
+                (2, {"client_id": id_ + "1"}),
+                (2, {"client_id": GATEWAY + "_0_3_" + hour}),
+                (2, {"client_id": GATEWAY + "_2_0_" + hour}),
+                (2, {"keep_alive": 29}),
+                (2, {"keep_alive": 1201}),
+                (0, {"keep_alive": 30}),
+                (0, {"keep_alive": 1200})):
+            self.assertEqual(self.client(**dict({"password": good, "client_id": id_}, **how)).connack, code, how)
+        self.assertEqual([e["why"] for e in self.cloud.events("refused")][:2], ["password", "password"])
+        self.assertNotIn(SECRET, json.dumps(self.cloud.events()))
+
+    def test_the_hour_counts_only_with_a_checked_signature(self):
+        cloud = self.begin(now=lambda: utc(2026, 3, 15, 12) + 1800)
+        for signature in "12":
+            for hour, code in (("2026031510", 4), ("2026031511", 0), ("2026031513", 0), ("2026031514", 4),
+                               ("2026031524", 4)):
+                self.assertEqual(self.client(cloud, timestamp=hour, signature=signature).connack, code, hour)
+        for hour in ("1999010100", "2026031524"):
+            self.assertEqual(self.client(cloud, timestamp=hour).connack, 0, hour)
+
+    def test_mqtt_5_only_where_the_edition_has_it(self):
+        self.assertNotEqual(self.client(version=paho.MQTTv5).connack, 0)
+        self.cloud.set(versions={3, 4, 5})
+        self.assertEqual(self.client(version=paho.MQTTv5).connack, 0)
+        self.assertEqual(self.client(version=paho.MQTTv5, password="x").connack, 0x86)
+        self.assertEqual(self.client(version=paho.MQTTv31).connack, 0)
+
+    def test_a_disabled_device_and_faults_have_codes_of_their_own(self):
+        client = self.client()
+        self.cloud.set_disabled(GATEWAY, True)
+        client.wait_gone()
+        self.assertEqual(self.client().connack, 5)
+        self.cloud.set_disabled(GATEWAY, False)
+        for refuse, code in ((3, 3), ("silent", None), (None, 0)):
+            self.cloud.set(refuse=refuse)
+            self.assertEqual(self.client().connack, code)
+        self.cloud.set_secret(GATEWAY, "new")
+        self.assertEqual(self.client().connack, 4)
+        self.assertEqual(self.client(secret="new").connack, 0)
+
+    def test_the_newest_login_of_a_device_wins(self):
+        first = self.client()
+        second = self.client(timestamp="2026031509")
+        first.wait_gone()
+        self.accept(second, REPORT, {"services": services(n=1)})
+        self.assertEqual([e["why"] for e in self.cloud.events("disconnect")], ["taken over"])
+
+    def test_silence_of_one_and_a_half_keep_alives_ends_the_session(self):
+        self.cloud.set(keep_alive_s=(1, 1200))
+        client = self.client(keep_alive=1)
+        client.on_message = lambda *_: time.sleep(3)  # no PINGREQ leaves while it sleeps
+        self.cloud.push("messages/down", "{}")
+        client.wait_received(1)
+        wait_for(lambda: [e["why"] for e in self.cloud.events("disconnect")] == ["keep-alive"], 5)
+
+
+class Uplink(HuaweiTest):
+    def test_reports_of_the_gateway_and_of_sub_devices_are_stored(self):
+        client = self.client()
+        self.accept(client, REPORT, {"services": services(temperature=21.5, running=True)})
+        self.accept(client, SUB_REPORT + "?request_id=7", {"devices": [
+            {"device_id": PUMP, "services": services(n=1)},
+            {"device_id": VALVE, "services": [{"service_id": "cfg", "properties": {"n": 2},
+                                               "event_time": "2026-03-15T09:26:53.589Z"}]}]})
+        self.accept(client, SUB_REPORT + "?encoding=gzip", gzip.compress(json.dumps(
+            {"devices": [{"device_id": PUMP, "services": services(n=3)}]}).encode()))
+        ms = 1773566813000
+        self.assertEqual(self.cloud.samples(), [
+            (GATEWAY, ms, "temperature", 21.5), (GATEWAY, ms, "running", True), (PUMP, ms, "n", 1),
+            (VALVE, ms + 589, "n", 2), (PUMP, ms, "n", 3)])
+        self.assertEqual([r.service for r in self.cloud.readings()], ["env", "env", "cfg", "env"])
+        self.assertEqual((self.cloud.values("n", PUMP), self.cloud.duplicates(), self.cloud.disorder("n"),
+                          self.cloud.complaints()), ([1, 3], 0, [], []))
+
+    def test_what_cannot_be_stored_is_acknowledged_and_pointed_out(self):
+        client = self.client()
+        sub = lambda **device: {"devices": [device]}
+        for topic, body, why in (
+                (REPORT, "no JSON", "not JSON"),
+                (REPORT, '{"services": [{"service_id": "env", "properties": {"n": NaN}}]}', "not JSON"),
+                (REPORT, {"services": []}, "no services of " + GATEWAY),
+                (REPORT, {"services": [{"properties": {"n": 1}}]}, "no service_id or properties of " + GATEWAY),
+                (SUB_REPORT, {"devices": []}, "no devices"),
+                (SUB_REPORT, sub(device_id="p1_x", services=services(n=1)), "not a sub-device: p1_x"),
+                (SUB_REPORT, sub(device_id=["p1_x"], services=services(n=1)), "not a sub-device: ['p1_x']"),
+                (SUB_REPORT, sub(device_id=PUMP), "no services of " + PUMP),
+                (SUB_REPORT, {"devices": [{"device_id": PUMP, "services": services(n=1)}] * 101},
+                 "more than 100 devices"),
+                (REPORT, {"services": services(n="x" * 65536)}, "properties of more than 64 KB"),
+                (REPORT + "?encoding=gzip", {"services": services(n=1)}, "not gzip"),
+                (SYS + "events/up", {"services": [1]}, "an event without services or paras")):
+            self.accept(client, topic, body)
+            self.assertEqual(self.suspicions()[-1], why)
+        self.assertEqual(self.cloud.samples(), [])
+
+    def test_a_time_that_cannot_be_read_is_the_platforms(self):
+        client = self.client()
+        for text in ("2026-03-15T09:26:53Z", "20260315T092653", "20261315T092653Z", 5, "20260315T092653Z\n"):
+            self.accept(client, REPORT, {"services": [{"service_id": "env", "properties": {"n": 1},
+                                                       "event_time": text}]})
+        self.accept(client, REPORT, {"services": [{"service_id": "env", "properties": {"n": 1}}]})
+        self.assertEqual(self.cloud.samples(), [(GATEWAY, None, "n", 1)] * 6)
+        self.assertEqual(len(self.suspicions()), 5)
+
+    def test_only_what_the_model_has_is_stored(self):
+        self.cloud = self.begin(model={"env": {"n": "int", "t": "decimal", "on": "bool"}})
+        self.accept(self.client(), REPORT, {"services": services(n=True, t=1, on=False, x=1)})
+        self.assertEqual([(k, v) for _, _, k, v in self.cloud.samples()], [("t", 1), ("on", False)])
+        self.assertEqual(self.suspicions(), ["not in the model: n, x of env of " + GATEWAY])
+
+    def test_what_breaks_the_rules_closes_the_connection(self):
+        self.cloud = self.begin(custom_topics=["site/free"])
+        for topic, body, qos, why in (
+                (SYS + "nothing", "{}", 1, "unknown topic"),
+                ("$oc/devices/%s/sys/properties/report" % PUMP, "{}", 1, "unknown topic"),
+                ("v1/gateway/telemetry", "{}", 1, "unknown topic"),
+                (REPORT, "{}", 2, "QoS 2"),
+                (SYS + "messages/up", "x" * ((1 << 20) + 1), 1, "larger than 1 MB")):
+            client = self.client()
+            client.publish(topic, body, qos)
+            client.wait_gone()
+            self.assertEqual(self.cloud.events("rejected")[-1]["why"], why)
+        client = self.client()
+        self.accept(client, "site/free", b"\xff")
+        self.accept(client, SYS + "messages/up", b"\xff\x00")
+        self.assertTrue(client.is_acked(client.publish(REPORT, {"services": services(n=1)}, retain=True)))
+        self.assertEqual(self.suspicions(), ["retain is not supported"])
+
+    def test_more_than_fifty_messages_a_second_are_too_many(self):
+        client = self.client()
+        client.mqtt.max_inflight_messages_set(200)
+        for n in range(120):
+            client.publish(REPORT, {"services": services(n=n)})
+        client.wait_gone()
+        taken = self.cloud.values("n")
+        self.assertEqual(taken, list(range(len(taken))))
+        self.assertIn(len(taken), range(50, 110))
+        self.assertEqual(self.cloud.events("rejected")[-1]["why"], "rate limit")
+
+    def test_more_than_a_megabyte_a_second_is_too_much(self):
+        client = self.client()
+        for _ in range(3):
+            client.publish(SYS + "messages/up", "x" * 600000)
+        client.wait_gone()
+        self.assertEqual(self.cloud.events("rejected")[-1]["why"], "rate limit")
+
+    def test_faults_come_when_they_are_told_to(self):
+        client = self.client()
+        self.cloud.set(drop_at=2)
+        self.accept(client, REPORT, {"services": services(n=1)})
+        self.assertFalse(client.is_acked(client.publish(REPORT, {"services": services(n=2)})))
+        client = self.client()
+        self.cloud.set(lose_ack_at=1)
+        self.assertFalse(client.is_acked(client.publish(REPORT, {"services": services(n=3)})))
+        self.assertEqual(self.cloud.values("n"), [1, 3])
+        client = self.client()
+        self.cloud.freeze()
+        mid = client.publish(REPORT, {"services": services(n=4)})
+        with self.assertRaises(AssertionError):
+            client.is_acked(mid, 0.2)
+        self.cloud.thaw()
+        self.assertTrue(client.is_acked(mid))
+        self.cloud.outage()
+        client.wait_gone()
+        with self.assertRaises(ConnectionRefusedError):
+            self.client()
+        self.cloud.resume()
+        self.accept(self.client(), REPORT, {"services": services(n=5)})
+        self.cloud.kick()
+        self.assertEqual(self.cloud.values("n"), [1, 3, 4, 5])
+
+
+class SubDevices(HuaweiTest):
+    def ask(self, client, kind, paras, service="$sub_device_manager", event_id=None):
+        n = len(client.received)
+        entry = {"service_id": service, "event_type": kind, "event_time": "20260315T092653Z", "paras": paras}
+        if event_id:
+            entry["event_id"] = event_id
+        self.accept(client, SYS + "events/up", {"services": [entry]})
+        topic, body = client.wait_received(n + 1)[-1]
+        self.assertEqual((topic, body["object_device_id"]), (SYS + "events/down", GATEWAY))
+        return body["services"][0]
+
+    def test_the_gateway_learns_its_sub_devices_and_of_changes(self):
+        client = self.client()
+        told = self.ask(client, "sub_device_sync_request", {"version": 0})
+        self.assertEqual((told["event_type"], told["paras"]["version"]), ("add_sub_device_notify", 2))
+        self.assertEqual([(d["device_id"], d["node_id"], d["product_id"]) for d in told["paras"]["devices"]],
+                         [(PUMP, "pump-01", "p1"), (VALVE, "valve-02", "p1")])
+        self.cloud.add_sub_device("p1_new")
+        self.cloud.delete_sub_device(PUMP)
+        told = [body["services"][0] for _, body in client.wait_received(3)[1:]]
+        self.assertEqual([(t["event_type"], t["paras"]["version"]) for t in told],
+                         [("add_sub_device_notify", 3), ("delete_sub_device_notify", 4)])
+        self.assertEqual([[d["device_id"] for d in t["paras"]["devices"]] for t in told], [["p1_new"], [PUMP]])
+
+    def test_a_status_is_only_what_the_gateway_says(self):
+        client = self.client()
+        self.assertEqual(self.cloud.statuses(), {PUMP: "INACTIVE", VALVE: "INACTIVE"})
+        told = self.ask(client, "sub_device_update_status", {"device_statuses": [
+            {"device_id": PUMP, "status": "ONLINE"}, {"device_id": "p1_x", "status": "ONLINE"}]})
+        self.assertEqual(told["event_type"], "sub_device_update_status_response")
+        self.assertEqual(told["paras"]["successful_devices"], [{"device_id": PUMP, "status": "ONLINE"}])
+        self.assertEqual(told["paras"]["failed_devices"][0]["device_id"], "p1_x")
+        client.close()
+        self.assertEqual(self.cloud.statuses()[PUMP], "ONLINE")
+        self.accept(self.client(), SYS + "events/up", {"services": [
+            {"service_id": "$sub_device_manager", "event_type": "sub_device_update_status",
+             "paras": {"device_statuses": [{"device_id": PUMP, "status": "AWAY"}]}}]})
+        self.assertEqual(self.suspicions(), ["a status that is neither ONLINE nor OFFLINE"])
+
+    def test_a_gateway_adds_and_deletes_sub_devices(self):
+        client = self.client()
+        self.cloud.refuse_product("p9")
+        told = self.ask(client, "add_sub_device_request", {"devices": [
+            {"parent_device_id": GATEWAY, "node_id": "new", "product_id": "p1"},
+            {"parent_device_id": GATEWAY, "node_id": "bad", "product_id": "p9"}]}, event_id="e1")
+        self.assertEqual((told["event_type"], told["event_id"]), ("add_sub_device_response", "e1"))
+        self.assertEqual([d["device_id"] for d in told["paras"]["successful_devices"]], ["p1_new"])
+        self.assertEqual([d["node_id"] for d in told["paras"]["failed_devices"]], ["bad"])
+        told = self.ask(client, "delete_sub_device_request", {"devices": ["p1_new", "p1_new2"]}, "sub_device_manager")
+        self.assertEqual(told["paras"]["successful_devices"], ["p1_new"])
+        self.assertEqual([d["device_id"] for d in told["paras"]["failed_devices"]], ["p1_new2"])
+        for devices in ([], ["a"] * 51, [[1]], "a"):
+            self.accept(client, SYS + "events/up", {"services": [
+                {"service_id": "$sub_device_manager", "event_type": "delete_sub_device_request",
+                 "paras": {"devices": devices}}]})
+        self.assertEqual(self.suspicions(), ["not 1 to 50 devices"] * 4)
+
+    def test_it_tells_the_time_and_the_shadow(self):
+        client = self.client()
+        told = self.ask(client, "time_sync_request", {"device_send_time": 5}, "$time_sync")["paras"]
+        self.assertEqual(told["device_send_time"], 5)
+        self.assertAlmostEqual(told["server_recv_time"], 1000 * time.time(), delta=5000)
+        self.accept(client, REPORT, {"services": services(n=1)})
+        self.accept(client, SYS + "shadow/get/request_id=s1", {"service_id": "env"})
+        topic, body = client.wait_received(2)[-1]
+        self.assertEqual(topic, SYS + "shadow/get/response/request_id=s1")
+        self.assertEqual(body["shadow"][0]["reported"]["properties"], {"n": 1})
+
+
+class Downlink(HuaweiTest):
+    def assert_error(self, code, call):
+        with self.assertRaises(CommandError) as caught:
+            call()
+        self.assertEqual(caught.exception.code, code)
+
+    def test_a_command_comes_without_subscribing_and_its_response_goes_back(self):
+        client = self.answer_commands(self.client(), lambda body: {
+            "result_code": 0, "response_name": "R", "paras": body["paras"]})
+        for device in (PUMP, GATEWAY):
+            self.assertEqual(self.cloud.command(device, "START", {"speed": 40}, "pump"),
+                             {"result_code": 0, "response_name": "R", "paras": {"speed": 40}})
+        self.assertEqual([body for _, body in client.received], [
+            {"object_device_id": device, "service_id": "pump", "command_name": "START", "paras": {"speed": 40}}
+            for device in (PUMP, GATEWAY)])
+        self.cloud.set(names_own=False)
+        self.cloud.command(GATEWAY, None, {"any": 1})
+        self.assertEqual(client.received[-1][1], {"paras": {"any": 1}})
+        self.assertEqual({e["qos"] for e in self.cloud.events("down")}, {0})
+        self.assertEqual(self.cloud.complaints(), [])
+
+    def test_the_quality_of_service_is_the_subscriptions(self):
+        client = self.answer_commands(self.client(), lambda body: {"result_code": 0})
+        self.assertEqual(client.subscribe(SYS + "commands/#"), 1)
+        self.cloud.command(PUMP, "START")
+        self.assertEqual([(e["qos"], e["dup"]) for e in self.cloud.events("down")], [(1, False)])
+        for filter_ in ("#", "+/x", "$oc/devices/%s/sys/commands/#" % PUMP, "$oc/#"):
+            self.assertEqual(client.subscribe(filter_), 0x80, filter_)
+        self.assertEqual(len(self.cloud.complaints()), 4)
+
+    def test_a_command_that_cannot_end_well_ends_with_a_code(self):
+        self.assert_error("IOTDA.014000", lambda: self.cloud.command("p1_x", "START"))
+        self.assert_error("IOTDA.014016", lambda: self.cloud.command(PUMP, "START"))
+        client = self.client()
+        begin = time.monotonic()
+        self.assert_error("IOTDA.014111", lambda: self.cloud.command(PUMP, "START", timeout_s=0.3))
+        self.assertGreaterEqual(time.monotonic() - begin, 0.3)
+        self.cloud.set(subscribes_all=False)
+        self.assert_error("IOTDA.014112", lambda: self.cloud.command(PUMP, "START"))
+        client.subscribe(SYS + "commands/#")
+        self.cloud.set(command_timeout_s=0.2)
+        self.assert_error("IOTDA.014111", lambda: self.cloud.command(PUMP, "START"))
+
+    def test_each_response_gets_its_verdict(self):
+        client = self.client()
+        call = self.cloud.command_begin(PUMP, "START", timeout_s=0.2)
+        with self.assertRaises(CommandError):
+            call.wait()
+        topic = SYS + "commands/response/request_id="
+        client.publish(topic + call.id, {"result_code": 0})
+        call = self.cloud.command_begin(PUMP, "START")
+        client.publish(topic + call.id, {"paras": {}})
+        client.publish(topic + call.id, {"result_code": 3, "paras": {"reason": "no"}})
+        client.publish(topic + call.id, {"result_code": 0})
+        client.publish(topic + "none", {"result_code": 0})
+        wait_for(lambda: len(self.cloud.responses()) == 5, 5)
+        self.assertEqual([e["verdict"] for e in self.cloud.responses()],
+                         ["late", "malformed", "answered", "duplicate", "unknown"])
+        self.assertEqual(call.wait()["result_code"], 3)
+
+    def test_what_is_not_acknowledged_comes_again_in_this_session_and_the_next(self):
+        self.cloud.set(repeat_s=0.05, repeat_after_return_s=0.05)
+        release = threading.Event()
+        self.addCleanup(release.set)
+        client = self.client()
+        client.subscribe(SYS + "commands/#")
+        client.on_message = lambda *_: release.wait(5)  # its PUBACK goes out when this returns
+        call = self.cloud.command_begin(PUMP, "START", timeout_s=60)
+        wait_for(lambda: len(self.cloud.events("down")) == 4, 5)
+        self.assertEqual([e["dup"] for e in self.cloud.events("down")], [False, True, True, True])
+        self.cloud.kick()
+        release.set()
+        client.wait_gone()
+        client = self.client()
+        self.assertEqual(client.received, [])
+        client.subscribe(SYS + "commands/#")
+        self.assertTrue(client.wait_received(1)[0][0].endswith(call.id))
+        wait_for(lambda: self.cloud.unacknowledged() == 0, 5)
+        self.assertIn(len(self.cloud.events("down")), range(5, 10))
+
+    def test_properties_are_set_and_asked_for(self):
+        client = self.client()
+        call = self.cloud.set_properties(VALVE, {"cfg": {"limit": 5}})
+        topic, body = client.wait_received(1)[0]
+        self.assertEqual((topic, body), (SYS + "properties/set/request_id=" + call.id, {
+            "object_device_id": VALVE, "services": [{"service_id": "cfg", "properties": {"limit": 5}}]}))
+        client.publish(SYS + "properties/set/response/request_id=" + call.id, {"result_code": 0})
+        self.assertEqual(call.wait(), {"result_code": 0})
+        call = self.cloud.get_properties(PUMP, "env")
+        self.assertEqual(client.wait_received(2)[1][1], {"object_device_id": PUMP, "service_id": "env"})
+        client.publish(SYS + "properties/get/response/request_id=" + call.id, {"services": services(n=1)})
+        self.assertEqual(call.wait()["services"][0]["properties"], {"n": 1})
+
+    def test_messages_wait_for_their_device_the_newest_twenty(self):
+        for n in range(25):
+            self.cloud.message(PUMP, n)
+        client = self.client()
+        self.assertEqual([body["content"] for _, body in client.wait_received(20)], list(range(5, 25)))
+        self.cloud.message(GATEWAY, "now")
+        self.assertEqual(client.wait_received(21)[-1][1]["content"], "now")
+
+
+class RestTest(HuaweiTest):
+    def post(self, device, body, headers=None, path="/v5/iot/%s/devices/%s/commands", project=PROJECT_ID):
+        """(status, parsed body)"""
+        request = urllib.request.Request(
+            self.cloud.rest_url + path % (project, device), json.dumps(body).encode(),
+            dict({"X-Auth-Token": self.cloud.rest_token, "Content-Type": "application/json"}, **(headers or {})))
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def test_a_command_is_answered_with_what_the_device_says(self):
+        response = {"result_code": 0, "response_name": "COMMAND_RESPONSE", "paras": {"result": "success"}}
+        client = self.answer_commands(self.client(), lambda body: response)
+        status, body = self.post(PUMP, {"service_id": "reboot", "command_name": "ON_OFF", "paras": {"value": "ON"}})
+        self.assertEqual((status, body["response"]), (200, response))
+        self.assertTrue(client.received[0][0].endswith(body["command_id"]))
+        self.assertEqual(client.received[0][1], {"object_device_id": PUMP, "service_id": "reboot",
+                                                 "command_name": "ON_OFF", "paras": {"value": "ON"}})
+
+    def test_what_cannot_be_delivered_has_a_code(self):
+        good = {"paras": {}}
+        self.assertEqual(self.post(PUMP, good)[1]["error_code"], "IOTDA.014016")
+        self.client()
+        self.cloud.set(command_timeout_s=0.2)
+        status, body = self.post(PUMP, good)
+        self.assertEqual((status, body["error_code"]), (200, "IOTDA.014111"))
+        self.assertIn("command_id", body)
+        for status, how in (
+                (401, {"headers": {"X-Auth-Token": "x"}}),
+                (403, {"project": "another"}),
+                (404, {"device": "p1_x"}),
+                (404, {"path": "/v5/iot/%s/devices/%s/nothing"}),
+                (400, {"device": "p1 x".replace(" ", "%20")}),
+                (400, {"body": {}}),
+                (400, {"body": []}),
+                (400, {"body": {"paras": "text"}}),
+                (400, {"body": {"paras": {}, "service_id": "x" * 65}}),
+                (400, {"body": {"paras": {}, "command_name": "x" * 129}})):
+            found, body = self.post(**dict({"device": PUMP, "body": good}, **how))
+            self.assertEqual((found, body["error_code"][:6]), (status, "IOTDA."), how)
+
+    def test_an_instance_is_named_where_there_is_one(self):
+        self.cloud = self.begin(sub_devices=[PUMP], instance_id="i-1")
+        self.answer_commands(self.client(), lambda body: {"result_code": 0})
+        self.assertEqual(self.post(PUMP, {"paras": {}})[0], 403)
+        self.assertEqual(self.post(PUMP, {"paras": {}}, {"Instance-Id": "i-1"})[0], 200)
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)
+    unittest.main(verbosity=2)
