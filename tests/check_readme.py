@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """check_readme.py README BUILD: every test and every vector that the README names is there."""
+import glob
 import json
 import os
 import re
@@ -15,15 +16,15 @@ def is_test(name, tests):
 def main(readme, build):
     with open(os.path.join(build, "meson-info", "intro-tests.json"), encoding="utf-8") as f:
         tests = [test["name"] for test in json.load(f)]
-    directory = os.path.join(os.path.dirname(os.path.abspath(readme)), "tests", "vectors", "thingsboard")
+    directory = os.path.join(os.path.dirname(os.path.abspath(readme)), "tests", "vectors")
     vectors = ""
-    for name in os.listdir(directory):
-        with open(os.path.join(directory, name), encoding="utf-8") as f:
+    for name in glob.glob(os.path.join(directory, "*", "*.json")):
+        with open(name, encoding="utf-8") as f:
             vectors += f.read()
     with open(readme, encoding="utf-8") as f:
         rows = [line for line in f if line.startswith("|")]
     named = [name for row in rows for name in re.findall(r'"([^"]+)"', row)]
-    cases = [case for row in rows for case in re.findall(r"TB-\d\d", row)]
+    cases = [case for row in rows for case in re.findall(r"\b(?:TB-|W)\d\d\b", row)]
     wrong = [name for name in named if not is_test(name, tests)]
     wrong += [case for case in cases if '"id": "%s' % case not in vectors]
     for name in wrong:

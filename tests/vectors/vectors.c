@@ -824,6 +824,7 @@ static bool play_case(struct fg_json_value of_case)
 	unsigned n = 0;
 
 	play.mqtt_version = (unsigned)get_number(of_case, "mqtt", 5);
+	play.now_us = get_number(of_case, "clock", play.now_us / 1000000) * 1000000;
 	if (!open_plugin(of_case))
 		return false;
 	if (!play.ctx)

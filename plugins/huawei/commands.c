@@ -1,0 +1,434 @@
+/*
+ * Requests from IoTDA: commands, properties to be set, properties asked for. Each is handed to the
+ * host as a command at once, and its final answer, which comes as a message, is published. IoTDA waits
+ * 20 s for it. The id of a command carries what the answer needs:
+ *
+ *	c/7f3a-01/START   a command; its name makes "response_name"
+ *	s/7f3a-02/        properties to be set
+ *	g/7f3a-03/env     properties asked for; of this service
+ *
+ * A request id is given once: what IoTDA delivers again is known to the host by it.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "huawei.h"
+
+/* What a command without a name is called, and the other two. */
+#define NAME_CUSTOM "command"
+#define NAME_SET "set"
+#define NAME_GET "get"
+
+#define MAX_NAME 255  /* of fg_command.name */
+#define MAX_EXTRA 128 /* of what stands behind the request id */
+
+/* The inside of a JSON string that says @size bytes, at most. */
+#define RAW(size) ((size)*6)
+
+/* result_code is 1 and the place in this table; 0 is success. */
+static const char *const codes[] = {
+	"refused", "unknown_device", "unknown_command", "bad_params", "offline",
+	"busy",    "timeout",        "unknown_outcome", "no_room",    "bad_result",
+};
+
+#define N_CODES (sizeof(codes) / sizeof(codes[0]))
+
+static unsigned number_of(struct fg_span code)
+{
+	for (unsigned i = 0; i < N_CODES; i++)
+		if (fg_span_is(code, codes[i]))
+			return i + 1;
+	return N_CODES + 1;
+}
+
+/* ------------------------------------------------------------------ answers of our own */
+
+/* Once there are too many the oldest gives way: its caller gets a timeout from IoTDA. */
+static void note(struct hw *hw, enum hw_request request, struct fg_span id, const char *code,
+		 const char *text)
+{
+	struct hw_note *n;
+
+	if (hw->n_notes == HW_MAX_NOTES) {
+		hw->first_note = (hw->first_note + 1) % HW_MAX_NOTES;
+		hw->n_notes--;
+	}
+	n = &hw->notes[(hw->first_note + hw->n_notes++) % HW_MAX_NOTES];
+	*n = (struct hw_note){.request = request, .code = code, .text = text};
+	memcpy(n->id, id.data, id.size);
+}
+
+/* ------------------------------------------------------------------ down */
+
+/* What an id can carry: bytes that are harmless wherever the host shows it. */
+static bool is_plain(struct fg_span text)
+{
+	for (size_t i = 0; i < text.size; i++) {
+		char c = text.data[i];
+
+		if (!hw_is_id(&c, 1) && c != '.' && c != ':' && c != '$')
+			return false;
+	}
+	return text.size <= MAX_EXTRA;
+}
+
+/*
+ * Whom @object is for: *@ret is the name of the device here, in @out of HW_DEVICE_ID_MAX bytes, or
+ * empty for the connected device itself. Returns false when that is none of ours.
+ */
+static bool read_device(const struct hw *hw, struct fg_json_value object, char *out,
+			struct fg_span *ret)
+{
+	size_t prefix = hw->with.product_id ? strlen(hw->with.product_id) + 1 : 0;
+	char raw[RAW(HW_DEVICE_ID_MAX)];
+	struct fg_json_value value;
+	struct fg_span id;
+
+	*ret = fg_span_str(hw->with.device);
+	if (!fg_json_member(object, fg_span_str("object_device_id"), &value) ||
+	    value.type == FG_JSON_NULL)
+		return true;
+	if (!hw_string_read(value, raw, sizeof(raw), &id) || !hw_is_id(id.data, id.size))
+		return false;
+	if (fg_span_is(id, hw->with.device_id))
+		return true;
+	if (hw->with.mode == HW_MODE_DEVICE || id.size <= prefix)
+		return false;
+	if (prefix > 0 &&
+	    (memcmp(id.data, hw->with.product_id, prefix - 1) != 0 || id.data[prefix - 1] != '_'))
+		return false;
+	memcpy(out, id.data + prefix, id.size - prefix);
+	*ret = fg_span_of(out, id.size - prefix);
+	return true;
+}
+
+static void hand_over(struct hw *hw, enum hw_request request, struct fg_span id,
+		      struct fg_span extra, struct fg_command *command)
+{
+	char own_id[FG_COMMAND_ID_MAX], key[HW_REQUEST_ID_MAX + 3];
+
+	if (!is_plain(extra))
+		extra.size = 0;
+	snprintf(key, sizeof(key), "%c/%.*s", request, FG_SPAN_ARGS(id));
+	snprintf(own_id, sizeof(own_id), "%s/%.*s", key, FG_SPAN_ARGS(extra));
+	command->id = fg_span_str(own_id);
+	command->key = fg_span_str(key);
+	command->timeout_ms = hw->with.answer_within_ms;
+	hw->host->command(hw->host_ctx, command);
+}
+
+/* {"service_id":"pump","command_name":"START","paras":{"speed":40}} Returns NULL or what is wrong. */
+static const char *take_command(struct hw *hw, struct fg_span id, struct fg_json_value object,
+				struct fg_command *command)
+{
+	char name_text[RAW(MAX_NAME)], service_text[RAW(MAX_NAME)], whole[2 * MAX_NAME + 2];
+	struct fg_json_value value;
+	struct fg_span name = fg_span_str(NAME_CUSTOM), service, plain;
+	bool has_name = fg_json_member(object, fg_span_str("command_name"), &value) &&
+			value.type != FG_JSON_NULL;
+
+	if (has_name && !hw_string_read(value, name_text, sizeof(name_text), &name))
+		return "command_name: a text of 1 to 255 bytes is needed";
+	plain = has_name ? name : fg_span_str("COMMAND");
+	if (hw->with.has_service_names &&
+	    fg_json_member(object, fg_span_str("service_id"), &value) &&
+	    value.type != FG_JSON_NULL) {
+		if (!hw_string_read(value, service_text, sizeof(service_text), &service) ||
+		    service.size > MAX_NAME || name.size > MAX_NAME)
+			return "service_id: a text is needed, of 255 bytes with the command's name";
+		snprintf(whole, sizeof(whole), "%.*s.%.*s", FG_SPAN_ARGS(service),
+			 FG_SPAN_ARGS(name));
+		name = fg_span_str(whole);
+	}
+	if (name.size > MAX_NAME)
+		return "command_name: at most 255 bytes are taken";
+	if (fg_json_member(object, fg_span_str("paras"), &value))
+		command->params = value.text;
+	command->name = name;
+	hand_over(hw, HW_COMMAND, id, plain, command);
+	return NULL;
+}
+
+/* {"services":[{"service_id":"cfg","properties":{"limit":5}}]} */
+static const char *take_set(struct hw *hw, struct fg_span id, struct fg_json_value object,
+			    struct fg_command *command)
+{
+	struct fg_json_value services;
+
+	if (!fg_json_member(object, fg_span_str("services"), &services) ||
+	    services.type != FG_JSON_ARRAY)
+		return "services: an array is needed";
+	command->name = fg_span_str(NAME_SET);
+	command->params = services.text;
+	hand_over(hw, HW_PROPERTIES_SET, id, fg_span_str(NULL), command);
+	return NULL;
+}
+
+/* {"service_id":"env"}, or nothing: all services */
+static const char *take_get(struct hw *hw, struct fg_span id, struct fg_json_value object,
+			    struct fg_command *command)
+{
+	char raw[RAW(MAX_EXTRA)], params[RAW(MAX_EXTRA) + 32];
+	struct hw_text text = hw_text_begin(params, sizeof(params));
+	struct fg_span service = {0};
+	struct fg_json_value value;
+
+	if (fg_json_member(object, fg_span_str("service_id"), &value) &&
+	    value.type != FG_JSON_NULL && !hw_string_read(value, raw, sizeof(raw), &service))
+		return "service_id: a text of 1 to 128 bytes is needed";
+	hw_put(&text, "{");
+	if (service.size > 0) {
+		hw_put(&text, "\"service_id\":");
+		hw_put_quoted(&text, service);
+	}
+	hw_put(&text, "}");
+	command->name = fg_span_str(NAME_GET);
+	command->params = fg_span_of(params, hw_text_size(&text));
+	hand_over(hw, HW_PROPERTIES_GET, id, service, command);
+	return NULL;
+}
+
+int hw_request_received(struct hw *hw, enum hw_request request, struct fg_span id,
+			struct fg_span payload)
+{
+	struct fg_command command = {0};
+	struct fg_json_value object;
+	struct fg_json_fault fault;
+	char device[HW_DEVICE_ID_MAX];
+	const char *wrong = NULL;
+
+	if (id.size == 0 || id.size > HW_REQUEST_ID_MAX || !is_plain(id))
+		return -EPROTO;
+	if (fg_json_check(payload, &object, &fault) < 0 || object.type != FG_JSON_OBJECT) {
+		note(hw, request, id, "bad_params", "the request is no JSON object");
+		return 0;
+	}
+	if (!read_device(hw, object, device, &command.device)) {
+		note(hw, request, id, "unknown_device", "there is no such device here");
+		return 0;
+	}
+	switch (request) {
+	case HW_COMMAND:
+		wrong = take_command(hw, id, object, &command);
+		break;
+	case HW_PROPERTIES_SET:
+		wrong = take_set(hw, id, object, &command);
+		break;
+	case HW_PROPERTIES_GET:
+		wrong = take_get(hw, id, object, &command);
+		break;
+	}
+	if (wrong)
+		note(hw, request, id, "bad_params", wrong);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ up */
+
+/* What is answered, and whom. */
+struct answer {
+	enum hw_request request;
+	struct fg_span id, extra;
+	struct fg_span code;         /* empty: success */
+	struct fg_span text;         /* of the error, as a JSON value; or empty */
+	struct fg_json_value result; /* success; no text: none */
+};
+
+static void put_error_text(struct hw_text *out, const struct answer *answer)
+{
+	if (answer->text.size > 0)
+		hw_put_json(out, answer->text);
+	else
+		hw_put_quoted(out, answer->code);
+}
+
+/* {"result_code":0,"response_name":"START_RESPONSE","paras":{"state":"running"}} */
+static void put_command_answer(struct hw_text *out, const struct answer *answer)
+{
+	hw_put(out, "{\"result_code\":");
+	hw_put_number(out, answer->code.size > 0 ? number_of(answer->code) : 0);
+	if (answer->extra.size > 0) {
+		hw_put(out, ",\"response_name\":\"");
+		hw_put_span(out, answer->extra);
+		hw_put(out, "_RESPONSE\"");
+	}
+	hw_put(out, ",\"paras\":");
+	if (answer->code.size > 0) {
+		hw_put(out, "{\"error\":");
+		hw_put_quoted(out, answer->code);
+		hw_put(out, ",\"text\":");
+		put_error_text(out, answer);
+		hw_put(out, "}");
+	} else if (answer->result.text.size == 0 || answer->result.type == FG_JSON_NULL) {
+		hw_put(out, "{}");
+	} else if (answer->result.type == FG_JSON_OBJECT) {
+		hw_put_json(out, answer->result.text);
+	} else {
+		hw_put(out, "{\"result\":");
+		hw_put_json(out, answer->result.text);
+		hw_put(out, "}");
+	}
+	hw_put(out, "}");
+}
+
+/* {"result_code":0,"result_desc":"success"} */
+static void put_set_answer(struct hw_text *out, const struct answer *answer)
+{
+	hw_put(out, "{\"result_code\":");
+	hw_put_number(out, answer->code.size > 0 ? number_of(answer->code) : 0);
+	hw_put(out, ",\"result_desc\":");
+	if (answer->code.size > 0)
+		put_error_text(out, answer);
+	else
+		hw_put(out, "\"success\"");
+	hw_put(out, "}");
+}
+
+/*
+ * {"services":[{"service_id":"env","properties":{"t":21.5}}]}: what the device answers may be this
+ * itself, or the properties alone. IoTDA has no form for an error here; no services stand for one.
+ */
+static void put_get_answer(struct hw_text *out, const struct hw *hw, const struct answer *answer)
+{
+	struct fg_json_value services;
+	bool is_object = answer->code.size == 0 && answer->result.text.size > 0 &&
+			 answer->result.type == FG_JSON_OBJECT;
+
+	hw_put(out, "{\"services\":");
+	if (is_object && fg_json_member(answer->result, fg_span_str("services"), &services) &&
+	    services.type == FG_JSON_ARRAY) {
+		hw_put_json(out, services.text);
+	} else if (is_object) {
+		hw_put(out, "[{\"service_id\":");
+		hw_put_quoted(out, answer->extra.size > 0 ? answer->extra
+							  : fg_span_str(hw->with.service_id));
+		hw_put(out, ",\"properties\":");
+		hw_put_json(out, answer->result.text);
+		hw_put(out, "}]");
+	} else {
+		hw_put(out, "[]");
+	}
+	hw_put(out, "}");
+}
+
+/* Returns 1; 0 when it does not fit into a packet; or -EINVAL. */
+static int publish_answer(const struct hw_call *call, const struct answer *answer)
+{
+	char suffix[64 + HW_REQUEST_ID_MAX];
+	struct hw_text text;
+	int r;
+
+	snprintf(suffix, sizeof(suffix), "%s/response/request_id=%.*s",
+		 answer->request == HW_COMMAND          ? "commands"
+		 : answer->request == HW_PROPERTIES_SET ? "properties/set"
+							: "properties/get",
+		 FG_SPAN_ARGS(answer->id));
+	r = hw_publish_begin(call->hw, call->out, suffix, HW_MAX_CONTENT, &text);
+	if (r < 0)
+		return r;
+	if (answer->request == HW_COMMAND)
+		put_command_answer(&text, answer);
+	else if (answer->request == HW_PROPERTIES_SET)
+		put_set_answer(&text, answer);
+	else
+		put_get_answer(&text, call->hw, answer);
+	call->out->payload_len = hw_text_size(&text);
+	return !text.is_full;
+}
+
+int hw_publish_note(struct hw_call *call)
+{
+	struct hw *hw = call->hw;
+	const struct hw_note *n = &hw->notes[hw->first_note];
+	char quoted[256];
+	struct hw_text text = hw_text_begin(quoted, sizeof(quoted));
+	struct answer answer;
+
+	if (hw->n_notes == 0)
+		return 0;
+	hw_put_quoted(&text, fg_span_str(n->text));
+	answer = (struct answer){
+		.request = n->request,
+		.id = fg_span_str(n->id),
+		.code = fg_span_str(n->code),
+		.text = fg_span_of(quoted, hw_text_size(&text)),
+	};
+	hw->first_note = (hw->first_note + 1) % HW_MAX_NOTES;
+	hw->n_notes--;
+	return publish_answer(call, &answer);
+}
+
+/* Reads "c/7f3a-01/START". */
+static bool read_ref(struct fg_span ref, struct answer *ret)
+{
+	const char *slash;
+
+	if (ref.size < 4 || !ref.data[0] || !strchr("csg", ref.data[0]) || ref.data[1] != '/')
+		return false;
+	slash = memchr(ref.data + 2, '/', ref.size - 2);
+	if (!slash)
+		return false;
+	*ret = (struct answer){.request = (enum hw_request)ref.data[0]};
+	ret->id = fg_span_of(ref.data + 2, (size_t)(slash - ref.data) - 2);
+	ret->extra = fg_span_of(slash + 1, ref.size - (size_t)(slash + 1 - ref.data));
+	return ret->id.size > 0 && ret->id.size <= HW_REQUEST_ID_MAX && is_plain(ret->id) &&
+	       is_plain(ret->extra);
+}
+
+/* {"result":…} or {"error":{"code":"…","text":"…"}}, as the host writes it. */
+static bool read_body(struct fg_span body, char *code, size_t code_size, struct answer *ret)
+{
+	struct fg_json_value object, error, value;
+	struct fg_json_fault fault;
+
+	if (fg_json_check(body, &object, &fault) < 0 || object.type != FG_JSON_OBJECT)
+		return false;
+	if (!fg_json_member(object, fg_span_str("error"), &error)) {
+		if (!fg_json_member(object, fg_span_str("result"), &ret->result))
+			return false;
+		if (!hw_is_finite(ret->result.text)) {
+			ret->code = fg_span_str("bad_result");
+			ret->text = fg_span_str("\"the answer has a NaN or Infinity\"");
+		}
+		return true;
+	}
+	ret->code = fg_span_str("refused");
+	if (error.type != FG_JSON_OBJECT)
+		return true;
+	if (fg_json_member(error, fg_span_str("code"), &value))
+		hw_string_read(value, code, code_size, &ret->code);
+	if (fg_json_member(error, fg_span_str("text"), &value) && value.type == FG_JSON_STRING)
+		ret->text = value.text;
+	return true;
+}
+
+enum hw_step hw_take_response(struct hw_call *call, size_t i, int *ret)
+{
+	const struct fg_message *m = &call->batch->messages[i];
+	struct answer answer;
+	char code[64];
+
+	if (!read_ref(m->ref, &answer)) {
+		hw_refuse(call, i, "it does not answer a request of IoTDA");
+		return HW_STEP_ON;
+	}
+	if (!read_body(m->body, code, sizeof(code), &answer)) {
+		hw_refuse(call, i, "an answer wants a result or an error");
+		return HW_STEP_ON;
+	}
+	if (call->hw->n_items > 0 || call->batch->max_take == 0)
+		return HW_STEP_ON;
+	*ret = publish_answer(call, &answer);
+	if (*ret == 0) {
+		answer.code = fg_span_str("no_room");
+		answer.text = fg_span_str("\"the answer is too large for IoTDA\"");
+		*ret = publish_answer(call, &answer);
+	}
+	if (*ret == 0) {
+		hw_refuse(call, i, "not even an error fits into one packet");
+		return HW_STEP_ON;
+	}
+	if (*ret == 1)
+		call->batch->states[i] = FG_TAKEN;
+	return HW_STEP_PUBLISHED;
+}

@@ -1,0 +1,120 @@
+/*
+ * Whose turn it is. One encode() call makes at most one publish: an answer of the plugin's own, or
+ * what becomes of the offered messages, which it looks at once, in order. A message that is passed
+ * over for this publish is never overtaken by a later one of its device: a sub-device without room
+ * stays without room, and so does the connected device in a report of sub-devices.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "huawei.h"
+
+/* PUBLISH at QoS 1: length of the topic, packet id (MQTT 3.1.1, 3.3.2). */
+#define PUBLISH_OVERHEAD 4u
+
+/* MQTT 5, 3.3.2.3.1: the Property Length of no properties. */
+#define PROPERTIES_OVERHEAD 1u
+
+void hw_refuse(struct hw_call *call, size_t i, const char *format, ...)
+{
+	const struct hw *hw = call->hw;
+	char reason[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, sizeof(reason), format, args);
+	va_end(args);
+	hw->host->refuse(hw->host_ctx, call->batch, i, "%s", reason);
+}
+
+void hw_topic(const struct hw *hw, const char *suffix, char *out)
+{
+	snprintf(out, HW_TOPIC_SIZE, "$oc/devices/%s/sys/%s", hw->with.device_id, suffix);
+}
+
+/* Bytes a payload on @topic may have; 0 when not even the topic fits. */
+static size_t payload_limit(const struct hw *hw, const struct fg_publish *out, const char *topic)
+{
+	size_t overhead = PUBLISH_OVERHEAD + strlen(topic);
+	size_t limit = out->payload_size + overhead;
+
+	if (hw->mqtt_version >= 5)
+		overhead += PROPERTIES_OVERHEAD;
+	if (hw->session_max_packet_bytes > 0 && hw->session_max_packet_bytes < limit)
+		limit = hw->session_max_packet_bytes;
+	if (out->max_packet_bytes > 0 && out->max_packet_bytes < limit)
+		limit = out->max_packet_bytes;
+	limit = limit > overhead ? limit - overhead : 0;
+	return limit < out->payload_size ? limit : out->payload_size;
+}
+
+int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *suffix, size_t limit,
+		     struct hw_text *ret)
+{
+	char topic[HW_TOPIC_SIZE];
+	size_t room;
+
+	hw_topic(hw, suffix, topic);
+	if (strlen(topic) >= out->topic_size)
+		return -EINVAL;
+	memcpy(out->topic, topic, strlen(topic) + 1);
+	out->qos = 1;
+	room = payload_limit(hw, out, topic);
+	*ret = hw_text_begin(out->payload, limit < room ? limit : room);
+	return 0;
+}
+
+static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
+{
+	const struct hw *hw = call->hw;
+	const struct fg_message *m = &call->batch->messages[i];
+
+	if (m->kind == FG_COMMAND_RESPONSE)
+		return hw_take_response(call, i, ret);
+	if (m->kind == FG_EVENT || m->kind == FG_REQUEST) {
+		hw_refuse(call, i, "%s are not sent to IoTDA; map them as telemetry",
+			  m->kind == FG_EVENT ? "events" : "requests");
+		return HW_STEP_ON;
+	}
+	if (m->kind == FG_PRESENCE || (hw->with.mode == HW_MODE_DEVICE && hw->with.device &&
+				       !fg_span_is(m->device, hw->with.device))) {
+		call->batch->states[i] = FG_NOTHING;
+		return HW_STEP_ON;
+	}
+	if (!hw_is_own(hw, m)) {
+		const char *fault = hw_device_name_fault(hw, m->device);
+
+		if (fault) {
+			hw_refuse(call, i, "%s", fault);
+			return HW_STEP_ON;
+		}
+	}
+	if (m->content_type.size > 0)
+		return hw_take_text(call, i, ret);
+	return hw_take_properties(call, i, ret);
+}
+
+int hw_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_publish *out)
+{
+	struct hw *hw = ctx;
+	struct hw_call call = {.hw = hw, .batch = batch, .out = out};
+	enum hw_step step = HW_STEP_ON;
+	int r;
+
+	(void)session;
+	hw->n_items = 0;
+	hw->n_groups = 0;
+	hw->scratch_used = 0;
+	memset(hw->group_slots, 0, sizeof(hw->group_slots));
+
+	r = hw_publish_note(&call);
+	if (r != 0)
+		return r;
+	for (size_t i = 0; i < batch->count && step == HW_STEP_ON; i++)
+		if (batch->states[i] == FG_OFFERED)
+			step = offer(&call, i, &r);
+	if (step == HW_STEP_PUBLISHED)
+		return r;
+	return hw->n_items > 0 ? hw_publish_report(&call) : 0;
+}

@@ -1,0 +1,221 @@
+/*
+ * Huawei Cloud IoTDA over MQTT: a gateway that speaks for its sub-devices, or one device. This file
+ * holds the plugin's table: opening, the session, what becomes of each publish, what comes down.
+ */
+#include "huawei.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "util/cleanup.h"
+
+/* IoTDA takes 30 to 1200 s, and recommends this. */
+#define KEEP_ALIVE_S 120
+
+/* MQTT 5, 2.4 */
+#define REASON_UNSPECIFIED 0x80u
+#define REASON_NOT_AUTHORIZED 0x87u
+#define REASON_TOPIC_NAME_INVALID 0x90u
+#define REASON_PACKET_TOO_LARGE 0x95u
+#define REASON_QUOTA_EXCEEDED 0x97u
+#define REASON_PAYLOAD_FORMAT_INVALID 0x99u
+
+/* ------------------------------------------------------------------ opening */
+
+static void hw_close(void *ctx)
+{
+	struct hw *hw = ctx;
+
+	if (!hw)
+		return;
+	hw_sign_in_wipe(&hw->sign_in);
+	free(hw->items);
+	free(hw->scratch);
+	free(hw);
+}
+
+static void hw_closep(struct hw **hw)
+{
+	hw_close(*hw);
+}
+
+static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size_t error_size)
+{
+	FG_CLEANUP(hw_closep) struct hw *hw = NULL;
+	struct hw_options options;
+	const char *fault = hw_options_read(with, &options);
+
+	if (fault) {
+		snprintf(error, error_size, "%s", fault);
+		return -EINVAL;
+	}
+	hw = calloc(1, sizeof(*hw));
+	if (!hw)
+		return -ENOMEM;
+	hw->host = with->host;
+	hw->host_ctx = with->host_ctx;
+	hw->with = options;
+	hw->mqtt_version = 4;
+	hw->items = calloc(HW_MAX_ITEMS, sizeof(*hw->items));
+	hw->scratch = malloc(HW_MAX_REPORT);
+	if (!hw->items || !hw->scratch)
+		return -ENOMEM;
+	*ret_ctx = hw;
+	hw = NULL;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ the session */
+
+static int hw_connect(void *ctx, const struct fg_connect_request *request, struct fg_connect *out)
+{
+	struct hw *hw = ctx;
+	int r = hw_sign_in_make(hw->with.device_id, hw->with.secret, hw->with.is_time_checked,
+				request->now_us, &hw->sign_in);
+
+	if (r < 0) {
+		hw->host->warn(hw->host_ctx, "cannot make a client id and password: %s",
+			       r == -EIO ? "OpenSSL has no HMAC-SHA256" : "the clock is not set");
+		return -EINVAL;
+	}
+	hw->mqtt_version = request->mqtt_version;
+	*out = (struct fg_connect){
+		.client_id = hw->sign_in.client_id,
+		.username = hw->with.device_id,
+		.password = hw->with.secret ? hw->sign_in.password : NULL,
+		.clean_start = true,
+		.keep_alive_s = KEEP_ALIVE_S,
+	};
+	return 0;
+}
+
+/* The largest Remaining Length of a packet of @packet_bytes in all (MQTT 5, 3.2.2.3.6). */
+static size_t remaining_length(size_t packet_bytes)
+{
+	size_t n_length_bytes = 1, largest = 127;
+
+	while (n_length_bytes < 4 && packet_bytes > 1 + n_length_bytes + largest) {
+		n_length_bytes++;
+		largest = largest << 7 | 127;
+	}
+	return packet_bytes > 1 + n_length_bytes ? packet_bytes - 1 - n_length_bytes : 1;
+}
+
+/* IoTDA delivers without a SUBSCRIBE, too, but then at QoS 0 only. */
+static void subscribe(struct hw *hw, const char *suffix)
+{
+	char filter[HW_TOPIC_SIZE];
+
+	hw_topic(hw, suffix, filter);
+	if (hw->host->subscribe(hw->host_ctx, "", filter, 1) < 0)
+		hw->host->warn(hw->host_ctx,
+			       "cannot subscribe to %s: what it carries may get lost in this "
+			       "session",
+			       filter);
+}
+
+static void hw_connected(void *ctx, const char *session, const struct fg_connack *connack)
+{
+	struct hw *hw = ctx;
+	const struct fg_rate publishes = {.capacity = hw->with.max_rate, .period_ms = 1000};
+
+	(void)session;
+	hw_sign_in_wipe(&hw->sign_in);
+	hw->mqtt_version = connack->mqtt_version;
+	hw->session_max_packet_bytes =
+		connack->max_packet_bytes > 0 ? remaining_length(connack->max_packet_bytes) : 0;
+	if (hw->with.max_rate > 0)
+		hw->host->limit(hw->host_ctx, 0, FG_LIMIT_MESSAGES, &publishes, 1);
+	subscribe(hw, "commands/#");
+	subscribe(hw, "properties/set/#");
+	subscribe(hw, "properties/get/#");
+}
+
+static void hw_disconnected(void *ctx, const char *session)
+{
+	struct hw *hw = ctx;
+
+	(void)session;
+	hw->session_max_packet_bytes = 0;
+}
+
+/* ------------------------------------------------------------------ how a publish ended */
+
+/* Only an edition with MQTT 5 says more than that a publish has arrived. */
+static enum fg_verdict hw_settled(void *ctx, const char *session, const struct fg_settlement *how)
+{
+	(void)ctx;
+	(void)session;
+	if (how->reason_code < REASON_UNSPECIFIED)
+		return FG_ACCEPTED;
+	switch (how->reason_code) {
+	case REASON_QUOTA_EXCEEDED:
+	case REASON_NOT_AUTHORIZED: /* about the device, not about one message */
+		return FG_LATER;
+	case REASON_TOPIC_NAME_INVALID:
+	case REASON_PACKET_TOO_LARGE:
+	case REASON_PAYLOAD_FORMAT_INVALID:
+		return FG_POISON;
+	default:
+		return FG_RETRY;
+	}
+}
+
+/* ------------------------------------------------------------------ down */
+
+/* Behind @prefix in @topic, or NULL. */
+static const char *behind(const char *topic, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	return strncmp(topic, prefix, n) == 0 ? topic + n : NULL;
+}
+
+static int hw_receive(void *ctx, const char *session, const struct fg_delivery *delivery)
+{
+	static const struct {
+		const char *prefix;
+		enum hw_request request;
+	} requests[] = {
+		{"commands/request_id=", HW_COMMAND},
+		{"properties/set/request_id=", HW_PROPERTIES_SET},
+		{"properties/get/request_id=", HW_PROPERTIES_GET},
+	};
+	struct hw *hw = ctx;
+	char prefix[HW_TOPIC_SIZE];
+	const char *suffix, *id;
+
+	(void)session;
+	hw_topic(hw, "", prefix);
+	suffix = behind(delivery->topic, prefix);
+	if (!suffix)
+		return -EPROTO;
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		id = behind(suffix, requests[i].prefix);
+		if (id)
+			return hw_request_received(hw, requests[i].request, fg_span_str(id),
+						   delivery->payload);
+	}
+	if (strcmp(suffix, "messages/down") != 0 && strcmp(suffix, "events/down") != 0)
+		return -EPROTO;
+	hw->host->warn(hw->host_ctx, "IoTDA has sent something on %s, which is not made use of",
+		       suffix);
+	return 0;
+}
+
+FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {
+	.abi = FG_PLUGIN_ABI,
+	.size = sizeof(struct fg_plugin),
+	.name = "huawei",
+	.summary = "Huawei Cloud IoTDA: a gateway with sub-devices, or one device",
+	.options = hw_option_table,
+	.open = hw_open,
+	.close = hw_close,
+	.connect = hw_connect,
+	.connected = hw_connected,
+	.disconnected = hw_disconnected,
+	.encode = hw_encode,
+	.settled = hw_settled,
+	.receive = hw_receive,
+};

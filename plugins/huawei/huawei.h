@@ -1,0 +1,154 @@
+#pragma once
+
+/*
+ * What the files of the Huawei Cloud IoTDA plugin share: the ctx, the encode() call under way, and
+ * what each file offers to the others.
+ *
+ *	options.c  the keys in the configuration     sign_in.c   client id and password
+ *	huawei.c   the plugin's table: sessions      text.c      spelling
+ *	encode.c   whose turn it is                  report.c    properties and texts going up
+ *	commands.c commands, properties set and asked for; their answers
+ *
+ * There is one session, that of the device that connects: the gateway, or the only device. The
+ * topics name it, never a sub-device.
+ */
+#include "options.h"
+#include "sign_in.h"
+#include "text.h"
+
+/* At most so many messages in one publish. More stay where they are for the next one. */
+#define HW_MAX_ITEMS 2048
+
+/* IoTDA: sub-devices in one report, bytes in one report of properties, in a text's content. */
+#define HW_MAX_GROUPS 100
+#define HW_MAX_REPORT 65536
+#define HW_MAX_CONTENT 262144
+
+/* Of the hash table over the sub-devices of a report; a power of two. */
+#define HW_GROUP_SLOTS 256
+
+/* Answers of the plugin's own that wait to be sent; beyond it, the oldest is forgotten. */
+#define HW_MAX_NOTES 32
+
+/* Of a request: IoTDA's have 36 characters. */
+#define HW_REQUEST_ID_MAX 62
+
+/* "$oc/devices/{id}/sys/" and what follows, NUL included. */
+#define HW_TOPIC_SIZE 320
+
+/** What a command came as, and what its id begins with. */
+enum hw_request {
+	HW_COMMAND = 'c',
+	HW_PROPERTIES_SET = 's',
+	HW_PROPERTIES_GET = 'g',
+};
+
+/** One entry of a "services" array; its text lies in the scratch buffer. */
+struct hw_item {
+	size_t offset, size;
+	uint32_t next; /* of the same sub-device; HW_NO_ITEM ends it */
+};
+
+#define HW_NO_ITEM UINT32_MAX
+
+/** What one device says in the report being made. */
+struct hw_group {
+	struct fg_span device; /* its name here */
+	uint32_t first, last;
+};
+
+/** An answer of the plugin itself to a request that does not reach the host. */
+struct hw_note {
+	enum hw_request request;
+	const char *code, *text; /* static */
+	char id[HW_REQUEST_ID_MAX + 1];
+};
+
+struct hw {
+	const struct fg_host *host;
+	void *host_ctx;
+	struct hw_options with;
+	struct hw_sign_in sign_in;
+
+	/* the session */
+	unsigned mqtt_version;
+	size_t session_max_packet_bytes; /* of the Remaining Length; 0: none announced */
+
+	struct hw_note notes[HW_MAX_NOTES]; /* a ring */
+	unsigned first_note, n_notes;
+
+	/* the encode() call under way */
+	struct hw_item *items; /* HW_MAX_ITEMS */
+	uint32_t n_items;
+	struct hw_group groups[HW_MAX_GROUPS];
+	unsigned n_groups;
+	uint8_t group_slots[HW_GROUP_SLOTS]; /* number of the group from 1; 0: none */
+	char *scratch;                       /* HW_MAX_REPORT */
+	size_t scratch_used;
+};
+
+/** One encode() call. */
+struct hw_call {
+	struct hw *hw;
+	struct fg_batch *batch;
+	struct fg_publish *out;
+	bool is_own;          /* the report is the connected device's own; once there are items */
+	size_t payload_limit; /* for that report */
+	size_t payload_size;  /* of what was taken, brackets included */
+};
+
+/** What to do with the next message. */
+enum hw_step { HW_STEP_ON, HW_STEP_ENOUGH, HW_STEP_PUBLISHED };
+
+/* ------------------------------------------------------------------ encode.c */
+
+/** See struct fg_plugin.encode. */
+int hw_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_publish *out);
+
+/** Message @i can never be sent, for the reason given. */
+void hw_refuse(struct hw_call *call, size_t i, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/** "$oc/devices/{id}/sys/" and @suffix to @out of HW_TOPIC_SIZE bytes. */
+void hw_topic(const struct hw *hw, const char *suffix, char *out);
+
+/**
+ * Begin to write a publish whose topic ends in @suffix, at most @limit bytes of payload; *@ret has
+ * no room at all when not even the topic fits into a packet. Returns 0, or -EINVAL when the host's
+ * buffer is too small for the topic.
+ */
+int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *suffix, size_t limit,
+		     struct hw_text *ret);
+
+/* ------------------------------------------------------------------ report.c */
+
+/** Is @m what the connected device itself says? */
+bool hw_is_own(const struct hw *hw, const struct fg_message *m);
+
+/** Take message @i into the report if there is room. Returns what is next; *@ret with
+ * HW_STEP_PUBLISHED. */
+enum hw_step hw_take_properties(struct hw_call *call, size_t i, int *ret);
+
+/** Publish what was taken. Returns 1 or -EINVAL. */
+int hw_publish_report(struct hw_call *call);
+
+/** A message that is no JSON object travels as a text, alone. */
+enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret);
+
+/** The id IoTDA has for the sub-device called @name here. */
+void hw_put_device_id(const struct hw *hw, struct hw_text *text, struct fg_span name);
+
+/** Returns NULL, or what is wrong with @name. */
+const char *hw_device_name_fault(const struct hw *hw, struct fg_span name);
+
+/* ------------------------------------------------------------------ commands.c */
+
+/** A request with @id has come down. Returns 0 or -EPROTO. */
+int hw_request_received(struct hw *hw, enum hw_request request, struct fg_span id,
+			struct fg_span payload);
+
+/** The final answer to a command. */
+enum hw_step hw_take_response(struct hw_call *call, size_t i, int *ret);
+
+/** Publish the next answer of the plugin's own. Returns 1, 0 or -EINVAL. */
+int hw_publish_note(struct hw_call *call);

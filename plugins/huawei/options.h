@@ -1,0 +1,32 @@
+#pragma once
+
+/*
+ * The plugin's keys in the configuration, and what they mean to it. Strings are the host's and live
+ * as long as the ctx.
+ */
+#include "fieldgate/plugin.h"
+
+enum hw_mode { HW_MODE_GATEWAY, HW_MODE_DEVICE };
+
+struct hw_options {
+	enum hw_mode mode;
+	const char *device_id;  /* the one that connects */
+	const char *secret;     /* NULL: a certificate */
+	bool is_time_checked;   /* sign type 1 */
+	const char *device;     /* mode device: only this one; NULL: all */
+	const char *product_id; /* mode gateway: of sub-devices; NULL: their names are their ids */
+	const char *service_id; /* of a message without a stream */
+	bool has_milliseconds;  /* in event_time */
+	bool has_service_names; /* a command is called service.command */
+	int64_t answer_within_ms;
+	uint32_t max_rate; /* publishes in a second; 0: no limit */
+};
+
+/** The table for struct fg_plugin. */
+extern const struct fg_option hw_option_table[];
+
+/** Returns NULL, or a sentence that says what is wrong. */
+const char *hw_options_read(const struct fg_open *with, struct hw_options *ret);
+
+/** May @text be (a part of) a device id: letters, digits, '_' and '-'? */
+bool hw_is_id(const char *text, size_t size);

@@ -1,0 +1,318 @@
+/*
+ * What devices say, on its way up. Telemetry and attributes are properties of a service, which is the
+ * message's stream. Own:
+ *
+ *	{"services":[{"service_id":"env","properties":{"t":21.5},"event_time":"20260315T092653Z"}]}
+ *
+ * and of sub-devices, each of which a report names once:
+ *
+ *	{"devices":[{"device_id":"p1_pump-01","services":[…]}]}
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "huawei.h"
+#include "model/utf8.h"
+
+#define OWN_HEAD "{\"services\":["
+#define REPORT_HEAD "{\"devices\":["
+#define REPORT_TAIL "]}"
+#define GROUP_HEAD "{\"device_id\":\""
+#define GROUP_MIDDLE "\",\"services\":["
+
+#define MAX_SERVICE_ID 64
+
+static size_t length(const char *text)
+{
+	return strlen(text);
+}
+
+/* ------------------------------------------------------------------ devices */
+
+bool hw_is_own(const struct hw *hw, const struct fg_message *m)
+{
+	return hw->with.mode == HW_MODE_DEVICE || fg_span_is(m->device, hw->with.device_id);
+}
+
+static size_t device_id_size(const struct hw *hw, struct fg_span name)
+{
+	return (hw->with.product_id ? strlen(hw->with.product_id) + 1 : 0) + name.size;
+}
+
+void hw_put_device_id(const struct hw *hw, struct hw_text *text, struct fg_span name)
+{
+	if (hw->with.product_id) {
+		hw_put(text, hw->with.product_id);
+		hw_put(text, "_");
+	}
+	hw_put_span(text, name);
+}
+
+const char *hw_device_name_fault(const struct hw *hw, struct fg_span name)
+{
+	if (!hw_is_id(name.data, name.size) || device_id_size(hw, name) > HW_DEVICE_ID_MAX)
+		return "a device id of IoTDA has at most 128 letters, digits, '_' and '-': give "
+		       "the "
+		       "device another name in devices.rename";
+	return NULL;
+}
+
+static uint32_t hash_of(struct fg_span name)
+{
+	uint32_t hash = 2166136261u; /* FNV-1a */
+
+	for (size_t i = 0; i < name.size; i++)
+		hash = (hash ^ (unsigned char)name.data[i]) * 16777619u;
+	return hash;
+}
+
+/* The group of @device, or where a new one is to be noted: *@ret_slot. */
+static struct hw_group *find_group(struct hw *hw, struct fg_span device, uint8_t **ret_slot)
+{
+	struct hw_group *group;
+
+	for (uint32_t at = hash_of(device);; at++) {
+		*ret_slot = &hw->group_slots[at % HW_GROUP_SLOTS];
+		if (!**ret_slot)
+			return NULL;
+		group = &hw->groups[**ret_slot - 1];
+		if (fg_span_equal(group->device, device))
+			return group;
+	}
+}
+
+/* ------------------------------------------------------------------ one message's text */
+
+struct outcome {
+	unsigned n_members, n_dropped;
+};
+
+/* The members of @object that JSON has a form for. */
+static void put_properties(struct hw_text *text, struct fg_json_value object, struct outcome *ret)
+{
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+
+	hw_put(text, "{");
+	fg_json_walk_begin(&walk, object);
+	while (fg_json_walk_next(&walk, &member)) {
+		if (!hw_is_finite(member.value.text)) {
+			ret->n_dropped++;
+			continue;
+		}
+		hw_put(text, ret->n_members++ > 0 ? ",\"" : "\"");
+		hw_put_span(text, member.name);
+		hw_put(text, "\":");
+		hw_put_json(text, member.value.text);
+	}
+	hw_put(text, "}");
+}
+
+static struct fg_span service_of(const struct hw *hw, const struct fg_message *m)
+{
+	return m->stream.size > 0 ? m->stream : fg_span_str(hw->with.service_id);
+}
+
+/*
+ * Write the entry of message @i behind what the scratch buffer holds. Returns 0 and its size;
+ * -EMSGSIZE when it does not fit; -ENOENT when there is none, and the message is done with or refused.
+ */
+static int write_item(struct hw_call *call, size_t i, struct outcome *ret, size_t *ret_size)
+{
+	struct hw *hw = call->hw;
+	const struct fg_message *m = &call->batch->messages[i];
+	struct fg_json_value object;
+	struct fg_json_fault fault;
+	struct hw_text text =
+		hw_text_begin(hw->scratch + hw->scratch_used, HW_MAX_REPORT - hw->scratch_used);
+
+	if (fg_json_check(m->body, &object, &fault) < 0 || object.type != FG_JSON_OBJECT) {
+		hw_refuse(call, i, "properties of IoTDA are a JSON object");
+		return -ENOENT;
+	}
+	if (m->stream.size > MAX_SERVICE_ID) {
+		hw_refuse(call, i, "a service id of IoTDA has at most %d bytes, and the stream %zu",
+			  MAX_SERVICE_ID, m->stream.size);
+		return -ENOENT;
+	}
+	hw_put(&text, "{\"service_id\":");
+	hw_put_quoted(&text, service_of(hw, m));
+	hw_put(&text, ",\"properties\":");
+	put_properties(&text, object, ret);
+	if (ret->n_members == 0) {
+		call->batch->states[i] = FG_NOTHING;
+		call->batch->values_dropped += ret->n_dropped;
+		return -ENOENT;
+	}
+	hw_put(&text, ",\"event_time\":\"");
+	if (!hw_put_time(&text, m->time_us, hw->with.has_milliseconds)) {
+		hw_refuse(call, i, "its time has no year of four digits");
+		return -ENOENT;
+	}
+	hw_put(&text, "\"}");
+	if (text.is_full)
+		return -EMSGSIZE;
+	*ret_size = hw_text_size(&text);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ taking messages */
+
+/* Returns false when the report under way is of the other sort. 0, or -EINVAL in *@ret. */
+static bool begin_report(struct hw_call *call, bool is_own, int *ret)
+{
+	struct hw_text text;
+
+	if (call->hw->n_items > 0)
+		return call->is_own == is_own;
+	*ret = hw_publish_begin(call->hw, call->out,
+				is_own ? "properties/report"
+				       : "gateway/sub_devices/properties/report",
+				HW_MAX_REPORT, &text);
+	call->is_own = is_own;
+	call->payload_limit = (size_t)(text.end - text.start);
+	call->payload_size = length(is_own ? OWN_HEAD : REPORT_HEAD) + length(REPORT_TAIL);
+	return true;
+}
+
+/* Bytes that @size more in @group (NULL: a new one, of @device) make. */
+static size_t size_with(const struct hw_call *call, const struct hw_group *group,
+			struct fg_span device, size_t size)
+{
+	bool is_first = call->hw->n_items == 0;
+
+	if (call->is_own || group)
+		return size + !is_first;
+	return size + !is_first + length(GROUP_HEAD) + device_id_size(call->hw, device) +
+	       length(GROUP_MIDDLE) + length(REPORT_TAIL);
+}
+
+static void append(struct hw *hw, struct hw_group *group, uint8_t *slot, struct fg_span device,
+		   size_t size)
+{
+	uint32_t place = hw->n_items++;
+
+	hw->items[place] =
+		(struct hw_item){.offset = hw->scratch_used, .size = size, .next = HW_NO_ITEM};
+	hw->scratch_used += size;
+	if (group) {
+		hw->items[group->last].next = place;
+		group->last = place;
+		return;
+	}
+	hw->groups[hw->n_groups++] =
+		(struct hw_group){.device = device, .first = place, .last = place};
+	*slot = (uint8_t)hw->n_groups;
+}
+
+enum hw_step hw_take_properties(struct hw_call *call, size_t i, int *ret)
+{
+	struct hw *hw = call->hw;
+	const struct fg_message *m = &call->batch->messages[i];
+	/* What several devices say becomes one device's here, and stays in its order. */
+	struct fg_span device = hw_is_own(hw, m) ? fg_span_str(hw->with.device_id) : m->device;
+	struct outcome outcome = {0};
+	struct hw_group *group;
+	size_t size = 0, more;
+	uint8_t *slot;
+	int r;
+
+	if (hw->n_items == HW_MAX_ITEMS || hw->n_items >= call->batch->max_take)
+		return HW_STEP_ENOUGH;
+	if (!begin_report(call, hw_is_own(hw, m), ret))
+		return HW_STEP_ON;
+	if (*ret < 0)
+		return HW_STEP_PUBLISHED;
+	group = find_group(hw, device, &slot);
+	if (!group && hw->n_groups == HW_MAX_GROUPS)
+		return HW_STEP_ON;
+	r = write_item(call, i, &outcome, &size);
+	if (r == -ENOENT)
+		return HW_STEP_ON;
+	more = size_with(call, group, device, size);
+	if (r < 0 || call->payload_size + more > call->payload_limit) {
+		if (hw->n_items > 0)
+			return HW_STEP_ENOUGH;
+		hw_refuse(call, i, "too large for one report: %zu bytes of JSON, where it has %zu",
+			  m->body.size, call->payload_limit);
+		return HW_STEP_ON;
+	}
+	append(hw, group, slot, device, size);
+	call->payload_size += more;
+	call->batch->values_dropped += outcome.n_dropped;
+	call->batch->states[i] = FG_TAKEN;
+	return HW_STEP_ON;
+}
+
+/* ------------------------------------------------------------------ writing the publish */
+
+static void put_items(const struct hw *hw, const struct hw_group *group, struct hw_text *text)
+{
+	for (uint32_t i = group->first; i != HW_NO_ITEM; i = hw->items[i].next) {
+		if (i != group->first)
+			hw_put(text, ",");
+		hw_put_span(text, fg_span_of(hw->scratch + hw->items[i].offset, hw->items[i].size));
+	}
+}
+
+int hw_publish_report(struct hw_call *call)
+{
+	const struct hw *hw = call->hw;
+	struct hw_text text = hw_text_begin(call->out->payload, call->payload_limit);
+
+	if (call->is_own) {
+		hw_put(&text, OWN_HEAD);
+		put_items(hw, &hw->groups[0], &text);
+	} else {
+		hw_put(&text, REPORT_HEAD);
+		for (unsigned i = 0; i < hw->n_groups; i++) {
+			hw_put(&text, i > 0 ? "," GROUP_HEAD : GROUP_HEAD);
+			hw_put_device_id(hw, &text, hw->groups[i].device);
+			hw_put(&text, GROUP_MIDDLE);
+			put_items(hw, &hw->groups[i], &text);
+			hw_put(&text, REPORT_TAIL);
+		}
+	}
+	hw_put(&text, REPORT_TAIL);
+	call->out->payload_len = hw_text_size(&text);
+	return text.is_full ? -EINVAL : 1;
+}
+
+/* ------------------------------------------------------------------ texts */
+
+enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret)
+{
+	struct hw *hw = call->hw;
+	const struct fg_message *m = &call->batch->messages[i];
+	struct hw_text text;
+
+	if (!fg_utf8_ok(m->body)) {
+		hw_refuse(call, i, "a message of IoTDA is text, and this is not UTF-8");
+		return HW_STEP_ON;
+	}
+	if (hw->n_items > 0)
+		return HW_STEP_ENOUGH;
+	*ret = hw_publish_begin(hw, call->out, "messages/up", SIZE_MAX, &text);
+	if (*ret < 0)
+		return HW_STEP_PUBLISHED;
+	hw_put(&text, "{\"object_device_id\":\"");
+	if (hw_is_own(hw, m))
+		hw_put(&text, hw->with.device_id);
+	else
+		hw_put_device_id(hw, &text, m->device);
+	hw_put(&text, "\",\"name\":");
+	hw_put_quoted(&text, m->stream);
+	hw_put(&text, ",\"id\":\"");
+	hw_put_number(&text, m->seq);
+	hw_put(&text, "\",\"content\":");
+	hw_put_quoted(&text, m->body);
+	hw_put(&text, "}");
+	if (text.is_full || m->body.size > HW_MAX_CONTENT) {
+		hw_refuse(call, i, "too large for one message: %zu bytes of text", m->body.size);
+		return HW_STEP_ON;
+	}
+	call->out->payload_len = hw_text_size(&text);
+	call->batch->states[i] = FG_TAKEN;
+	*ret = 1;
+	return HW_STEP_PUBLISHED;
+}

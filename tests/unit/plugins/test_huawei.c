@@ -1,0 +1,439 @@
+/*
+ * Single properties of the Huawei plugin that cases as data (tests/vectors/) cannot show: time zones,
+ * what stays in memory, no allocation per message, every allocation failing in turn, many devices.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "huawei/sign_in.h"
+#include "huawei/text.h"
+
+#define GATEWAY "65f0c1d2e3b4a5968778695a_gw1"
+#define REPORT "$oc/devices/" GATEWAY "/sys/gateway/sub_devices/properties/report"
+#define N_DEVICES 250
+#define PAYLOAD_SIZE (128 * 1024)
+
+extern const struct fg_plugin fg_plugin;
+
+/* ------------------------------------------------------------------ allocations */
+
+static unsigned n_allocations;
+static long fail_at = -1; /* the allocation that many from now fails, and all behind it; -1: none */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+static bool may_allocate(void)
+{
+	n_allocations++;
+	return fail_at < 0 || fail_at-- > 0;
+}
+
+void *__wrap_malloc(size_t size)
+{
+	return may_allocate() ? __real_malloc(size) : NULL;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return may_allocate() ? __real_calloc(n, size) : NULL;
+}
+
+/* ------------------------------------------------------------------ a host */
+
+static unsigned n_warnings, n_commands;
+
+static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void warn(void *host_ctx, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	(void)host_ctx;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	assert_null(strstr(text, "s3cr3t"));
+	n_warnings++;
+}
+
+static int subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
+{
+	(void)host_ctx;
+	(void)session;
+	(void)filter;
+	assert_int_equal(qos, 1);
+	return 0;
+}
+
+static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
+{
+	(void)host_ctx;
+	(void)format;
+	batch->states[i] = FG_REFUSED;
+}
+
+static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
+		  size_t n)
+{
+	(void)host_ctx;
+	(void)scope;
+	(void)what;
+	assert_true(n > 0 && rates[0].capacity > 0);
+}
+
+static void command(void *host_ctx, const struct fg_command *c)
+{
+	(void)host_ctx;
+	assert_true(c->id.size > 0 && c->id.size <= FG_COMMAND_ID_MAX && c->key.size <= 64);
+	n_commands++;
+}
+
+static const struct fg_host host = {
+	.size = sizeof(struct fg_host),
+	.warn = warn,
+	.subscribe = subscribe,
+	.refuse = refuse,
+	.limit = limit,
+	.command = command,
+};
+
+static int open_gateway(void **ret_ctx)
+{
+	struct fg_value values[32] = {0};
+	struct fg_open with = {
+		.values = values, .host = &host, .link_name = "x", .gateway_name = "y"};
+	const struct fg_option *option = fg_plugin.options;
+	char error[256];
+
+	for (size_t i = 0; option[i].name; i++) {
+		values[i].is_set = option[i].fallback;
+		if (option[i].type == FG_OPTION_STRING)
+			values[i].string = option[i].fallback;
+		else if (option[i].type == FG_OPTION_INTEGER)
+			values[i].number = atoll(option[i].fallback);
+		else if (option[i].type == FG_OPTION_DURATION)
+			values[i].number = 15000;
+		if (strcmp(option[i].name, "device_id") == 0)
+			values[i] = (struct fg_value){.is_set = true, .string = GATEWAY};
+		if (strcmp(option[i].name, "secret") == 0)
+			values[i] = (struct fg_value){.is_set = true, .string = "s3cr3t"};
+	}
+	return fg_plugin.open(&with, ret_ctx, error, sizeof(error));
+}
+
+static void begin_session(void *ctx, struct fg_connect *ret)
+{
+	struct fg_connect_request request = {.session = "", .mqtt_version = 4};
+	struct fg_connack connack = {.mqtt_version = 4};
+
+	assert_int_equal(fg_plugin.connect(ctx, &request, ret), 0);
+	fg_plugin.connected(ctx, "", &connack);
+}
+
+static char topic[256], payload[PAYLOAD_SIZE];
+static struct fg_publish published;
+
+static int encode(void *ctx, const struct fg_message *messages, uint8_t *states, size_t count)
+{
+	struct fg_batch batch = {.messages = messages,
+				 .states = states,
+				 .count = count,
+				 .max_take = count,
+				 .max_points = {SIZE_MAX, SIZE_MAX}};
+
+	published = (struct fg_publish){.topic = topic,
+					.topic_size = sizeof(topic),
+					.payload = payload,
+					.payload_size = sizeof(payload),
+					.qos = 0};
+	return fg_plugin.encode(ctx, "", &batch, &published);
+}
+
+static struct fg_message telemetry(uint64_t seq, const char *device, const char *body)
+{
+	return (struct fg_message){
+		.seq = seq,
+		.time_us = (int64_t)seq * 1000,
+		.kind = FG_TELEMETRY,
+		.device = fg_span_str(device),
+		.stream = fg_span_str("env"),
+		.body = fg_span_str(body),
+	};
+}
+
+static unsigned occurrences(const char *text)
+{
+	unsigned n = 0;
+
+	payload[published.payload_len] = 0;
+	for (const char *at = payload; (at = strstr(at, text)); at++)
+		n++;
+	return n;
+}
+
+/* ------------------------------------------------------------------ signing in */
+
+#define SECONDS(s) ((int64_t)(s)*1000000)
+#define AT_095959 SECONDS(1773568799) /* 2026-03-15T09:59:59Z */
+
+static void the_hour_is_that_of_utc_in_every_time_zone(void **state)
+{
+	static const char *const zones[] = {"UTC0", "CST-8", "NPT-5:45", "PST8PDT", "<+14>-14"};
+	struct hw_sign_in sign_in;
+	char stamp[64];
+	struct hw_text text;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(zones) / sizeof(zones[0]); i++) {
+		setenv("TZ", zones[i], 1);
+		tzset();
+		assert_int_equal(hw_sign_in_make("gw", "s", true, AT_095959, &sign_in), 0);
+		assert_string_equal(sign_in.client_id, "gw_0_1_2026031509");
+		text = hw_text_begin(stamp, sizeof(stamp));
+		assert_true(hw_put_time(&text, AT_095959, false));
+		assert_memory_equal(stamp, "20260315T095959Z", 16);
+	}
+	unsetenv("TZ");
+	tzset();
+}
+
+static void key_and_message_are_not_swapped(void **state)
+{
+	struct hw_sign_in sign_in;
+
+	(void)state;
+	assert_int_equal(hw_sign_in_make("65f0c1d2e3b4a5968778695a_pump-01", "s3cr3t-Field-0001",
+					 false, AT_095959, &sign_in),
+			 0);
+	assert_int_equal(strlen(sign_in.password), 64);
+	assert_memory_equal(sign_in.password, "bbf7cefae0bd9081", 16);
+	assert_memory_not_equal(sign_in.password, "0625a957e2bd6cca", 16);
+}
+
+static void a_clock_that_has_no_such_hour_makes_no_password(void **state)
+{
+	struct hw_sign_in sign_in;
+
+	(void)state;
+	assert_int_equal(hw_sign_in_make("gw", "s", false, INT64_MAX, &sign_in), -EINVAL);
+	assert_int_equal(hw_sign_in_make("gw", "s", false, INT64_MIN, &sign_in), -EINVAL);
+	assert_int_equal(hw_sign_in_make("gw", "s", false, 0, &sign_in), 0);
+	assert_string_equal(sign_in.client_id, "gw_0_0_1970010100");
+}
+
+static void the_longest_device_id_fits_and_a_longer_one_is_refused(void **state)
+{
+	struct hw_sign_in sign_in;
+	char id[HW_DEVICE_ID_MAX + 2];
+
+	(void)state;
+	memset(id, 'a', sizeof(id));
+	id[HW_DEVICE_ID_MAX + 1] = 0;
+	assert_int_equal(hw_sign_in_make(id, "s", false, 0, &sign_in), -EINVAL);
+	id[HW_DEVICE_ID_MAX] = 0;
+	assert_int_equal(hw_sign_in_make(id, "s", false, 0, &sign_in), 0);
+	assert_string_equal(sign_in.client_id + HW_DEVICE_ID_MAX, "_0_0_1970010100");
+}
+
+static void the_password_is_overwritten_once_the_session_is_up(void **state)
+{
+	struct fg_connect connect;
+	void *ctx = NULL;
+
+	(void)state;
+	assert_int_equal(open_gateway(&ctx), 0);
+	begin_session(ctx, &connect);
+	for (size_t i = 0; i < 64; i++)
+		assert_int_equal(connect.password[i], 0);
+	fg_plugin.close(ctx);
+}
+
+/* ------------------------------------------------------------------ up */
+
+static void a_report_names_at_most_100_sub_devices_and_none_is_left(void **state)
+{
+	static char names[N_DEVICES][32];
+	struct fg_message messages[2 * N_DEVICES];
+	uint8_t states[2 * N_DEVICES] = {0};
+	struct fg_connect connect;
+	unsigned n_reports = 0, n_devices = 0, n;
+	void *ctx = NULL;
+
+	(void)state;
+	assert_int_equal(open_gateway(&ctx), 0);
+	begin_session(ctx, &connect);
+	for (unsigned i = 0; i < 2 * N_DEVICES; i++) {
+		snprintf(names[i % N_DEVICES], sizeof(names[0]), "pump-%u", i % N_DEVICES);
+		messages[i] = telemetry(i + 1, names[i % N_DEVICES], "{\"t\":21.5}");
+	}
+	while (encode(ctx, messages, states, 2 * N_DEVICES) == 1) {
+		assert_string_equal(topic, REPORT);
+		assert_int_equal(published.qos, 1);
+		assert_true(published.payload_len <= 65536);
+		n = occurrences("\"device_id\"");
+		assert_true(n <= 100);
+		assert_int_equal(occurrences("\"service_id\""), 2 * n);
+		n_devices += n;
+		n_reports++;
+	}
+	assert_int_equal(n_devices, N_DEVICES);
+	assert_int_equal(n_reports, 3);
+	for (unsigned i = 0; i < 2 * N_DEVICES; i++)
+		assert_int_equal(states[i], FG_TAKEN);
+	fg_plugin.close(ctx);
+}
+
+static void a_message_costs_no_allocation(void **state)
+{
+	struct fg_message m = telemetry(1, "pump-01", "{\"t\":21.5,\"s\":\"0001\"}");
+	struct fg_connect connect;
+	uint8_t offer = FG_OFFERED;
+	unsigned before;
+	void *ctx = NULL;
+
+	(void)state;
+	assert_int_equal(open_gateway(&ctx), 0);
+	begin_session(ctx, &connect);
+	assert_int_equal(encode(ctx, &m, &offer, 1), 1); /* libc reads the time zone once */
+	before = n_allocations;
+	for (unsigned i = 0; i < 1000; i++) {
+		offer = FG_OFFERED;
+		assert_int_equal(encode(ctx, &m, &offer, 1), 1);
+	}
+	assert_int_equal(n_allocations, before);
+	fg_plugin.close(ctx);
+}
+
+static void every_failing_allocation_of_open_is_reported(void **state)
+{
+	int r = -ENOMEM;
+
+	(void)state;
+	for (long n = 0; r != 0; n++) {
+		void *ctx = NULL;
+
+		assert_true(n < 10);
+		fail_at = n;
+		r = open_gateway(&ctx);
+		fail_at = -1;
+		assert_true(r == 0 || r == -ENOMEM);
+		fg_plugin.close(ctx);
+	}
+}
+
+/* ------------------------------------------------------------------ down */
+
+static int deliver(void *ctx, const char *request_id, const char *body)
+{
+	char name[256];
+	struct fg_delivery delivery = {.topic = name, .payload = fg_span_str(body), .qos = 1};
+
+	snprintf(name, sizeof(name), "$oc/devices/" GATEWAY "/sys/commands/request_id=%s",
+		 request_id);
+	return fg_plugin.receive(ctx, "", &delivery);
+}
+
+static void of_many_senseless_requests_the_newest_are_answered(void **state)
+{
+	struct fg_connect connect;
+	char id[16], wanted[64];
+	unsigned n = 0;
+	void *ctx = NULL;
+
+	(void)state;
+	assert_int_equal(open_gateway(&ctx), 0);
+	begin_session(ctx, &connect);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(id, sizeof(id), "r%u", i);
+		assert_int_equal(deliver(ctx, id, "nonsense"), 0);
+	}
+	for (; encode(ctx, NULL, NULL, 0) == 1; n++) {
+		snprintf(wanted, sizeof(wanted), "/response/request_id=r%u", 68 + n);
+		assert_non_null(strstr(topic, wanted));
+	}
+	assert_int_equal(n, 32);
+	assert_int_equal(n_commands, 0);
+	fg_plugin.close(ctx);
+}
+
+static void an_answer_too_large_for_a_packet_is_an_error(void **state)
+{
+	static char body[PAYLOAD_SIZE + 64];
+	struct fg_message m = telemetry(1, "pump-01", body);
+	struct fg_connect connect;
+	uint8_t offer = FG_OFFERED;
+	void *ctx = NULL;
+
+	(void)state;
+	snprintf(body, sizeof(body), "{\"result\":\"%0*d\"}", PAYLOAD_SIZE, 0);
+	m.body = fg_span_str(body);
+	m.kind = FG_COMMAND_RESPONSE;
+	m.ref = fg_span_str("c/r1/START");
+	assert_int_equal(open_gateway(&ctx), 0);
+	begin_session(ctx, &connect);
+	assert_int_equal(encode(ctx, &m, &offer, 1), 1);
+	assert_int_equal(offer, FG_TAKEN);
+	assert_int_equal(occurrences("\"result_code\":9"), 1);
+	assert_int_equal(occurrences("no_room"), 1);
+	fg_plugin.close(ctx);
+}
+
+static void an_answer_to_no_request_of_this_cloud_is_refused(void **state)
+{
+	static const char *const refs[] = {"",     "c",       "c/",      "c//x",    "c/a",
+					   "x/a/", "c/a b/x", "c/a/b/c", "g/12/00", "\0/a/b"};
+	struct fg_message m = telemetry(1, "pump-01", "{\"result\":1}");
+	struct fg_connect connect;
+	uint8_t offer;
+	void *ctx = NULL;
+
+	(void)state;
+	m.kind = FG_COMMAND_RESPONSE;
+	assert_int_equal(open_gateway(&ctx), 0);
+	begin_session(ctx, &connect);
+	for (size_t i = 0; i < sizeof(refs) / sizeof(refs[0]); i++) {
+		bool is_good = strcmp(refs[i], "g/12/00") == 0;
+
+		offer = FG_OFFERED;
+		m.ref = i + 1 == sizeof(refs) / sizeof(refs[0]) ? fg_span_of("\0/a/b", 5)
+								: fg_span_str(refs[i]);
+		assert_int_equal(encode(ctx, &m, &offer, 1), is_good);
+		assert_int_equal(offer, is_good ? FG_TAKEN : FG_REFUSED);
+	}
+	fg_plugin.close(ctx);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_hour_is_that_of_utc_in_every_time_zone),
+		cmocka_unit_test(key_and_message_are_not_swapped),
+		cmocka_unit_test(a_clock_that_has_no_such_hour_makes_no_password),
+		cmocka_unit_test(the_longest_device_id_fits_and_a_longer_one_is_refused),
+		cmocka_unit_test(the_password_is_overwritten_once_the_session_is_up),
+		cmocka_unit_test(a_report_names_at_most_100_sub_devices_and_none_is_left),
+		cmocka_unit_test(a_message_costs_no_allocation),
+		cmocka_unit_test(every_failing_allocation_of_open_is_reported),
+		cmocka_unit_test(of_many_senseless_requests_the_newest_are_answered),
+		cmocka_unit_test(an_answer_too_large_for_a_packet_is_an_error),
+		cmocka_unit_test(an_answer_to_no_request_of_this_cloud_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
