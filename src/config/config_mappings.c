@@ -1,6 +1,6 @@
 /*
  * mappings: what becomes of a message from the field. Patterns, templates and paths are checked
- * where they are compiled, in local/mapping_compile.c.
+ * where they are compiled, in local/mapping_rules.c.
  */
 #include <errno.h>
 #include <string.h>
