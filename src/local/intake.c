@@ -76,6 +76,7 @@ static int ask(struct arriving *a, const struct fg_mapped *mapped, struct fg_mes
 {
 	struct fg_requests *requests = a->in->with.requests;
 	struct fg_request request = {
+		.device = msg->device,
 		.broker = a->source->name,
 		.response_topic = mapped->response_topic,
 		.correlation = mapped->correlation,

@@ -7,12 +7,15 @@
 #include <sys/random.h>
 
 #include "util/cleanup.h"
+#include "util/span.h"
 
 struct open_request {
 	uint64_t number; /* 0: free */
 	const char *broker;
 	int64_t deadline_ms;
 	uint16_t topic_size, correlation_size;
+	uint8_t device_size;
+	char device[UINT8_MAX];
 	char text[FG_REQUEST_TEXT_MAX + 1]; /* topic, NUL, correlation data */
 };
 
@@ -66,16 +69,28 @@ static void publish(struct fg_requests *r, const struct open_request *o, struct 
 	r->with.publish(r->with.arg, o->broker, &p);
 }
 
+static bool has_too_many(const struct fg_requests *r, struct fg_span device)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < FG_REQUESTS_MAX && r->n_open >= FG_REQUESTS_OF_DEVICE; i++) {
+		const struct open_request *o = &r->slots[i];
+
+		n += o->number != 0 && fg_span_equal(fg_span_of(o->device, o->device_size), device);
+	}
+	return n >= FG_REQUESTS_OF_DEVICE;
+}
+
 int fg_requests_open(struct fg_requests *r, const struct fg_request *request, int64_t now_ms,
 		     char *ref)
 {
 	struct open_request *o;
 
-	if (request->response_topic.size == 0 ||
+	if (request->response_topic.size == 0 || request->device.size > UINT8_MAX ||
 	    request->response_topic.size + request->correlation.size > FG_REQUEST_TEXT_MAX ||
 	    memchr(request->response_topic.data, '\0', request->response_topic.size))
 		return -EINVAL;
-	if (r->n_open == FG_REQUESTS_MAX)
+	if (r->n_open == FG_REQUESTS_MAX || has_too_many(r, request->device))
 		return -EBUSY;
 	do
 		o = &r->slots[++r->n_asked % FG_REQUESTS_MAX];
@@ -86,7 +101,10 @@ int fg_requests_open(struct fg_requests *r, const struct fg_request *request, in
 		.deadline_ms = now_ms + request->timeout_ms,
 		.topic_size = (uint16_t)request->response_topic.size,
 		.correlation_size = (uint16_t)request->correlation.size,
+		.device_size = (uint8_t)request->device.size,
 	};
+	if (request->device.size > 0)
+		memcpy(o->device, request->device.data, request->device.size);
 	memcpy(o->text, request->response_topic.data, o->topic_size);
 	if (o->correlation_size > 0)
 		memcpy(o->text + o->topic_size + 1, request->correlation.data, o->correlation_size);

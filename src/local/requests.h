@@ -16,6 +16,8 @@
 #include "net/mqtt_client.h"
 
 #define FG_REQUESTS_MAX 1024
+/* Of one device, so that it leaves places for the others. */
+#define FG_REQUESTS_OF_DEVICE 64
 #define FG_REQUEST_REF_MAX 32
 /* Of topic and correlation data together. */
 #define FG_REQUEST_TEXT_MAX 512
@@ -28,9 +30,10 @@ struct fg_requests_options {
 	void *arg;
 };
 
-/** Where one answer goes. */
+/** Whose answer goes where. */
 struct fg_request {
-	const char *broker; /* lives as long as the daemon */
+	struct fg_span device; /* at most 255 bytes */
+	const char *broker;    /* lives as long as the daemon */
 	struct fg_span response_topic;
 	struct fg_span correlation; /* MQTT 5, or empty */
 	int64_t timeout_ms;
@@ -48,7 +51,7 @@ struct fg_requests *fg_requests_free(struct fg_requests *r);
 /**
  * A device asks. On success its reference is written to @ref (FG_REQUEST_REF_MAX, NUL-terminated).
  * Returns 0, -EINVAL (no topic to answer on, or texts too long), or -EBUSY (FG_REQUESTS_MAX are
- * open).
+ * open, or FG_REQUESTS_OF_DEVICE of this device).
  */
 int fg_requests_open(struct fg_requests *r, const struct fg_request *request, int64_t now_ms,
 		     char *ref);

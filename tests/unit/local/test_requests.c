@@ -38,16 +38,22 @@ static int teardown(void **state)
 	return 0;
 }
 
-static int ask(const char *topic, const char *correlation, char *ref)
+static int ask_as(const char *device, const char *topic, const char *correlation, char *ref)
 {
 	struct fg_request r = {
 		.broker = "hall",
+		.device = fg_span_str(device),
 		.response_topic = fg_span_str(topic),
 		.correlation = fg_span_str(correlation),
 		.timeout_ms = 1000,
 	};
 
 	return fg_requests_open(requests, &r, 0, ref);
+}
+
+static int ask(const char *topic, const char *correlation, char *ref)
+{
+	return ask_as("a", topic, correlation, ref);
 }
 
 static void an_answer_goes_where_it_was_asked_for(void **state)
@@ -140,12 +146,14 @@ static void where_no_answer_can_go_nothing_is_asked(void **state)
 
 static void a_flood_is_bounded_and_frees_its_places(void **state)
 {
-	char first[FG_REQUEST_REF_MAX], ref[FG_REQUEST_REF_MAX];
+	char first[FG_REQUEST_REF_MAX], ref[FG_REQUEST_REF_MAX], device[16];
 
 	(void)state;
 	ask("first", "", first);
-	for (int i = 1; i < FG_REQUESTS_MAX; i++)
-		assert_int_equal(ask("t", "", ref), 0);
+	for (int i = 1; i < FG_REQUESTS_MAX; i++) {
+		snprintf(device, sizeof(device), "d%d", i);
+		assert_int_equal(ask_as(device, "t", "", ref), 0);
+	}
 	assert_int_equal(ask("t", "", ref), -EBUSY);
 	fg_requests_answer(requests, fg_span_str(ref), fg_span_str("{}")); /* the last */
 	assert_int_equal(ask("again", "", ref), 0);
@@ -158,6 +166,19 @@ static void a_flood_is_bounded_and_frees_its_places(void **state)
 	assert_int_equal(n_published, FG_REQUESTS_MAX + 1);
 }
 
+static void a_flood_of_one_device_leaves_room_for_the_others(void **state)
+{
+	char ref[FG_REQUEST_REF_MAX];
+
+	(void)state;
+	for (int i = 0; i < FG_REQUESTS_OF_DEVICE; i++)
+		assert_int_equal(ask("t", "", ref), 0);
+	assert_int_equal(ask("t", "", ref), -EBUSY);
+	assert_int_equal(ask_as("b", "t", "", ref), 0);
+	fg_requests_tick(requests, 1000);
+	assert_int_equal(ask("t", "", ref), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -168,6 +189,7 @@ int main(void)
 		TEST(references_that_are_none_find_nothing),
 		TEST(where_no_answer_can_go_nothing_is_asked),
 		TEST(a_flood_is_bounded_and_frees_its_places),
+		TEST(a_flood_of_one_device_leaves_room_for_the_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
