@@ -361,10 +361,14 @@ static int host_image_begin(void *host_ctx, const struct fg_image *image, uint64
 	struct fg_link *link = host_ctx;
 	const struct fg_link_downlink *to = &link->with.downlink;
 	struct fg_image copy = *image;
+	int r;
 
 	if (!to->image_begin || !to_field(link, image->device, &copy.device))
 		return -EINVAL;
-	return to->image_begin(to->arg, link->with.config->name, &copy, ret_have);
+	link->n_image_calls++;
+	r = to->image_begin(to->arg, link->with.config->name, &copy, ret_have);
+	link->n_image_calls--;
+	return r;
 }
 
 static int host_image_write(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
@@ -373,10 +377,14 @@ static int host_image_write(void *host_ctx, struct fg_span device, enum fg_image
 	struct fg_link *link = host_ctx;
 	const struct fg_link_downlink *to = &link->with.downlink;
 	struct fg_span field;
+	int r;
 
 	if (!to->image_write || !to_field(link, device, &field))
 		return -ENOENT;
-	return to->image_write(to->arg, link->with.config->name, field, kind, offset, data);
+	link->n_image_calls++;
+	r = to->image_write(to->arg, link->with.config->name, field, kind, offset, data);
+	link->n_image_calls--;
+	return r;
 }
 
 static void host_image_abandon(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
@@ -386,8 +394,11 @@ static void host_image_abandon(void *host_ctx, struct fg_span device, enum fg_im
 	const struct fg_link_downlink *to = &link->with.downlink;
 	struct fg_span field;
 
-	if (to->image_abandon && to_field(link, device, &field))
-		to->image_abandon(to->arg, link->with.config->name, field, kind, why);
+	if (!to->image_abandon || !to_field(link, device, &field))
+		return;
+	link->n_image_calls++;
+	to->image_abandon(to->arg, link->with.config->name, field, kind, why);
+	link->n_image_calls--;
 }
 
 void fg_link_image_progress(struct fg_link *link, const struct fg_image_progress *progress)
@@ -401,7 +412,12 @@ void fg_link_image_progress(struct fg_link *link, const struct fg_image_progress
 	else if (!fg_names_to_cloud(link->names, progress->device, &copy.device))
 		return;
 	link->with.plugin->image_progress(link->ctx, &copy);
-	fg_link_poke(link);
+	/* While it is at what made it call, an encode() in between could overwrite what it looks at:
+	 * whoever called the plugin asks it when it is through. */
+	if (link->n_image_calls > 0)
+		fg_outbox_poke(link->outbox, NULL);
+	else
+		fg_link_poke(link);
 }
 
 const struct fg_host fg_link_host = {

@@ -29,8 +29,9 @@ struct fg_link {
 	ev_timer resume;        /* a pause of the outbox ends */
 	ev_timer wake;          /* the plugin's */
 	bool is_started, is_broken, is_stopping;
-	bool is_pumping;   /* link_pump() is on the stack */
-	size_t n_stopping; /* sessions that have not stopped yet */
+	bool is_pumping;        /* link_pump() is on the stack */
+	unsigned n_image_calls; /* of the plugin that are on the stack */
+	size_t n_stopping;      /* sessions that have not stopped yet */
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 	uint64_t commands;

@@ -152,6 +152,7 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 
 	(void)session;
 	s->n_encodes++;
+	s->n_nested += s->is_receiving;
 	s->n_seqs = 0;
 	s->is_alarm = false;
 	s->max_packet_bytes = out->max_packet_bytes;
@@ -227,13 +228,27 @@ static enum fg_verdict script_settled(void *ctx, const char *session,
 static int script_receive(void *ctx, const char *session, const struct fg_delivery *delivery)
 {
 	struct script *s = ctx;
+	uint64_t have;
 
 	(void)session;
 	(void)delivery;
 	s->n_received++;
+	s->is_receiving = true;
 	if (s->command)
 		s->host->command(s->host_ctx, s->command);
+	if (s->image)
+		s->host->image_begin(s->host_ctx, s->image, &have);
+	s->is_receiving = false;
 	return s->receive_result;
+}
+
+static void script_image_progress(void *ctx, const struct fg_image_progress *progress)
+{
+	struct script *s = ctx;
+
+	(void)progress;
+	s->n_progress++;
+	s->has_own = true;
 }
 
 static void script_session_of(void *ctx, struct fg_span device, char *out)
@@ -250,7 +265,7 @@ static void script_session_of(void *ctx, struct fg_span device, char *out)
 	.summary = "does what a test tells it", .options = no_options, .open = script_open,        \
 	.close = script_close, .connect = script_connect, .connected = script_connected,           \
 	.disconnected = script_disconnected, .encode = script_encode, .settled = script_settled,   \
-	.receive = script_receive
+	.receive = script_receive, .image_progress = script_image_progress
 
 const struct fg_plugin script_plugin = {SCRIPT};
 const struct fg_plugin script_sessions_plugin = {SCRIPT, .session_of = script_session_of};

@@ -51,8 +51,11 @@ struct script {
 	int connect_result;
 	int receive_result;
 	const struct fg_command *command; /* comes with whatever is received; or NULL */
-	int64_t renew_after_us;           /* 0: never */
-	const char *filter;               /* subscribed to when connected */
+	const struct fg_image *image;     /* begins with whatever is received; or NULL */
+	bool is_receiving;
+	unsigned n_progress, n_nested; /* encode() calls within receive() */
+	int64_t renew_after_us;        /* 0: never */
+	const char *filter;            /* subscribed to when connected */
 	int subscribe_result;
 	struct fg_outbox *outbox; /* refuses there; NULL: through the host */
 	const struct fg_host *host;

@@ -53,6 +53,23 @@ static int to_desk(void *arg, const char *link, const struct fg_command *command
 	return 0;
 }
 
+/* It fails at once, or is there already: the link is told before the plugin knows that it has begun. */
+static int to_images(void *arg, const char *link, const struct fg_image *image, uint64_t *ret_have)
+{
+	const struct fg_image_progress progress = {
+		.device = image->device,
+		.kind = image->kind,
+		.state = FG_IMAGE_FAILED,
+		.error = "there is no room",
+	};
+
+	assert_ptr_equal(arg, &desk);
+	assert_string_equal(link, "cloud");
+	fg_link_image_progress(link_, &progress);
+	*ret_have = 0;
+	return 0;
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -96,7 +113,7 @@ static struct fg_link_options options_of(void)
 		.config = &config,
 		.plugin = &plugin,
 		.gateway_name = "plant7",
-		.downlink = {.command = to_desk, .arg = &desk},
+		.downlink = {.command = to_desk, .image_begin = to_images, .arg = &desk},
 		.seed = 42,
 	};
 }
@@ -1271,6 +1288,21 @@ static void a_command_that_waits_too_long_for_its_commit_ends_the_session(void *
 	assert_int_equal(fake_mqtt.n_let_go, 0);
 }
 
+static void what_an_image_brings_about_waits_until_the_plugin_is_through(void **state)
+{
+	struct fg_image image = {.device = fg_span_str("a"), .title = fg_span_str("fw")};
+
+	(void)state;
+	online();
+	script.image = &image;
+	assert_true(fake_mqtt_deliver("down", "x"));
+	assert_int_equal(script.n_progress, 1);
+	assert_int_equal(script.n_nested, 0);
+	/* What it says to that is not forgotten. */
+	assert_int_equal(fake_mqtt.n_publishes, 1);
+	assert_string_equal(fake_mqtt.publishes[0].topic, "own/own");
+}
+
 static void a_command_for_nobody_is_for_the_gateway(void **state)
 {
 	struct fg_command command = command_for("");
@@ -1569,6 +1601,7 @@ int main(void)
 		TEST(a_command_that_is_no_news_holds_nothing),
 		TEST(a_command_without_room_in_the_journal_is_given_back),
 		TEST(a_command_that_waits_too_long_for_its_commit_ends_the_session),
+		TEST(what_an_image_brings_about_waits_until_the_plugin_is_through),
 		TEST(a_command_for_nobody_is_for_the_gateway),
 		TEST(a_command_goes_by_the_name_of_the_cloud),
 		TEST(a_command_for_a_device_the_cloud_does_not_get_never_reaches_it),
