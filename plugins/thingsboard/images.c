@@ -14,6 +14,9 @@
 
 #define MAX_ERROR_BYTES 512
 
+/* What is refused so often, without a word about a limit, is not told. */
+#define MAX_REFUSALS 3
+
 /* Around the texts of a note. */
 #define WRAPPING 128
 
@@ -145,6 +148,7 @@ static void add_note(struct tb *tb, struct fg_span device, struct fg_span text)
 					     "be told; the oldest of it is left out");
 		forget_note(images, 0);
 	}
+	note->n_refusals = 0;
 	note->device_size = device.size;
 	note->text_size = text.size;
 	if (device.size > 0)
@@ -254,7 +258,7 @@ static struct tb_device *announced_device(struct tb_call *call, struct fg_span n
 static int publish_note(struct tb_call *call, unsigned at)
 {
 	struct tb *tb = call->tb;
-	const struct tb_image_note *note = tb->images.notes[at];
+	struct tb_image_note *note = tb->images.notes[at];
 	struct fg_span name = fg_span_of(note->text, note->device_size);
 	struct fg_span text = fg_span_of(note->text + note->device_size, note->text_size);
 	struct tb_device *device;
@@ -302,6 +306,8 @@ enum fg_verdict tb_images_settled(struct tb *tb, uint64_t tag, enum fg_verdict v
 		return tb_chunk_settled(tb, (uint32_t)tag, verdict);
 	if (!images->in_flight || tag != tb_tag_make(TB_TAG_IMAGE, images->in_flight_serial, 0))
 		return verdict;
+	if (verdict == FG_RETRY && ++images->in_flight->n_refusals >= MAX_REFUSALS)
+		verdict = FG_POISON;
 	for (unsigned i = 0; verdict == FG_ACCEPTED || verdict == FG_POISON; i++)
 		if (images->notes[i] == images->in_flight) {
 			forget_note(images, i);

@@ -12,8 +12,9 @@
  * --------------+-----------+---------------+----------------+-----------------+--------------
  * IDLE          | NEXT      | -             | -              | -               | -
  * NEXT          | NEXT (1)  | -             | -              | -               | LOST
- * ASKED         | NEXT (1)  | NEXT, or at   | NEXT; after    | LATER           | LOST
- *               |           | the end IDLE  | 5 of them IDLE |                 |
+ * ASKED         | NEXT (1)  | NEXT, or at   | NEXT; after    | LATER; after 5, | LOST
+ *               |           | the end IDLE  | 5 of them IDLE | or for good:    |
+ *               |           |               |                | IDLE            |
  * LATER         | NEXT (1)  | -             | NEXT (2)       | -               | LOST
  * LOST          | NEXT      | -             | -              | -               | LOST
  *
@@ -51,11 +52,12 @@ struct tb_image {
 	uint32_t request; /* 0: none in this session yet */
 	uint64_t chunk;
 	uint32_t deadline_s; /* ASKED, LATER: in uptime_s */
-	unsigned n_attempts; /* without an answer, in a row */
+	unsigned n_attempts; /* without an answer, or refused, in a row */
 };
 
 /** What is to be told about one image. */
 struct tb_image_note {
+	unsigned n_refusals;
 	size_t device_size; /* 0: the connected device itself */
 	size_t text_size;
 	char text[]; /* the device's name, and a JSON object */
@@ -68,6 +70,6 @@ struct tb_images {
 	bool wants_fetch;       /* in this session: is what was LOST still assigned? */
 	struct tb_image_note *notes[TB_MAX_IMAGE_NOTES];
 	unsigned n_notes;
-	const struct tb_image_note *in_flight; /* of `notes`, or NULL */
+	struct tb_image_note *in_flight; /* of `notes`, or NULL */
 	uint64_t in_flight_serial;
 };

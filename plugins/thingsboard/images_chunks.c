@@ -145,6 +145,15 @@ static void give_up(struct tb *tb, struct tb_image *image, const char *why)
 	tb->host->image_abandon(tb->host_ctx, image->is.device, image->is.kind, why);
 }
 
+static void give_up_asking(struct tb *tb, struct tb_image *image, const char *does_not)
+{
+	char why[128];
+
+	snprintf(why, sizeof(why), "ThingsBoard %s send chunk %" PRIu64 ", asked %u times",
+		 does_not, image->chunk, image->n_attempts);
+	give_up(tb, image, why);
+}
+
 /* ------------------------------------------------------------------ asking */
 
 static void subscribe(struct tb *tb)
@@ -208,7 +217,13 @@ enum fg_verdict tb_chunk_settled(struct tb *tb, uint32_t slot, enum fg_verdict v
 {
 	struct tb_image *image = &tb->images.own[(slot - 1) % 2];
 
-	if (verdict != FG_ACCEPTED && image->state == TB_IMAGE_ASKED)
+	if (verdict == FG_ACCEPTED || image->state != TB_IMAGE_ASKED)
+		return verdict;
+	if (verdict != FG_LATER)
+		image->n_attempts++;
+	if (verdict == FG_POISON || image->n_attempts >= TB_CHUNK_ATTEMPTS)
+		give_up_asking(tb, image, "refuses to");
+	else
 		pause(tb, image);
 	return verdict;
 }
@@ -310,15 +325,10 @@ bool tb_chunks_received(struct tb *tb, const struct fg_delivery *delivery)
 
 static void no_answer(struct tb *tb, struct tb_image *image)
 {
-	char why[128];
-
-	if (++image->n_attempts < TB_CHUNK_ATTEMPTS) {
+	if (++image->n_attempts < TB_CHUNK_ATTEMPTS)
 		image->state = TB_IMAGE_NEXT;
-		return;
-	}
-	snprintf(why, sizeof(why), "ThingsBoard does not send chunk %" PRIu64 ", asked %u times",
-		 image->chunk, image->n_attempts);
-	give_up(tb, image, why);
+	else
+		give_up_asking(tb, image, "does not");
 }
 
 void tb_chunks_tick(struct tb *tb)
