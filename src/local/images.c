@@ -145,7 +145,12 @@ void fg_images_fail(struct fg_images_entry *e, const char *format, ...)
 /* It is not wanted any more; nothing of it stays. */
 static void discard(struct fg_images_entry *e)
 {
-	drop_download(e);
+	if (!e->file && !e->download)
+		fg_images_entry_remove_files(
+			e); /* of before a restart, or of an attempt that failed */
+	if (e->download)
+		e->images->n_downloads--;
+	e->download = fg_download_remove(e->download);
 	e->file = fg_image_file_remove(e->file);
 	fg_images_entry_forget(e);
 	fg_images_entry_free(e);

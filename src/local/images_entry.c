@@ -267,6 +267,14 @@ void fg_images_entry_forget(const struct fg_images_entry *e)
 			     (struct fg_span){.size = 0});
 }
 
+void fg_images_entry_remove_files(const struct fg_images_entry *e)
+{
+	char name[FG_IMAGE_NAME_SIZE];
+
+	if (key_of(e, name) == 0)
+		fg_image_store_remove(e->rule->store, name, NULL);
+}
+
 /* Returns 0 or -EBADMSG. */
 static int read_source(struct fg_span value, struct source *ret)
 {

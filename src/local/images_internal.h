@@ -112,5 +112,8 @@ bool fg_images_entry_is(const struct fg_images_entry *e, const char *link,
 void fg_images_entry_remember(const struct fg_images_entry *e);
 void fg_images_entry_forget(const struct fg_images_entry *e);
 
+/** Remove what lies in the store of images and is not open. */
+void fg_images_entry_remove_files(const struct fg_images_entry *e);
+
 /** Make entries of all that is remembered. Returns 0 or -ENOMEM. */
 int fg_images_entry_recall(struct fg_images *images);

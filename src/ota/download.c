@@ -34,6 +34,7 @@ struct fg_download {
 	enum download_state state;
 	bool is_in_callback;
 	bool is_abandoned; /* free() was called inside one */
+	bool is_removed;   /* what was fetched goes with it */
 	ev_timer timer;    /* the next attempt */
 	ev_timer progress;
 	struct fg_backoff backoff;
@@ -62,7 +63,10 @@ static void download_freep(struct fg_download **d)
 static void download_destroy(struct fg_download *d)
 {
 	fg_http_request_free(d->request);
-	fg_image_file_free(d->image);
+	if (d->is_removed)
+		fg_image_file_remove(d->image);
+	else
+		fg_image_file_free(d->image);
 	if (d->loop) {
 		ev_timer_stop(d->loop, &d->timer);
 		ev_timer_stop(d->loop, &d->progress);
@@ -521,6 +525,13 @@ int fg_download_new(struct ev_loop *loop, struct fg_http *http, struct fg_image_
 	*ret = d; /* the caller owns it now */
 	d = NULL;
 	return 0;
+}
+
+struct fg_download *fg_download_remove(struct fg_download *d)
+{
+	if (d)
+		d->is_removed = true;
+	return fg_download_free(d);
 }
 
 struct fg_download *fg_download_free(struct fg_download *d)

@@ -91,3 +91,6 @@ int fg_download_new(struct ev_loop *loop, struct fg_http *http, struct fg_image_
 
 /** Give up, if it is not over, and release; what is there stays. Takes NULL, returns NULL. */
 struct fg_download *fg_download_free(struct fg_download *d);
+
+/** The same, and what is there goes too. */
+struct fg_download *fg_download_remove(struct fg_download *d);

@@ -580,6 +580,50 @@ static void what_is_withdrawn_is_gone(void **state)
 	}
 }
 
+/* How many files of images there are. */
+static unsigned n_files(void)
+{
+	DIR *dir = opendir(images->rules.rules[0].directory);
+	const struct dirent *found;
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while ((found = readdir(dir)))
+		n += found->d_name[0] != '.';
+	closedir(dir);
+	return n;
+}
+
+static void of_what_is_withdrawn_no_file_stays(void **state)
+{
+	struct fg_image image = image_of("pump-1", "2");
+	uint64_t have;
+
+	(void)state;
+	/* in the middle of a download */
+	image.url = fg_span_str("http://127.0.0.1:1/");
+	assert_int_equal(begin_image(&image, &have), 0);
+	for (double waited = 0; n_files() == 0; waited += 0.005) {
+		assert_true(waited < PATIENCE_S);
+		turn(0.005);
+	}
+	fg_images_abandon(images, "tb", image.device, FG_IMAGE_FIRMWARE, NULL);
+	turn(0.05);
+	assert_int_equal(n_files(), 0);
+
+	/* handed over before a restart, and found again: nobody has its file open now */
+	bring_to(FG_IMAGES_HANDED);
+	assert_int_not_equal(n_files(), 0);
+	report("fw/pump-1/state", "{\"state\":\"UPDATING\"}");
+	rules[0].status = NULL;
+	restart();
+	assert_int_not_equal(n_files(), 0);
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_HANDED);
+	fg_images_abandon(images, "tb", image.device, FG_IMAGE_FIRMWARE, NULL);
+	turn(0.05);
+	assert_int_equal(n_files(), 0);
+}
+
 static void a_plugin_that_gives_up_says_why(void **state)
 {
 	(void)state;
@@ -1187,6 +1231,7 @@ int main(void)
 		TEST(the_same_image_again_is_told_again),
 		TEST(another_image_takes_the_place_of_any),
 		TEST(what_is_withdrawn_is_gone),
+		TEST(of_what_is_withdrawn_no_file_stays),
 		TEST(a_plugin_that_gives_up_says_why),
 		TEST(bytes_are_taken_only_while_they_are_fetched),
 		TEST(two_clouds_do_not_share_a_device_in_silence),
