@@ -30,7 +30,8 @@ static int write_info(const struct fg_image_work *w)
 
 	snprintf(temporary, sizeof(temporary), "%s.tmp", w->name);
 	snprintf(name, sizeof(name), "%s.info", w->name);
-	fd = openat(w->dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+	fd = openat(w->dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+		    0640);
 	if (fd < 0)
 		return -errno;
 	r = write_all(fd, w->info, w->info_size);

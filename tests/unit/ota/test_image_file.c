@@ -244,6 +244,31 @@ static void sealing_tells_what_is_wrong(void **state)
 	fg_image_file_free(image);
 }
 
+/* Who may write into the directory may not have the gateway write elsewhere. */
+static void a_link_in_place_of_the_description_is_not_followed(void **state)
+{
+	struct ota_fixture *f = *state;
+	struct fg_image_description d = ota_description(1000);
+	struct fg_image_file *image = ota_begin(f, &d);
+	char link[160], victim[160];
+	struct stat st;
+	FILE *file;
+
+	snprintf(victim, sizeof(victim), "%s/victim", f->parent);
+	file = fopen(victim, "w");
+	assert_non_null(file);
+	fputs("dear", file);
+	assert_int_equal(fclose(file), 0);
+	snprintf(link, sizeof(link), "%s", ota_path(f, ".part"));
+	strcpy(strrchr(link, '.'), ".tmp");
+	assert_int_equal(symlink(victim, link), 0);
+	ota_fill(f, image, 1000, 1000);
+	assert_int_equal(ota_finish(f, image), -ELOOP);
+	assert_int_equal(stat(victim, &st), 0);
+	assert_int_equal(st.st_size, 4);
+	fg_image_file_remove(image);
+}
+
 static void wrong_size_and_wrong_checksum_are_found(void **state)
 {
 	struct ota_fixture *f = *state;
@@ -1057,6 +1082,7 @@ int main(void)
 		TEST(sealing_turns_the_loop_between_the_slices),
 		TEST(a_released_image_tells_nobody_what_sealing_found),
 		TEST(sealing_tells_what_is_wrong),
+		TEST(a_link_in_place_of_the_description_is_not_followed),
 		TEST(wrong_size_and_wrong_checksum_are_found),
 		TEST(verifying_takes_as_many_calls_as_the_slice_says),
 		TEST(each_algorithm_verifies),
