@@ -107,6 +107,8 @@ class Broker(Script):
             code, why = self.settings.refuse, "told to"
         if code != login.ACCEPTED:
             self.tell("refused", client=connect.client_id, device=device_id, code=code, why=why)
+            if connect.version not in self.settings.versions:
+                c.version = max(self.settings.versions)  # what it does not know it cannot answer in
             c.connack(login.MQTT5_CODES[code] if c.version == 5 else code)
             return c.close()
         if device_id in self.sessions:
