@@ -47,13 +47,16 @@ static int fail(struct fg_commit *c, int error, const char *what)
 	return error;
 }
 
-/* Give back what was preallocated. Nothing depends on it: a reader knows the end by the next
- * segment. */
+/*
+ * Give back what was preallocated. A reader knows the end by the next segment; but after a power cut
+ * the journal would have grown beyond its cap by what was not given back for good.
+ */
 static void seal(struct fg_writer *w, struct active *a)
 {
 	if (a->file < 0)
 		return;
-	w->fs->truncate(w->fs->ctx, a->file, a->used);
+	if (w->fs->truncate(w->fs->ctx, a->file, a->used) == 0)
+		w->fs->sync(w->fs->ctx, a->file);
 	w->fs->close(w->fs->ctx, a->file);
 	a->file = -1;
 }

@@ -200,8 +200,8 @@ static void check_limit(struct life *l, const char *lane, uint64_t bytes, uint64
 		limit += l->n_starts * TABLE_FILE_BYTES +
 			 (l->n_saves + l->n_saves_now) * TABLE_BYTES;
 	/* A file whose removal was not on disk may be back after a cut; it goes with the first
-	 * flush. */
-	if (!l->has_faults && l->has_flushed && bytes > limit)
+	 * commit. */
+	if (!l->has_faults && l->has_committed && bytes > limit)
 		life_wrong(l, &l->totals->policy,
 			   "%s: %" PRIu64 " bytes on disk, %" PRIu64 " allowed, on_full %d", lane,
 			   bytes, limit, (int)l->options.on_full);
@@ -213,9 +213,10 @@ void check_policy(struct life *l)
 
 	fg_journal_get_stats(l->j, &stats);
 	l->n_saves_now = stats.cursor_saves;
+	l->has_committed = stats.commits > 0;
 	if (l->has_limit) {
-		if (stats.bytes_on_disk + 2 * SEGMENT_BYTES < l->options.max_bytes &&
-		    stats.alarm_bytes + 2 * SEGMENT_BYTES < l->options.max_bytes)
+		if (stats.bytes_on_disk + 2 * l->options.segment_bytes < l->options.max_bytes &&
+		    stats.alarm_bytes + 2 * l->options.segment_bytes < l->options.max_bytes)
 			l->n_starts = l->n_saves = 0;
 		check_limit(l, "main", stats.bytes_on_disk, l->options.max_bytes);
 		check_limit(l, "alarm", stats.alarm_bytes, l->options.max_bytes);
@@ -243,7 +244,7 @@ void check_policy(struct life *l)
 void check_read(struct life *l, int lane, int i, const struct fg_message *msg)
 {
 	struct model_record *m = model_record(&l->lanes[lane], msg->seq);
-	char expected[BATCH_BYTES];
+	char expected[BATCH_BYTES * LARGE];
 
 	if (m->stamp != 0 && msg->body.size == m->size) {
 		model_body(expected, m->stamp, m->size);
@@ -498,7 +499,7 @@ static void check_quarantine(struct life *l, const uint64_t *next_seq)
 void check_forget_session(struct life *l)
 {
 	l->room_misses = 0;
-	l->has_flushed = false;
+	l->has_committed = false;
 	l->n_starts++;
 	l->n_saves += l->n_saves_now;
 	l->n_saves_now = 0;

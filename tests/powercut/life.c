@@ -162,7 +162,8 @@ static void make_links(struct life *l)
 			snprintf(c->name, sizeof(c->name), "%s%d", k == 0 ? "link" : "alarm", i);
 			c->max_unsaved = 1 + chance(l, IN_FLIGHT_MAX - 4);
 			if (has_own && chance(l, 2))
-				c->max_bytes = SEGMENT_BYTES + chance(l, 4 * SEGMENT_BYTES);
+				c->max_bytes = l->options.segment_bytes +
+					       chance(l, 4 * l->options.segment_bytes);
 			if (has_own && chance(l, 2))
 				c->max_age_ms = 2000 + (int64_t)chance(l, 30000);
 		}
@@ -175,11 +176,12 @@ static void make_options(struct life *l)
 	l->has_faults = chance(l, 3) == 0;
 	l->has_limit = chance(l, 4) == 0;
 	has_age = chance(l, 4) == 0;
+	l->scale = chance(l, 8) == 0 ? LARGE : 1;
 	l->options = (struct fg_journal_options){
 		.fs = sim_disk_fs(l->disk),
-		.segment_bytes = SEGMENT_BYTES,
-		.batch_bytes = BATCH_BYTES,
-		.max_bytes = l->has_limit ? 5 * SEGMENT_BYTES : UINT64_MAX,
+		.segment_bytes = SEGMENT_BYTES * l->scale,
+		.batch_bytes = BATCH_BYTES * l->scale,
+		.max_bytes = l->has_limit ? 5 * SEGMENT_BYTES * l->scale : UINT64_MAX,
 		.max_left_behind = N_LINKS * N_KEYS,
 		.on_full = l->has_limit ? (enum fg_on_full)chance(l, 3) : FG_ON_FULL_DROP_OLDEST,
 		.max_age_ms = has_age ? 2000 + (int64_t)chance(l, 60000) : 0,

@@ -12,6 +12,7 @@
 #define N_KEYS 4 /* sessions of each link: a device belongs to one of them */
 #define BATCH_BYTES 4096
 #define SEGMENT_BYTES 16384
+#define LARGE 16 /* times all that in some lives: their commits fill pages */
 #define READ_MAX 16
 #define IN_FLIGHT_MAX 64
 
@@ -120,11 +121,12 @@ struct life {
 	int64_t life_ms;      /* true time, on and off */
 	int64_t utc_us;       /* what the gateway takes for it */
 	uint64_t room_misses; /* appends that found no room, since the start */
-	bool has_flushed;     /* since the start */
+	bool has_committed;   /* since the start */
 	uint64_t n_starts;    /* since there was room */
 	uint64_t n_saves;     /* likewise, of cursors, by those who ran before */
 	uint64_t n_saves_now; /* and by this one */
 	bool has_faults, has_limit;
+	unsigned scale; /* 1, or LARGE */
 	bool is_wrong;
 	enum sabotage sabotage;
 	uint64_t number;

@@ -65,11 +65,11 @@ static void append(struct life *l)
 	enum fg_lane lane = chance(l, 4) == 0 ? FG_LANE_ALARM : FG_LANE_MAIN;
 	struct model_record as = {.key = (uint8_t)chance(l, N_KEYS)};
 	struct fg_message msg = {.kind = FG_TELEMETRY, .device = fg_span_str(device(as.key))};
-	char body[BATCH_BYTES];
+	char body[BATCH_BYTES * LARGE];
 
-	as.size = 8 + (uint32_t)chance(l, 180);
+	as.size = 8 + (uint32_t)chance(l, 180 * (uint64_t)l->scale * l->scale);
 	if (chance(l, 40) == 0)
-		as.size = 8 + (uint32_t)chance(l, BATCH_BYTES - 120);
+		as.size = 8 + (uint32_t)chance(l, BATCH_BYTES * l->scale - 120);
 	if (chance(l, 16) == 0) {
 		as.only = (uint8_t)(1 + chance(l, N_LINKS));
 		msg.link = fg_span_str(l->lanes[lane].cursors[as.only - 1].name);
@@ -439,7 +439,6 @@ void work(struct life *l)
 	case 3:
 	case 4:
 		fg_journal_flush(l->j, l->now_ms);
-		l->has_flushed = true;
 		break;
 	case 5:
 	case 6:
