@@ -228,5 +228,8 @@ const char *fg_tls_take_verify_error(struct fg_tls *tls)
 	long code = tls->verify_error;
 
 	tls->verify_error = X509_V_OK;
+	/* Mostly a machine without a clock battery that has just started. */
+	if (code == X509_V_ERR_CERT_NOT_YET_VALID)
+		return "certificate is not yet valid; is this machine's clock right?";
 	return code == X509_V_OK ? NULL : X509_verify_cert_error_string(code);
 }

@@ -142,6 +142,9 @@ void certs_make(struct certs *c)
 	x = make_certificate("localhost", server, ca, ca_key, here, -3 * DAY_S, -DAY_S);
 	save_certificate(c, "expired.pem", x);
 	X509_free(x);
+	x = make_certificate("localhost", server, ca, ca_key, here, DAY_S, 3 * DAY_S);
+	save_certificate(c, "future.pem", x);
+	X509_free(x);
 	x = make_certificate("localhost", server, NULL, server, here, -DAY_S, 10 * DAY_S);
 	save_certificate(c, "self-signed.pem", x);
 	X509_free(x);

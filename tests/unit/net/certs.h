@@ -20,6 +20,7 @@ const char *certs_path(const struct certs *c, const char *name);
  * server.pem server.key       for localhost and 127.0.0.1
  * wrong-name.pem              for elsewhere.example, key server.key
  * expired.pem                 as server.pem, until yesterday
+ * future.pem                  as server.pem, from tomorrow
  * self-signed.pem             as server.pem, not of the CA
  * client.pem client.key       client-encrypted.key: passphrase "correct horse"
  * client-both.pem             certificate and key in one file

@@ -1267,6 +1267,7 @@ static void a_server_certificate_that_does_not_fit_is_refused_with_the_reason(vo
 	} table[] = {
 		{"wrong-name.pem", "mismatch"},
 		{"expired.pem", "expired"},
+		{"future.pem", "not yet valid; is this machine's clock right?"},
 		{"self-signed.pem", "self"},
 	};
 
