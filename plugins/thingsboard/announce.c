@@ -391,6 +391,7 @@ int tb_device_renamed(struct tb *tb, struct fg_span from, struct fg_span to)
 	char *type;
 	int r = 0;
 
+	tb_images_device_called(tb, from, to);
 	if (!old || fg_span_equal(from, to))
 		return 0;
 	/* It goes first: then there is room, and it is not the one to make it. */
@@ -419,6 +420,8 @@ void tb_device_deleted(struct tb *tb, struct fg_span name)
 	struct tb_device *device = tb_devices_find(tb->devices, name);
 	bool is_made_again = tb->with.on_delete == TB_DELETE_RECREATES;
 
+	if (!is_made_again)
+		tb_images_device_called(tb, name, (struct fg_span){0});
 	if (!device)
 		return;
 	if (!is_made_again) {

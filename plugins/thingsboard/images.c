@@ -136,10 +136,35 @@ static void forget_note(struct tb_images *images, unsigned at)
 		(images->n_notes - at) * sizeof(images->notes[0]));
 }
 
+static struct tb_image_note *new_note(struct fg_span device, struct fg_span text)
+{
+	struct tb_image_note *note = malloc(sizeof(*note) + device.size + text.size);
+
+	if (!note)
+		return NULL;
+	note->n_refusals = 0;
+	note->device_size = device.size;
+	note->text_size = text.size;
+	if (device.size > 0)
+		memcpy(note->text, device.data, device.size);
+	memcpy(note->text + device.size, text.data, text.size);
+	return note;
+}
+
+static struct fg_span device_of(const struct tb_image_note *note)
+{
+	return fg_span_of(note->text, note->device_size);
+}
+
+static struct fg_span text_of(const struct tb_image_note *note)
+{
+	return fg_span_of(note->text + note->device_size, note->text_size);
+}
+
 static void add_note(struct tb *tb, struct fg_span device, struct fg_span text)
 {
 	struct tb_images *images = &tb->images;
-	struct tb_image_note *note = malloc(sizeof(*note) + device.size + text.size);
+	struct tb_image_note *note = new_note(device, text);
 
 	if (!note)
 		return;
@@ -148,13 +173,27 @@ static void add_note(struct tb *tb, struct fg_span device, struct fg_span text)
 					     "be told; the oldest of it is left out");
 		forget_note(images, 0);
 	}
-	note->n_refusals = 0;
-	note->device_size = device.size;
-	note->text_size = text.size;
-	if (device.size > 0)
-		memcpy(note->text, device.data, device.size);
-	memcpy(note->text + device.size, text.data, text.size);
 	images->notes[images->n_notes++] = note;
+}
+
+void tb_images_device_called(struct tb *tb, struct fg_span from, struct fg_span to)
+{
+	struct tb_images *images = &tb->images;
+	struct tb_image_note *note;
+
+	for (unsigned i = images->n_notes; i-- > 0;) {
+		if (!fg_span_equal(device_of(images->notes[i]), from))
+			continue;
+		note = to.size > 0 ? new_note(to, text_of(images->notes[i])) : NULL;
+		if (!note) {
+			forget_note(images, i);
+			continue;
+		}
+		if (images->in_flight == images->notes[i])
+			images->in_flight = note;
+		free(images->notes[i]);
+		images->notes[i] = note;
+	}
 }
 
 static void put_member(struct tb_text *text, const char *before, const char *prefix,
@@ -259,8 +298,7 @@ static int publish_note(struct tb_call *call, unsigned at)
 {
 	struct tb *tb = call->tb;
 	struct tb_image_note *note = tb->images.notes[at];
-	struct fg_span name = fg_span_of(note->text, note->device_size);
-	struct fg_span text = fg_span_of(note->text + note->device_size, note->text_size);
+	struct fg_span name = device_of(note), text = text_of(note);
 	struct tb_device *device;
 	int r = 0;
 

@@ -345,6 +345,9 @@ void tb_image_progress(void *ctx, const struct fg_image_progress *progress);
 /** Note that ThingsBoard is to be told. */
 void tb_image_tell(struct tb *tb, const struct fg_image_progress *progress);
 
+/** What is to be told of @from is told of @to from now on; of nobody when that is empty. */
+void tb_images_device_called(struct tb *tb, struct fg_span from, struct fg_span to);
+
 /** Publish the next thing that is to be told or asked. Returns 1, 0, -EINVAL or -ENOMEM. */
 int tb_images_publish(struct tb_call *call);
 enum fg_verdict tb_images_settled(struct tb *tb, uint64_t tag, enum fg_verdict verdict);
