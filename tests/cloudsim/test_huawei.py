@@ -397,6 +397,17 @@ class Downlink(HuaweiTest):
                          ["late", "malformed", "answered", "duplicate", "unknown"])
         self.assertEqual(call.wait()["result_code"], 3)
 
+    def test_a_response_may_be_repeated_as_often_as_its_command(self):
+        client = self.client()
+        call = self.cloud.command_begin(PUMP, "START")
+        self.cloud.repeat(call)
+        client.wait_received(2)
+        self.assertEqual(client.received[0], client.received[1])
+        for body in ({"result_code": 0}, {"result_code": 0}, {"result_code": 0}):
+            client.publish(SYS + "commands/response/request_id=" + call.id, body)
+        wait_for(lambda: len(self.cloud.responses()) == 3, 5)
+        self.assertEqual([e["verdict"] for e in self.cloud.responses()], ["answered", "repeated", "duplicate"])
+
     def test_what_is_not_acknowledged_comes_again_in_this_session_and_the_next(self):
         self.cloud.set(repeat_s=0.05, repeat_after_return_s=0.05)
         release = threading.Event()

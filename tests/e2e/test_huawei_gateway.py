@@ -1,4 +1,5 @@
 """Huawei Cloud IoTDA: one gateway, many sub-devices, over the stand-in that checks each login by itself."""
+import json
 import time
 
 import paho.mqtt.client as paho
@@ -164,14 +165,29 @@ class Commands(HuaweiTest):
         self.begin()
         call = self.cloud.command_begin("p1_pump-1", "START", {"speed": 1}, timeout_s=60)
         self.served.wait_for("cmd/pump-1/START")
-        down = self.cloud.events("down")[0]
-        suffix = down["topic"].partition("/sys/")[2]
         for _ in range(3):
-            self.cloud.push(suffix, down["payload"])
+            self.cloud.repeat(call)
         wait_for(lambda: self.cloud.unacknowledged() == 0, 20, "all are acknowledged")
         self.answer("pump-1", "START", {"state": "on"})
         self.assertEqual(call.wait()["paras"], {"state": "on"})
+        self.cloud.repeat(call)
+        wait_for(lambda: self.cloud.unacknowledged() == 0, 20, "that one too")
+        self.cloud.command_begin("p1_pump-1", "STOP", {})
+        self.answer("pump-1", "STOP", {})
         self.assertEqual(len(self.served.bodies("cmd/pump-1/START")), 1)
+        self.assertEqual(self.complaints(), [])
+
+    def test_more_answers_than_iotda_takes_in_a_second_keep_to_its_pace(self):
+        self.begin()
+
+        def react(_client, _user, message):
+            body = json.loads(message.payload)
+            answer = json.dumps({"id": body["id"], "result": {"ok": True}})
+            self.served.mqtt.publish(message.topic + "/answer", answer, 1)
+        self.served.mqtt.on_message = react
+        calls = [self.cloud.command_begin("p1_" + PUMPS[i % 3], "START", {"i": i}, timeout_s=60) for i in range(150)]
+        self.assertEqual({call.wait()["result_code"] for call in calls}, {0})
+        self.assertEqual((len(self.cloud.events("connect")), self.complaints()), (1, []))
 
     def test_a_command_during_an_outage_of_iotda_is_refused_there_and_others_go_on(self):
         self.begin()

@@ -126,6 +126,10 @@ class Huawei(Arrivals):
         timeout_s = self._broker.settings.command_timeout_s if timeout_s is None else timeout_s
         return self._server.call(lambda: self._broker.downlink.begin(kind, device_id, body, timeout_s))
 
+    def repeat(self, call):
+        """Send a command or property call once more, as if its PUBACK were lost."""
+        return self._server.call(lambda: self._broker.downlink.repeat(call))
+
     def message(self, device_id, content, name="message"):
         """Send a message on messages/down; for a device that is away the newest 20 are kept."""
         body = {"object_device_id": device_id, "name": name, "id": "%d" % (time.time() * 1e6), "content": content}
@@ -215,7 +219,8 @@ class Huawei(Arrivals):
 
     def responses(self, verdict=None):
         """Events of all responses that came: {"kind", "id", "verdict", "body"}. Verdicts: "answered", "late" (its
-        caller has given up), "duplicate", "unknown" (no such id), "malformed"."""
+        caller has given up), "repeated" (the same again to what was sent again), "duplicate", "unknown" (no such
+        id), "malformed"."""
         return [e for e in self.events("response") if verdict in (None, e["verdict"])]
 
     def reported(self, type_):

@@ -37,6 +37,8 @@ class Call:
         self.id = str(uuid.uuid4())
         self.kind, self.device_id, self.deadline = kind, device_id, deadline
         self.response = self.error = None
+        self.suffix = self.payload = None  # as it was sent
+        self.n_sent = self.n_responses = 0
         self._done = threading.Event()
 
     @property
@@ -89,7 +91,8 @@ class Downlink:
         else:
             if device_id != login or self._broker.settings.names_own:
                 body = dict({"object_device_id": device_id}, **body)
-            if not self.send(login, "%s/request_id=%s" % (kind, call.id), json.dumps(body).encode()):
+            call.suffix, call.payload = "%s/request_id=%s" % (kind, call.id), json.dumps(body).encode()
+            if not self.send(login, call.suffix, call.payload):
                 call.finish(error=NOT_SUBSCRIBED)
         return call
 
@@ -105,10 +108,17 @@ class Downlink:
             is_good = isinstance(code, int) and not isinstance(code, bool)
         if not is_good:
             return "malformed"
-        if call.is_done:
-            return "late" if call.error else "duplicate"
-        call.finish(response=body)
-        return "answered"
+        call.n_responses += 1
+        if not call.is_done:
+            call.finish(response=body)
+            return "answered"
+        if call.error:
+            return "late"
+        # Whoever is asked again may say the same again.
+        return "repeated" if body == call.response and call.n_responses <= call.n_sent else "duplicate"
+
+    def repeat(self, call):
+        return self.send(self._broker.registry.login_of(call.device_id), call.suffix, call.payload)
 
     # ---- messages
 
@@ -147,6 +157,9 @@ class Downlink:
         return True
 
     def _publish(self, session, topic, payload, qos, packet_id=None, dup=False):
+        call = self._calls.get(topic.partition("request_id=")[2])
+        if call:
+            call.n_sent += 1
         self._broker.tell("down", session, topic=topic, payload=payload.decode(errors="replace"), qos=qos, dup=dup)
         return session.connection.publish(topic, payload, qos, packet_id, dup)
 
