@@ -124,6 +124,14 @@ static int presence_changed(void *arg, struct fg_span device, bool is_up)
 	return 0;
 }
 
+static void device_moved(void *arg, struct fg_span device)
+{
+	struct fg_gateway *g = arg;
+
+	if (!g->is_stopping)
+		fg_configs_device_moved(g->configs, device);
+}
+
 /* ---- what the command desk and images ask */
 
 static bool is_there(void *arg, struct fg_span device)
@@ -352,6 +360,8 @@ int fg_gateway_open_downlink(struct fg_gateway *g, struct fg_error *err)
 	struct fg_presence_options presence = {
 		.inactivity_ms = g->config->inactivity_ms,
 		.changed = presence_changed,
+		/* The only broker has got all there is when it came. */
+		.moved = g->config->n_brokers > 1 ? device_moved : NULL,
 		.arg = g,
 	};
 	struct fg_requests_options requests = {.publish = publish_answer, .arg = g};

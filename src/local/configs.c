@@ -128,6 +128,21 @@ void fg_configs_broker_up(struct fg_configs *c, const char *broker)
 		fg_store_each(c->store, publish_entry, both);
 }
 
+void fg_configs_device_moved(struct fg_configs *c, struct fg_span device)
+{
+	char name[FG_STORE_KEY_MAX + 1];
+	struct fg_span body;
+
+	if (c->n_rules == 0 || device.size > FG_STORE_KEY_MAX ||
+	    fg_store_get_newest(c->store, device, &body) < 0)
+		return;
+	memcpy(name, device.data, device.size);
+	name[device.size] = '\0';
+	for (size_t i = 0; i < c->n_rules; i++)
+		if (!c->rules[i].config->broker && is_for(&c->rules[i], name))
+			publish(c, &c->rules[i], device, body);
+}
+
 /* ---- changes */
 
 /* A value of @type, or none for an empty text. */

@@ -18,7 +18,7 @@ struct fg_configs_options {
 	struct fg_connector *connector;
 	const char *path; /* of the store */
 	/* Publish on @broker, or, when it is NULL, where @device was heard last or the only one is.
-	 * Returns 0 or a negative errno: it will be tried again when a broker comes. */
+	 * Returns 0 or a negative errno: it will be tried again when a broker, or the device, comes. */
 	int (*publish)(void *arg, const char *broker, struct fg_span device,
 		       const struct fg_mqtt_publish *publish);
 	void *arg;
@@ -39,6 +39,10 @@ void fg_configs_change(struct fg_configs *c, const char *link, struct fg_span de
 
 /** The broker called @broker is back: publish what may not be there. */
 void fg_configs_broker_up(struct fg_configs *c, const char *broker);
+
+/** @device is at another broker than it was, or is heard of for the first time: publish what goes to
+ * where it is. */
+void fg_configs_device_moved(struct fg_configs *c, struct fg_span device);
 
 /** Now and then: see fg_store_tick(). */
 void fg_configs_tick(struct fg_configs *c, int64_t now_ms);

@@ -177,6 +177,7 @@ static struct device *hear(struct fg_presence *p, struct fg_span name, const cha
 			   int64_t now_ms)
 {
 	struct device *d = find_or_add(p, name);
+	bool is_moved = d && d->source != source;
 
 	if (!d)
 		return NULL;
@@ -186,6 +187,8 @@ static struct device *hear(struct fg_presence *p, struct fg_span name, const cha
 		take_out(p, d);
 		put_last(p, d);
 	}
+	if (is_moved && p->with.moved)
+		p->with.moved(p->with.arg, name);
 	return d;
 }
 

@@ -149,6 +149,26 @@ static void a_broker_that_is_back_gets_only_what_is_its_own(void **state)
 	assert_int_equal(n_published, 1);
 }
 
+static void where_a_device_is_gets_what_waited_for_it(void **state)
+{
+	(void)state;
+	configs = fg_configs_free(configs);
+	rules[1] = (struct fg_config_down_config){.topic = (char *)"named/{device}",
+						  .broker = (char *)"hall"};
+	config.n_configs = 2;
+	open_configs();
+	publish_result = -ENODEV; /* nobody knows where it is */
+	change("pump-1", "{\"interval\":15}", "");
+	n_published = 0;
+	publish_result = 0;
+	fg_configs_device_moved(configs, fg_span_str("pump-2"));
+	fg_configs_device_moved(configs, fg_span_str("fan-1"));
+	assert_int_equal(n_published, 0);
+	fg_configs_device_moved(configs, fg_span_str("pump-1"));
+	assert_int_equal(n_published, 1);
+	assert_string_equal(published, "* config/pump-1 {\"interval\":15} qos=1 retained");
+}
+
 static void what_makes_no_sense_changes_nothing(void **state)
 {
 	char *big = malloc(FG_STORE_VALUE_MAX + 100);
@@ -201,6 +221,7 @@ int main(void)
 		TEST(only_devices_with_a_rule_get_it),
 		TEST(it_is_published_again_after_a_restart_and_when_a_broker_is_back),
 		TEST(a_broker_that_is_back_gets_only_what_is_its_own),
+		TEST(where_a_device_is_gets_what_waited_for_it),
 		TEST(what_makes_no_sense_changes_nothing),
 		TEST(a_name_that_is_no_topic_is_not_published),
 	};

@@ -10,6 +10,7 @@
 static struct fg_presence *presence;
 static char told[4096]; /* "+name " and "-name ", in order */
 static int refusal;
+static unsigned n_moved;
 
 static int changed(void *arg, struct fg_span device, bool is_up)
 {
@@ -24,9 +25,17 @@ static int changed(void *arg, struct fg_span device, bool is_up)
 	return 0;
 }
 
+static void moved(void *arg, struct fg_span device)
+{
+	(void)arg;
+	assert_non_null(fg_presence_source(presence, device)); /* who is told may ask */
+	n_moved++;
+}
+
 static void make(int64_t inactivity_ms)
 {
-	struct fg_presence_options options = {.inactivity_ms = inactivity_ms, .changed = changed};
+	struct fg_presence_options options = {
+		.inactivity_ms = inactivity_ms, .changed = changed, .moved = moved};
 
 	assert_int_equal(fg_presence_new(&options, &presence), 0);
 }
@@ -36,6 +45,7 @@ static int setup(void **state)
 	(void)state;
 	told[0] = '\0';
 	refusal = 0;
+	n_moved = 0;
 	return 0;
 }
 
@@ -87,6 +97,22 @@ static void the_first_message_is_told_only_where_silence_is_watched(void **state
 	heard("a", 10);
 	told_are("+a ");
 	assert_string_equal(fg_presence_source(presence, fg_span_str("a")), "hall");
+}
+
+static void that_a_device_is_elsewhere_is_told(void **state)
+{
+	static const char other[] = "other hall";
+
+	(void)state;
+	make(0);
+	heard("a", 0);
+	assert_int_equal(n_moved, 1);
+	heard("a", 10);
+	said("a", false);
+	assert_int_equal(n_moved, 1);
+	fg_presence_said(presence, fg_span_str("a"), other, true, 20);
+	assert_int_equal(n_moved, 2);
+	assert_ptr_equal(fg_presence_source(presence, fg_span_str("a")), other);
 }
 
 static void each_cell_of_what_is_said(void **state)
@@ -201,6 +227,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(an_unknown_device_counts_as_there),
 		TEST(the_first_message_is_told_only_where_silence_is_watched),
+		TEST(that_a_device_is_elsewhere_is_told),
 		TEST(each_cell_of_what_is_said),
 		TEST(who_is_silent_for_too_long_has_gone),
 		TEST(silence_means_nothing_without_a_limit),
