@@ -561,7 +561,7 @@ static int take_record(struct fg_scan *s, const struct fg_scan_event *event, boo
  */
 static int walk_newest(struct fg_scan *s, bool is_final, uint64_t *proven)
 {
-	struct fg_scan_event event;
+	struct fg_scan_event event = {0};
 	int r;
 
 	r = place_open(&s->at, s->dir_fd, s->newest, UINT64_MAX);
