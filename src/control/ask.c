@@ -233,7 +233,10 @@ static int quarantine(int argc, char **argv, const char *command)
 	r = a.is_all ? ask_for_all(&a, command) : ask_for_numbers(&a, command, argc, argv);
 	if (r != 0)
 		return r;
-	if (!a.is_json)
+	if (a.is_all && a.n_done + a.n_kept == 0 && !a.is_json)
+		fprintf(stderr, "The quarantine %s%s.\n",
+			a.link ? "has nothing of link " : "is empty", a.link ? a.link : "");
+	else if (!a.is_json)
 		printf("%" PRIu64 " %s, %" PRIu64 " kept\n", a.n_done,
 		       strcmp(argv[0], "retry") == 0 ? "sent again" : "dropped", a.n_kept);
 	return fg_ctl_flush(a.n_kept > 0 ? FG_EXIT_PROBLEMS : FG_EXIT_OK);

@@ -112,6 +112,8 @@ class Quarantine(EndToEnd):
         self.wait_delivered(second, self.device.sent[20:])
         self.bad = set()
         self.assertEqual(self.ask("retry", "--all", "--link", "second"), (0, ""))
+        self.assertEqual(ctl("quarantine", "drop", "--all", "--link", "second", "--state", self.subject.state),
+                         (0, "", "The quarantine has nothing of link second.\n"))
         self.assertEqual(len(self.listed()), 1)
         self.assertEqual(self.ask("retry", "--all", "--link", "tb")[0], 0)
         self.wait_taken(range(25))
