@@ -344,7 +344,8 @@ static bool take_credential(struct tb *tb, struct fg_json_value answer)
 {
 	struct tb_provision *p = &tb->provision;
 	struct fg_json_value value;
-	char type[TB_CREDENTIAL_SIZE];
+	char client_id[TB_CREDENTIAL_SIZE] = "", username[TB_CREDENTIAL_SIZE] = "";
+	char password[TB_CREDENTIAL_SIZE] = "", type[TB_CREDENTIAL_SIZE];
 
 	if (tb->with.provision_credentials == TB_CERTIFICATE)
 		return true;
@@ -352,15 +353,18 @@ static bool take_credential(struct tb *tb, struct fg_json_value answer)
 	    !fg_json_member(answer, fg_span_str("credentialsValue"), &value))
 		return *p->username;
 	if (strcmp(type, "ACCESS_TOKEN") == 0) {
-		*p->client_id = *p->password = 0;
-		return read_text(answer, "credentialsValue", p->username);
+		read_text(answer, "credentialsValue", username);
+	} else if (strcmp(type, "MQTT_BASIC") == 0 && value.type == FG_JSON_OBJECT) {
+		read_text(value, "clientId", client_id);
+		read_text(value, "userName", username);
+		read_text(value, "password", password);
 	}
-	if (strcmp(type, "MQTT_BASIC") != 0 || value.type != FG_JSON_OBJECT)
-		return false;
-	read_text(value, "clientId", p->client_id);
-	read_text(value, "userName", p->username);
-	read_text(value, "password", p->password);
-	return *p->client_id || *p->username;
+	if (!*client_id && !*username)
+		return false; /* what was asked for stays what it is */
+	memcpy(p->client_id, client_id, sizeof(client_id));
+	memcpy(p->username, username, sizeof(username));
+	memcpy(p->password, password, sizeof(password));
+	return true;
 }
 
 /* The server's own words, unless they repeat what must not be in a log. */
