@@ -1,6 +1,6 @@
 /*
- * Whose turn it is. One encode() call makes at most one publish: an answer of the plugin's own, or
- * what becomes of the offered messages, which it looks at once, in order. A message that is passed
+ * Whose turn it is. One encode() call makes at most one publish: an answer of the plugin's own, the
+ * status of sub-devices, or what becomes of the offered messages, which it looks at once, in order. A message that is passed
  * over for this publish is never overtaken by a later one of its device: a sub-device without room
  * stays without room, and so does the connected device in a report of sub-devices.
  */
@@ -77,11 +77,13 @@ static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 			  m->kind == FG_EVENT ? "events" : "requests");
 		return HW_STEP_ON;
 	}
-	if (m->kind == FG_PRESENCE || (hw->with.mode == HW_MODE_DEVICE && hw->with.device &&
-				       !fg_span_is(m->device, hw->with.device))) {
+	if (hw->with.mode == HW_MODE_DEVICE && hw->with.device &&
+	    !fg_span_is(m->device, hw->with.device)) {
 		call->batch->states[i] = FG_NOTHING;
 		return HW_STEP_ON;
 	}
+	if (m->kind == FG_PRESENCE)
+		return hw_take_presence(call, i, ret);
 	if (!hw_is_own(hw, m)) {
 		const char *fault = hw_device_name_fault(hw, m->device);
 
@@ -90,6 +92,8 @@ static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 			return HW_STEP_ON;
 		}
 	}
+	if (!hw_is_announced(call, i))
+		return HW_STEP_ON;
 	if (m->content_type.size > 0)
 		return hw_take_text(call, i, ret);
 	return hw_take_properties(call, i, ret);
@@ -108,7 +112,10 @@ int hw_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 	hw->scratch_used = 0;
 	memset(hw->group_slots, 0, sizeof(hw->group_slots));
 
+	hw->call++;
 	r = hw_publish_note(&call);
+	if (r == 0)
+		r = hw_publish_untold(&call);
 	if (r != 0)
 		return r;
 	for (size_t i = 0; i < batch->count && step == HW_STEP_ON; i++)
@@ -116,5 +123,5 @@ int hw_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 			step = offer(&call, i, &r);
 	if (step == HW_STEP_PUBLISHED)
 		return r;
-	return hw->n_items > 0 ? hw_publish_report(&call) : 0;
+	return hw->n_items > 0 ? hw_publish_report(&call) : hw_publish_untold(&call);
 }

@@ -30,6 +30,7 @@ static void hw_close(void *ctx)
 	if (!hw)
 		return;
 	hw_sign_in_wipe(&hw->sign_in);
+	hw_devices_close(&hw->devices);
 	free(hw->items);
 	free(hw->scratch);
 	free(hw);
@@ -60,6 +61,9 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	hw->items = calloc(HW_MAX_ITEMS, sizeof(*hw->items));
 	hw->scratch = malloc(HW_MAX_REPORT);
 	if (!hw->items || !hw->scratch)
+		return -ENOMEM;
+	if (options.mode == HW_MODE_GATEWAY && options.reports_status &&
+	    hw_devices_open(&hw->devices, options.max_devices) < 0)
 		return -ENOMEM;
 	*ret_ctx = hw;
 	hw = NULL;
@@ -127,9 +131,13 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 		connack->max_packet_bytes > 0 ? remaining_length(connack->max_packet_bytes) : 0;
 	if (hw->with.max_rate > 0)
 		hw->host->limit(hw->host_ctx, 0, FG_LIMIT_MESSAGES, &publishes, 1);
+	hw->has_warned_status = false;
+	hw->tells_status = hw->devices.all && (connack->max_packet_bytes == 0 ||
+					       connack->max_packet_bytes >= HW_MIN_PACKET);
 	subscribe(hw, "commands/#");
 	subscribe(hw, "properties/set/#");
 	subscribe(hw, "properties/get/#");
+	subscribe(hw, "events/down");
 }
 
 static void hw_disconnected(void *ctx, const char *session)
@@ -138,17 +146,32 @@ static void hw_disconnected(void *ctx, const char *session)
 
 	(void)session;
 	hw->session_max_packet_bytes = 0;
+	hw->tells_status = false;
+	hw_devices_forget_told(&hw->devices);
 }
 
 /* ------------------------------------------------------------------ how a publish ended */
 
-/* Only an edition with MQTT 5 says more than that a publish has arrived. */
+/*
+ * Only an edition with MQTT 5 says more than that a publish has arrived. A status that was refused is
+ * told anew with the next session: it is no reason to hold up, or to throw out, what devices say.
+ */
 static enum fg_verdict hw_settled(void *ctx, const char *session, const struct fg_settlement *how)
 {
-	(void)ctx;
+	struct hw *hw = ctx;
+
 	(void)session;
 	if (how->reason_code < REASON_UNSPECIFIED)
 		return FG_ACCEPTED;
+	if (how->tag == HW_TAG_STATUS) {
+		if (!hw->has_warned_status)
+			hw->host->warn(hw->host_ctx,
+				       "IoTDA refuses the status of sub-devices (reason code "
+				       "0x%02x): it is told again with the next session",
+				       how->reason_code);
+		hw->has_warned_status = true;
+		return FG_ACCEPTED;
+	}
 	switch (how->reason_code) {
 	case REASON_QUOTA_EXCEEDED:
 	case REASON_NOT_AUTHORIZED: /* about the device, not about one message */
@@ -197,10 +220,12 @@ static int hw_receive(void *ctx, const char *session, const struct fg_delivery *
 			return hw_request_received(hw, requests[i].request, fg_span_str(id),
 						   delivery->payload);
 	}
-	if (strcmp(suffix, "messages/down") != 0 && strcmp(suffix, "events/down") != 0)
+	if (strcmp(suffix, "events/down") == 0)
+		return hw_event_received(hw, delivery->payload);
+	if (strcmp(suffix, "messages/down") != 0)
 		return -EPROTO;
-	hw->host->warn(hw->host_ctx, "IoTDA has sent something on %s, which is not made use of",
-		       suffix);
+	hw->host->warn(hw->host_ctx, "IoTDA has sent a message (messages/down), which is not made "
+				     "use of");
 	return 0;
 }
 

@@ -8,10 +8,12 @@
  *	huawei.c   the plugin's table: sessions      text.c      spelling
  *	encode.c   whose turn it is                  report.c    properties and texts going up
  *	commands.c commands, properties set and asked for; their answers
+ *	status.c   which sub-devices are there       devices.c   the table of them
  *
  * There is one session, that of the device that connects: the gateway, or the only device. The
  * topics name it, never a sub-device.
  */
+#include "devices.h"
 #include "options.h"
 #include "sign_in.h"
 #include "text.h"
@@ -32,6 +34,12 @@
 
 /* Of a request: IoTDA's have 36 characters. */
 #define HW_REQUEST_ID_MAX 62
+
+/* Where a packet is larger than this, the status of one sub-device fits. */
+#define HW_MIN_PACKET 1024
+
+/* fg_publish.tag of an event with statuses; of all else it is 0. */
+#define HW_TAG_STATUS 1u
 
 /* "$oc/devices/{id}/sys/" and what follows, NUL included. */
 #define HW_TOPIC_SIZE 320
@@ -74,10 +82,15 @@ struct hw {
 	unsigned mqtt_version;
 	size_t session_max_packet_bytes; /* of the Remaining Length; 0: none announced */
 
+	bool tells_status; /* in this session */
+	bool has_warned_full, has_warned_status;
+
+	struct hw_devices devices;          /* mode gateway with report_status; else of no use */
 	struct hw_note notes[HW_MAX_NOTES]; /* a ring */
 	unsigned first_note, n_notes;
 
 	/* the encode() call under way */
+	uint64_t call;         /* its number, from 1 */
 	struct hw_item *items; /* HW_MAX_ITEMS */
 	uint32_t n_items;
 	struct hw_group groups[HW_MAX_GROUPS];
@@ -95,6 +108,7 @@ struct hw_call {
 	bool is_own;          /* the report is the connected device's own; once there are items */
 	size_t payload_limit; /* for that report */
 	size_t payload_size;  /* of what was taken, brackets included */
+	size_t n_statuses;    /* presence messages taken */
 };
 
 /** What to do with the next message. */
@@ -152,3 +166,20 @@ enum hw_step hw_take_response(struct hw_call *call, size_t i, int *ret);
 
 /** Publish the next answer of the plugin's own. Returns 1, 0 or -EINVAL. */
 int hw_publish_note(struct hw_call *call);
+
+/* ------------------------------------------------------------------ status.c */
+
+/** Publish the status of sub-devices that are untold. Returns 1, 0 or -EINVAL. */
+int hw_publish_untold(struct hw_call *call);
+
+/**
+ * May message @i of a sub-device go out? If its status goes first, it waits, and so does what follows
+ * of it.
+ */
+bool hw_is_announced(struct hw_call *call, size_t i);
+
+/** A device comes or goes: publish that, with those that follow. */
+enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret);
+
+/** Something on events/down. Returns 0 or -EPROTO. */
+int hw_event_received(struct hw *hw, struct fg_span payload);

@@ -18,6 +18,8 @@ enum {
 	OPTION_COMMAND_NAMES,
 	OPTION_ANSWER_WITHIN,
 	OPTION_MAX_RATE,
+	OPTION_REPORT_STATUS,
+	OPTION_MAX_DEVICES,
 	N_OPTIONS,
 };
 
@@ -78,6 +80,16 @@ const struct fg_option hw_option_table[] = {
 			     .fallback = "50",
 			     .min = 0,
 			     .max = 10000},
+	[OPTION_REPORT_STATUS] = {.name = "report_status",
+				  .type = FG_OPTION_BOOLEAN,
+				  .help = "mode gateway: tell IoTDA which sub-devices are there",
+				  .fallback = "true"},
+	[OPTION_MAX_DEVICES] = {.name = "max_devices",
+				.type = FG_OPTION_INTEGER,
+				.help = "mode gateway: sub-devices whose status is kept in mind",
+				.fallback = "10000",
+				.min = 1,
+				.max = 1000000},
 	[N_OPTIONS] = {0},
 };
 
@@ -143,6 +155,8 @@ const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
 		.has_milliseconds = values[OPTION_EVENT_TIME].number == 1,
 		.has_service_names = values[OPTION_COMMAND_NAMES].number == 1,
 		.answer_within_ms = values[OPTION_ANSWER_WITHIN].number,
+		.reports_status = values[OPTION_REPORT_STATUS].number,
+		.max_devices = (uint32_t)values[OPTION_MAX_DEVICES].number,
 		.max_rate = (uint32_t)values[OPTION_MAX_RATE].number,
 	};
 	return NULL;

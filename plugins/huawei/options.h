@@ -19,6 +19,8 @@ struct hw_options {
 	bool has_milliseconds;  /* in event_time */
 	bool has_service_names; /* a command is called service.command */
 	int64_t answer_within_ms;
+	bool reports_status; /* mode gateway: of sub-devices */
+	uint32_t max_devices;
 	uint32_t max_rate; /* publishes in a second; 0: no limit */
 };
 

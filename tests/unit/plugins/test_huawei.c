@@ -113,6 +113,8 @@ static const struct fg_host host = {
 	.command = command,
 };
 
+static bool reports_status; /* the option */
+
 static int open_gateway(void **ret_ctx)
 {
 	struct fg_value values[32] = {0};
@@ -129,6 +131,8 @@ static int open_gateway(void **ret_ctx)
 			values[i].number = atoll(option[i].fallback);
 		else if (option[i].type == FG_OPTION_DURATION)
 			values[i].number = 15000;
+		if (strcmp(option[i].name, "report_status") == 0)
+			values[i].number = reports_status;
 		if (strcmp(option[i].name, "device_id") == 0)
 			values[i] = (struct fg_value){.is_set = true, .string = GATEWAY};
 		if (strcmp(option[i].name, "secret") == 0)
@@ -299,6 +303,70 @@ static void a_report_names_at_most_100_sub_devices_and_none_is_left(void **state
 	fg_plugin.close(ctx);
 }
 
+static void all_sub_devices_are_told_to_be_online_in_each_session(void **state)
+{
+	static char names[N_DEVICES][32];
+	struct fg_message messages[N_DEVICES];
+	uint8_t states[N_DEVICES] = {0};
+	struct fg_connect connect;
+	unsigned n, n_online = 0, before;
+	void *ctx = NULL;
+
+	(void)state;
+	reports_status = true;
+	assert_int_equal(open_gateway(&ctx), 0);
+	reports_status = false;
+	begin_session(ctx, &connect);
+	before = n_allocations;
+	for (unsigned i = 0; i < N_DEVICES; i++) {
+		snprintf(names[i], sizeof(names[0]), "pump-%u", i);
+		messages[i] = telemetry(i + 1, names[i], "{\"t\":21.5}");
+	}
+	for (n = 0; encode(ctx, messages, states, N_DEVICES) == 1; n++)
+		n_online += occurrences("\"ONLINE\"");
+	assert_int_equal(n, 3 + 3);
+	assert_int_equal(n_online, N_DEVICES);
+	for (unsigned i = 0; i < N_DEVICES; i++)
+		assert_int_equal(states[i], FG_TAKEN);
+	fg_plugin.disconnected(ctx, "");
+	begin_session(ctx, &connect);
+	for (n = n_online = 0; encode(ctx, NULL, NULL, 0) == 1; n++) {
+		assert_true(occurrences("\"ONLINE\"") <= 100);
+		n_online += occurrences("\"ONLINE\"");
+	}
+	assert_int_equal(n, 3);
+	assert_int_equal(n_online, N_DEVICES);
+	assert_int_equal(n_allocations, before);
+	fg_plugin.close(ctx);
+}
+
+/* A backlog that is sent after newer messages must not bring back a device that has left. */
+static void what_is_older_than_a_departure_does_not_undo_it(void **state)
+{
+	struct fg_message m[2] = {telemetry(5, "pump-01", "{\"state\":\"down\"}"),
+				  telemetry(4, "pump-01", "{\"t\":1}")};
+	uint8_t states[2] = {0};
+	struct fg_connect connect;
+	void *ctx = NULL;
+
+	(void)state;
+	m[0].kind = FG_PRESENCE;
+	reports_status = true;
+	assert_int_equal(open_gateway(&ctx), 0);
+	reports_status = false;
+	begin_session(ctx, &connect);
+	assert_int_equal(encode(ctx, m, states, 1), 1);
+	assert_int_equal(occurrences("\"OFFLINE\""), 1);
+	assert_int_equal(encode(ctx, m, states, 2), 1);
+	assert_string_equal(topic, REPORT);
+	assert_int_equal(encode(ctx, m, states, 2), 0);
+	m[1].seq = 6;
+	states[1] = FG_OFFERED;
+	assert_int_equal(encode(ctx, m, states, 2), 1);
+	assert_int_equal(occurrences("\"ONLINE\""), 1);
+	fg_plugin.close(ctx);
+}
+
 static void a_message_costs_no_allocation(void **state)
 {
 	struct fg_message m = telemetry(1, "pump-01", "{\"t\":21.5,\"s\":\"0001\"}");
@@ -329,9 +397,11 @@ static void every_failing_allocation_of_open_is_reported(void **state)
 		void *ctx = NULL;
 
 		assert_true(n < 10);
+		reports_status = true;
 		fail_at = n;
 		r = open_gateway(&ctx);
 		fail_at = -1;
+		reports_status = false;
 		assert_true(r == 0 || r == -ENOMEM);
 		fg_plugin.close(ctx);
 	}
@@ -428,6 +498,8 @@ int main(void)
 		cmocka_unit_test(the_longest_device_id_fits_and_a_longer_one_is_refused),
 		cmocka_unit_test(the_password_is_overwritten_once_the_session_is_up),
 		cmocka_unit_test(a_report_names_at_most_100_sub_devices_and_none_is_left),
+		cmocka_unit_test(all_sub_devices_are_told_to_be_online_in_each_session),
+		cmocka_unit_test(what_is_older_than_a_departure_does_not_undo_it),
 		cmocka_unit_test(a_message_costs_no_allocation),
 		cmocka_unit_test(every_failing_allocation_of_open_is_reported),
 		cmocka_unit_test(of_many_senseless_requests_the_newest_are_answered),

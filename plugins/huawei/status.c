@@ -1,0 +1,259 @@
+/*
+ * The status of sub-devices. IoTDA shows what the gateway says, and shows it on when the gateway is
+ * gone: so after each connect all that is known is told, and a device that speaks is told to be there
+ * before what it says goes out.
+ *
+ *	{"services":[{"service_id":"$sub_device_manager","event_type":"sub_device_update_status",
+ *	"event_time":"…","paras":{"device_statuses":[{"device_id":"p1_pump-01","status":"ONLINE"}]}}]}
+ *
+ * Order: a device's `down` goes out behind what it said before, and nothing of it overtakes a message
+ * that waits.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "huawei.h"
+
+#define MANAGER "$sub_device_manager"
+#define UPDATE "sub_device_update_status"
+#define ENTRY_HEAD "{\"device_id\":\""
+#define ENTRY_MIDDLE "\",\"status\":\""
+#define ENTRY_TAIL "\"}"
+#define TAIL "]}}]}"
+
+/* ------------------------------------------------------------------ writing the event */
+
+/* Begin the event. Returns 0 or -EINVAL. */
+static int begin_event(const struct hw_call *call, struct hw_text *text)
+{
+	int r = hw_publish_begin(call->hw, call->out, "events/up", HW_MAX_REPORT, text);
+
+	if (r < 0)
+		return r;
+	hw_put(text, "{\"services\":[{\"service_id\":\"" MANAGER "\",\"event_type\":\"" UPDATE
+		     "\",\"event_time\":\"");
+	hw_put_time(text, call->batch->now_us, call->hw->with.has_milliseconds);
+	hw_put(text, "\",\"paras\":{\"device_statuses\":[");
+	return 0;
+}
+
+/* Add @device, which is told so then. Returns false when it does not fit. */
+static bool add_device(struct hw *hw, struct hw_text *text, struct hw_device *device)
+{
+	const char *status = device->is == HW_ONLINE ? "ONLINE" : "OFFLINE";
+	struct hw_text before = *text;
+	struct hw_text tail;
+
+	if (text->is_full)
+		return false;
+	hw_put(text, text->at[-1] == '[' ? ENTRY_HEAD : "," ENTRY_HEAD);
+	hw_put_device_id(hw, text, hw_device_name(device));
+	hw_put(text, ENTRY_MIDDLE);
+	hw_put(text, status);
+	hw_put(text, ENTRY_TAIL);
+	tail = *text;
+	hw_put(&tail, TAIL);
+	if (tail.is_full) {
+		*text = before;
+		return false;
+	}
+	hw_device_told(&hw->devices, device);
+	return true;
+}
+
+static int end_event(const struct hw_call *call, struct hw_text *text)
+{
+	hw_put(text, TAIL);
+	call->out->payload_len = hw_text_size(text);
+	call->out->tag = HW_TAG_STATUS;
+	return text->is_full ? -EINVAL : 1;
+}
+
+int hw_publish_untold(struct hw_call *call)
+{
+	struct hw *hw = call->hw;
+	struct hw_device *device;
+	struct hw_text text;
+	unsigned n = 0;
+	int r;
+
+	if (hw->devices.n_untold == 0)
+		return 0;
+	r = begin_event(call, &text);
+	if (r < 0)
+		return r;
+	while (n < HW_MAX_GROUPS && (device = hw_devices_untold(&hw->devices)) &&
+	       add_device(hw, &text, device))
+		n++;
+	return n > 0 ? end_event(call, &text) : 0;
+}
+
+/* ------------------------------------------------------------------ what messages say */
+
+/* The sub-device message @i is of; NULL: its status is not told. */
+static struct hw_device *device_of(struct hw_call *call, size_t i)
+{
+	struct hw *hw = call->hw;
+	const struct fg_message *m = &call->batch->messages[i];
+	struct hw_device *device;
+
+	if (!hw->tells_status || hw_is_own(hw, m) || hw_device_name_fault(hw, m->device))
+		return NULL;
+	device = hw_devices_get(&hw->devices, m->device);
+	if (!device && !hw->has_warned_full) {
+		hw->has_warned_full = true;
+		hw->host->warn(hw->host_ctx,
+			       "there are more sub-devices than max_devices: of those "
+			       "beyond, IoTDA is not told the status");
+	}
+	return device;
+}
+
+bool hw_is_announced(struct hw_call *call, size_t i)
+{
+	struct hw *hw = call->hw;
+	struct hw_device *device = device_of(call, i);
+
+	if (!device)
+		return true;
+	if (device->call == hw->call)
+		return false;
+	/* What was said before it went away does not bring it back. */
+	hw_device_is(&hw->devices, device, HW_ONLINE, call->batch->messages[i].seq);
+	if (device->is == HW_OFFLINE || device->told == HW_ONLINE)
+		return true;
+	device->call = hw->call;
+	return false;
+}
+
+/* {"state":"up"} or {"state":"down"} */
+static enum hw_status read_presence(struct fg_span body)
+{
+	struct fg_json_value object, state;
+	struct fg_json_fault fault;
+
+	if (fg_json_check(body, &object, &fault) < 0 || object.type != FG_JSON_OBJECT ||
+	    !fg_json_member(object, fg_span_str("state"), &state))
+		return HW_STATUS_NONE;
+	if (fg_span_is(state.text, "\"up\""))
+		return HW_ONLINE;
+	return fg_span_is(state.text, "\"down\"") ? HW_OFFLINE : HW_STATUS_NONE;
+}
+
+/* Take presence message @i into the event. Returns false when there is no room for it. */
+static bool add_presence(struct hw_call *call, size_t i, struct hw_text *text)
+{
+	struct hw *hw = call->hw;
+	const struct fg_message *m = &call->batch->messages[i];
+	enum hw_status status = read_presence(m->body);
+	struct hw_device *device = device_of(call, i);
+
+	if (device && device->call == hw->call)
+		return true;
+	if (!device || status == HW_STATUS_NONE || m->seq < device->seq ||
+	    (device->is == (uint8_t)status && device->told == device->is)) {
+		call->batch->states[i] = FG_NOTHING;
+		return true;
+	}
+	hw_device_is(&hw->devices, device, status, m->seq);
+	if (!add_device(hw, text, device))
+		return false;
+	device->call = hw->call;
+	call->batch->states[i] = FG_TAKEN;
+	call->n_statuses++;
+	return true;
+}
+
+enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret)
+{
+	struct hw *hw = call->hw;
+	struct fg_batch *batch = call->batch;
+	size_t most = batch->max_take < HW_MAX_GROUPS ? batch->max_take : HW_MAX_GROUPS;
+	struct hw_device *device = device_of(call, i);
+	struct hw_text text;
+
+	if (!device) {
+		batch->states[i] = FG_NOTHING;
+		return HW_STEP_ON;
+	}
+	if (hw->n_items > 0 || batch->max_take == 0) {
+		device->call = hw->call;
+		return HW_STEP_ON;
+	}
+	*ret = begin_event(call, &text);
+	if (*ret < 0)
+		return HW_STEP_PUBLISHED;
+	if (!add_presence(call, i, &text) || call->n_statuses == 0)
+		return HW_STEP_ON;
+	for (i++; i < batch->count && call->n_statuses < most; i++) {
+		if (batch->states[i] != FG_OFFERED)
+			continue;
+		if (batch->messages[i].kind != FG_PRESENCE) {
+			device = device_of(call, i);
+			if (device)
+				device->call = hw->call;
+		} else if (!add_presence(call, i, &text)) {
+			break;
+		}
+	}
+	*ret = end_event(call, &text);
+	return HW_STEP_PUBLISHED;
+}
+
+/* ------------------------------------------------------------------ what IoTDA says to it */
+
+/* {"failed_devices":[{"device_id":"p1_pump-01","error_code":"IOTDA.014000"}]} */
+static void tell_failures(struct hw *hw, struct fg_json_value paras)
+{
+	struct fg_json_value failed, id = {0};
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+	char raw[HW_DEVICE_ID_MAX];
+	struct fg_span name = {0};
+	unsigned n = 0;
+
+	if (paras.type != FG_JSON_OBJECT ||
+	    !fg_json_member(paras, fg_span_str("failed_devices"), &failed) ||
+	    failed.type != FG_JSON_ARRAY)
+		return;
+	fg_json_walk_begin(&walk, failed);
+	while (fg_json_walk_next(&walk, &member)) {
+		if (n++ == 0 && member.value.type == FG_JSON_OBJECT &&
+		    fg_json_member(member.value, fg_span_str("device_id"), &id) &&
+		    (!hw_string_read(id, raw, sizeof(raw), &name) ||
+		     !hw_is_id(name.data, name.size)))
+			name.size = 0;
+	}
+	if (n > 0)
+		hw->host->warn(hw->host_ctx,
+			       "IoTDA does not take the status of %u sub-devices, the first is "
+			       "\"%.*s\": are they registered as sub-devices of this gateway?",
+			       n, FG_SPAN_ARGS(name));
+}
+
+int hw_event_received(struct hw *hw, struct fg_span payload)
+{
+	struct fg_json_value object, services, type, paras;
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+	struct fg_json_fault fault;
+	bool is_other = false;
+
+	if (fg_json_check(payload, &object, &fault) < 0 || object.type != FG_JSON_OBJECT ||
+	    !fg_json_member(object, fg_span_str("services"), &services) ||
+	    services.type != FG_JSON_ARRAY)
+		return -EPROTO;
+	fg_json_walk_begin(&walk, services);
+	while (fg_json_walk_next(&walk, &member)) {
+		if (member.value.type != FG_JSON_OBJECT ||
+		    !fg_json_member(member.value, fg_span_str("event_type"), &type))
+			return -EPROTO;
+		if (!fg_span_is(type.text, "\"" UPDATE "_response\""))
+			is_other = true;
+		else if (fg_json_member(member.value, fg_span_str("paras"), &paras))
+			tell_failures(hw, paras);
+	}
+	if (is_other)
+		hw->host->warn(hw->host_ctx, "IoTDA has sent an event which is not made use of");
+	return 0;
+}

@@ -1,0 +1,313 @@
+/*
+ * The Huawei plugin between a server and field devices that both mean harm. A line is a step; the first
+ * byte of the input sets the options:
+ *
+ *	t, a, p, r, x  telemetry, attributes, presence, answer to the last command, a text: device, tab,
+ *	               body
+ *	E              encode, S settle with the code of the next byte, X a new session
+ *	anything else  comes down: rest of the topic, tab, payload
+ *
+ * Whatever comes, no byte beyond a buffer is touched, payloads are JSON and within the packet, each
+ * device's order is kept, and everything offered is done with in the end.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/json.h"
+#include "model/utf8.h"
+#include "util/span.h"
+
+#define PACKET_SIZE 4096
+#define MAX_MESSAGES 64
+#define GATEWAY "gw1"
+
+#define REQUIRE(condition)                                                                         \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			abort();                                                                   \
+	} while (0)
+
+extern const struct fg_plugin fg_plugin;
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct ground {
+	void *ctx;
+	char *payload; /* PACKET_SIZE */
+	uint64_t tag;
+	struct fg_message messages[MAX_MESSAGES];
+	uint8_t states[MAX_MESSAGES];
+	char refs[MAX_MESSAGES][FG_COMMAND_ID_MAX];
+	size_t n_messages;
+	char command_id[FG_COMMAND_ID_MAX];
+	size_t command_id_size;
+};
+
+static volatile unsigned char sink;
+
+static void read_all(struct fg_span span)
+{
+	for (size_t i = 0; i < span.size; i++)
+		sink = (unsigned char)span.data[i];
+}
+
+static bool is_json(struct fg_span text)
+{
+	struct fg_json_value value;
+	struct fg_json_fault fault;
+
+	return fg_json_check(text, &value, &fault) == 0;
+}
+
+static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void warn(void *host_ctx, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	(void)host_ctx;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+}
+
+static int subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
+{
+	(void)host_ctx;
+	(void)session;
+	(void)qos;
+	read_all(fg_span_str(filter));
+	return 0;
+}
+
+static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
+{
+	(void)host_ctx;
+	(void)format;
+	REQUIRE(i < batch->count && batch->states[i] == FG_OFFERED);
+	batch->states[i] = FG_REFUSED;
+}
+
+static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
+		  size_t n)
+{
+	(void)host_ctx;
+	REQUIRE(scope < FG_SCOPES && what < FG_N_LIMITS && n > 0 && rates->capacity > 0);
+}
+
+static void command(void *host_ctx, const struct fg_command *c)
+{
+	struct ground *g = host_ctx;
+
+	REQUIRE(c->id.size > 0 && c->id.size <= sizeof(g->command_id));
+	REQUIRE(c->key.size > 0 && c->key.size <= 64);
+	REQUIRE(c->name.size > 0 && c->name.size <= 255 && fg_utf8_ok(c->name));
+	REQUIRE(c->device.size <= 255 && c->timeout_ms > 0);
+	REQUIRE(c->params.size == 0 || is_json(c->params));
+	read_all(c->device);
+	memcpy(g->command_id, c->id.data, c->id.size);
+	g->command_id_size = c->id.size;
+}
+
+static const struct fg_host host = {
+	.size = sizeof(struct fg_host),
+	.warn = warn,
+	.subscribe = subscribe,
+	.refuse = refuse,
+	.limit = limit,
+	.command = command,
+};
+
+static void *open_plugin(struct ground *g, uint8_t flags)
+{
+	struct fg_value values[32] = {0};
+	struct fg_open with = {.values = values,
+			       .host = &host,
+			       .host_ctx = g,
+			       .link_name = "x",
+			       .gateway_name = "y"};
+	static const char *const flag_names[] = {"mode", "event_time", "command_names",
+						 "report_status"};
+	const struct fg_option *option = fg_plugin.options;
+	char error[256];
+	void *ctx = NULL;
+
+	for (size_t i = 0; option[i].name; i++) {
+		const char *name = option[i].name;
+
+		if (strcmp(name, "device_id") == 0)
+			values[i].string = GATEWAY;
+		else if (strcmp(name, "secret") == 0)
+			values[i].string = "s";
+		else if (strcmp(name, "product_id") == 0 && flags & 0x10 && !(flags & 1))
+			values[i].string = "p1";
+		else if (option[i].type == FG_OPTION_STRING)
+			values[i].string = option[i].fallback;
+		else if (option[i].type == FG_OPTION_DURATION)
+			values[i].number = 15000;
+		else if (option[i].type == FG_OPTION_INTEGER)
+			values[i].number = 3;
+		for (unsigned bit = 0; bit < sizeof(flag_names) / sizeof(flag_names[0]); bit++)
+			if (strcmp(name, flag_names[bit]) == 0)
+				values[i].number = flags >> bit & 1;
+		values[i].is_set = true;
+	}
+	REQUIRE(fg_plugin.open(&with, &ctx, error, sizeof(error)) == 0);
+	return ctx;
+}
+
+static void begin_session(struct ground *g)
+{
+	struct fg_connect_request request = {.session = "", .mqtt_version = 5};
+	struct fg_connack connack = {.mqtt_version = 5};
+	struct fg_connect connect;
+
+	REQUIRE(fg_plugin.connect(g->ctx, &request, &connect) == 0);
+	fg_plugin.connected(g->ctx, "", &connack);
+}
+
+/* No message is taken while an earlier one of its device waits. */
+static void check_order(const struct ground *g, const uint8_t *before)
+{
+	for (size_t i = 0; i < g->n_messages; i++)
+		for (size_t k = i + 1; g->states[i] == FG_OFFERED && k < g->n_messages; k++)
+			REQUIRE(g->states[k] != FG_TAKEN || before[k] == FG_TAKEN ||
+				g->messages[k].kind == FG_COMMAND_RESPONSE ||
+				g->messages[i].kind == FG_COMMAND_RESPONSE ||
+				!fg_span_equal(g->messages[i].device, g->messages[k].device));
+}
+
+static bool encode(struct ground *g)
+{
+	char topic[256];
+	uint8_t before[MAX_MESSAGES];
+	struct fg_batch batch = {.messages = g->messages,
+				 .states = g->states,
+				 .count = g->n_messages,
+				 .max_take = MAX_MESSAGES,
+				 .max_points = {SIZE_MAX, SIZE_MAX}};
+	struct fg_publish out = {.topic = topic,
+				 .topic_size = sizeof(topic),
+				 .payload = g->payload,
+				 .payload_size = PACKET_SIZE};
+	int r;
+
+	memcpy(before, g->states, sizeof(before));
+	r = fg_plugin.encode(g->ctx, "", &batch, &out);
+	REQUIRE(r == 0 || r == 1);
+	check_order(g, before);
+	if (r == 0)
+		return false;
+	REQUIRE(out.payload_len <= PACKET_SIZE && out.qos == 1);
+	REQUIRE(is_json(fg_span_of(g->payload, out.payload_len)));
+	g->tag = out.tag;
+	return true;
+}
+
+/* What stands before the first tab of @line, which moves behind it. */
+static struct fg_span first_field(struct fg_span *line)
+{
+	const char *tab = line->size > 0 ? memchr(line->data, '\t', line->size) : NULL;
+	struct fg_span field = *line;
+
+	if (!tab) {
+		*line = (struct fg_span){0};
+		return field;
+	}
+	field.size = (size_t)(tab - line->data);
+	line->data = tab + 1;
+	line->size -= field.size + 1;
+	return field;
+}
+
+/* As the host hands it over: bodies are checked JSON, names are UTF-8. */
+static void offer(struct ground *g, char letter, struct fg_span line)
+{
+	struct fg_span device = first_field(&line);
+	struct fg_message *m = &g->messages[g->n_messages];
+
+	if (g->n_messages == MAX_MESSAGES || device.size == 0 || device.size > 255 ||
+	    !fg_utf8_ok(device) || (letter != 'x' && !is_json(line)))
+		return;
+	memcpy(g->refs[g->n_messages], g->command_id, g->command_id_size);
+	*m = (struct fg_message){
+		.seq = g->n_messages + 1,
+		.time_us = (int64_t)((uint64_t)line.size << (line.size % 56)),
+		.kind = letter == 't' || letter == 'x' ? FG_TELEMETRY
+			: letter == 'a'                ? FG_ATTRIBUTES
+			: letter == 'p'                ? FG_PRESENCE
+						       : FG_COMMAND_RESPONSE,
+		.device = device,
+		.stream = fg_span_str(line.size % 3 ? "env" : ""),
+		.content_type = fg_span_str(letter == 'x' ? "text/plain" : NULL),
+		.ref = fg_span_of(g->refs[g->n_messages], g->command_id_size),
+		.body = line,
+	};
+	g->states[g->n_messages++] = FG_OFFERED;
+}
+
+static void deliver(struct ground *g, struct fg_span line)
+{
+	char topic[256];
+	struct fg_span field = first_field(&line);
+	struct fg_delivery delivery = {.topic = topic, .payload = line, .qos = 1};
+	int r;
+
+	snprintf(topic, sizeof(topic), "$oc/devices/" GATEWAY "/sys/%.*s",
+		 field.size < 200 ? (int)field.size : 200, field.size > 0 ? field.data : "");
+	r = fg_plugin.receive(g->ctx, "", &delivery);
+	REQUIRE(r == 0 || r == -EPROTO);
+}
+
+static void act(struct ground *g, struct fg_span line)
+{
+	struct fg_span rest = fg_span_of(line.data + 1, line.size - 1);
+	struct fg_settlement how = {.tag = g->tag, .n_messages = 1};
+
+	if (*line.data && strchr("taprx", *line.data) && memchr(line.data, '\t', line.size) &&
+	    line.data[1] == ' ') {
+		offer(g, *line.data, fg_span_of(line.data + 2, line.size - 2));
+	} else if (*line.data == 'E') {
+		encode(g);
+	} else if (*line.data == 'S') {
+		how.reason_code = rest.size > 0 ? (unsigned char)*rest.data : 0;
+		fg_plugin.settled(g->ctx, "", &how);
+	} else if (*line.data == 'X') {
+		fg_plugin.disconnected(g->ctx, "");
+		begin_session(g);
+	} else {
+		deliver(g, line);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct ground g = {0};
+	const char *at = (const char *)data, *end = at + size, *stop;
+
+	if (size == 0)
+		return 0;
+	g.ctx = open_plugin(&g, *data);
+	g.payload = malloc(PACKET_SIZE); /* exact, so that a sanitizer sees every byte beyond it */
+	REQUIRE(g.payload);
+	begin_session(&g);
+	for (at++; at < end; at = stop + 1) {
+		stop = memchr(at, '\n', (size_t)(end - at));
+		stop = stop ? stop : end;
+		if (stop > at)
+			act(&g, fg_span_of(at, (size_t)(stop - at)));
+	}
+	for (unsigned n = 0; encode(&g); n++)
+		REQUIRE(n < 400);
+	for (size_t i = 0; i < g.n_messages; i++)
+		REQUIRE(g.states[i] != FG_OFFERED);
+	fg_plugin.close(g.ctx);
+	free(g.payload);
+	return 0;
+}
