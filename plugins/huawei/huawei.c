@@ -119,10 +119,23 @@ static void subscribe(struct hw *hw, const char *suffix)
 			       filter);
 }
 
+/*
+ * At most @per_s publishes in any second. The host's bucket sends what it holds at once, and what comes
+ * back meanwhile: a fifth is held, the rest comes back within the second.
+ */
+static struct fg_rate rate_of(uint32_t per_s)
+{
+	uint32_t at_once = per_s < 5 ? 1 : per_s / 5;
+	uint32_t rest = per_s > at_once ? per_s - at_once : 1;
+
+	return (struct fg_rate){.capacity = at_once,
+				.period_ms = (at_once * 1000 + rest - 1) / rest};
+}
+
 static void hw_connected(void *ctx, const char *session, const struct fg_connack *connack)
 {
 	struct hw *hw = ctx;
-	const struct fg_rate publishes = {.capacity = hw->with.max_rate, .period_ms = 1000};
+	const struct fg_rate publishes = rate_of(hw->with.max_rate);
 
 	(void)session;
 	hw_sign_in_wipe(&hw->sign_in);

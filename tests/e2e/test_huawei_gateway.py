@@ -135,7 +135,7 @@ class Commands(HuaweiTest):
         call = self.cloud.command_begin(GATEWAY, "REBOOT", {"in": 5})
         self.assertEqual(self.answer("gw", "REBOOT", {"ok": True}), {"in": 5})
         self.assertEqual(call.wait()["paras"], {"ok": True})
-        self.assertEqual({e["qos"] for e in self.cloud.events("down")}, {1})
+        self.assertEqual({e["qos"] for e in self.cloud.events("down") if "/commands/" in e["topic"]}, {1})
         self.assertEqual(self.complaints(), [])
 
     def test_properties_that_iotda_sets_and_asks_for_reach_their_device(self):
@@ -188,6 +188,10 @@ class Commands(HuaweiTest):
         calls = [self.cloud.command_begin("p1_" + PUMPS[i % 3], "START", {"i": i}, timeout_s=60) for i in range(150)]
         self.assertEqual({call.wait()["result_code"] for call in calls}, {0})
         self.assertEqual((len(self.cloud.events("connect")), self.complaints()), (1, []))
+        times = [e["ms"] for e in self.cloud.events("publish")]
+        busiest = max(sum(begin <= ms < begin + 1000 for ms in times) for begin in times)
+        # 50, and what a busy machine moves from one second into the next.
+        self.assertLess(busiest, 65)
 
     def test_a_command_during_an_outage_of_iotda_is_refused_there_and_others_go_on(self):
         self.begin()
