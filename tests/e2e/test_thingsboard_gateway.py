@@ -78,6 +78,28 @@ class Attributes(GatewayTest):
         late.wait_for("config/pump-1", 2)
         self.assertEqual(late.bodies("config/pump-1")[-1], {"interval": 15})
 
+    def test_where_there_are_several_brokers_configuration_follows_the_device(self):
+        self.begin()
+        self.gw.stop()
+        other = self.field()
+        self.gw.config["local"]["brokers"].append(self.broker_config(other, "other"))
+        self.gw.start()
+        self.site.wait_subscribed(self.gw.client_id())
+        other.wait_subscribed(self.gw.client_id("other"))
+        device = self.device(client_id="one")
+        self.sample(device)
+        wait_for(lambda: self.cloud.is_connected("pump-1"), 20)
+        self.cloud.set_shared("pump-1", {"interval": 15})
+        wait_for(lambda: b"interval" in self.stored("configs"), 20, "it is on disk")
+        self.gw.kill9()
+        self.gw.start()  # nobody knows where pump-1 is now
+        other.wait_subscribed(self.gw.client_id("other"))
+        moved = FieldDevice(other.port, client_id="two")
+        self.addCleanup(moved.close)
+        moved.subscribe("config/pump-1")
+        self.sample(moved)
+        moved.wait_last("config/pump-1", {"interval": 15})
+
     def test_what_changed_while_the_link_was_down_is_fetched_when_it_is_back(self):
         self.begin(shared_attributes="interval, limits")
         device = self.device("config/pump-1")
