@@ -250,6 +250,7 @@ void tb_provision_tick(struct tb *tb, int64_t now_us)
 		p->is_unsaved = false;
 		save(tb, p->state != TB_PROVISION_SAVING);
 	}
+	is_paused(tb, now_us); /* the end of the pause is noted: encode() comes next */
 	if (p->state != TB_PROVISION_ASKED || !tb->is_setup || tb->uptime_s < p->deadline_s)
 		return;
 	tb->host->warn(tb->host_ctx, "ThingsBoard does not answer to the provisioning request; "
