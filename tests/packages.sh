@@ -4,7 +4,7 @@
 packages_build=(gcc libc6-dev meson ninja-build pkg-config libmosquitto-dev libcurl4-openssl-dev libssl-dev libyaml-dev libev-dev libjson-c-dev)
 # What stands in for clouds and brokers; libcmocka-dev so that one build directory serves the tests too.
 packages_sim=(libcmocka-dev mosquitto mosquitto-clients mosquitto-dev python3 python3-paho-mqtt openssl)
-packages_test=("${packages_sim[@]}" clang libclang-rt-14-dev clang-format valgrind systemd
+packages_test=("${packages_sim[@]}" clang libclang-rt-14-dev clang-format groff-base valgrind systemd
 	iproute2 procps)
 packages_bench=(libsqlite3-dev)
 
