@@ -6,7 +6,7 @@ import paho.mqtt.client as paho
 
 from cloudsim import GATEWAY, SECRET, CommandError, Huawei
 from field_device import FieldDevice
-from frame import EndToEnd, wait_for
+from frame import MAPPING, EndToEnd, wait_for
 from huawei import login
 
 PUMPS = ["pump-1", "pump-2", "pump-3"]
@@ -33,7 +33,7 @@ class HuaweiTest(EndToEnd):
         """A site, a gateway and IoTDA, and links to more @clouds beside it."""
         self.site, self.cloud = self.field(), self.huawei()
         self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud, **options)] + list(clouds),
-                               start=False)
+                               mappings=[{"topic": "status/{device}", "presence": {}}, MAPPING], start=False)
         self.gw.config["commands"] = [COMMAND]
         self.gw.start()
         self.site.wait_subscribed(self.gw.client_id())
@@ -104,6 +104,34 @@ class Telemetry(HuaweiTest):
         self.gw.start()
         self.wait_delivered(self.cloud, in_iotda(self.device.sent))
         self.assertEqual(self.complaints(), [])
+
+
+class Status(HuaweiTest):
+    def wait_statuses(self, **expected):
+        expected = {"p1_" + name.replace("_", "-"): status for name, status in expected.items()}
+        wait_for(lambda: self.cloud.statuses() == expected, 20, "%s, not %s" % (expected, self.cloud.statuses()))
+
+    def test_iotda_is_told_which_sub_devices_are_there_and_again_after_a_reconnect(self):
+        self.begin()
+        self.device.burst(2, PUMPS[:2])
+        self.wait_statuses(pump_1="ONLINE", pump_2="ONLINE", pump_3="INACTIVE")
+        self.device.raw("status/pump-2", "offline")
+        self.wait_statuses(pump_1="ONLINE", pump_2="OFFLINE", pump_3="INACTIVE")
+        before = len(self.cloud.reported("sub_device_update_status"))
+        self.cloud.outage()
+        self.cloud.resume()
+        wait_for(lambda: len(self.cloud.reported("sub_device_update_status")) > before, 30, "all is told again")
+        told = [(e["device_id"], e["status"]) for paras in self.cloud.reported("sub_device_update_status")[before:]
+                for e in paras["device_statuses"]]
+        self.assertEqual(sorted(told), [("p1_pump-1", "ONLINE"), ("p1_pump-2", "OFFLINE")])
+        self.assertEqual(self.complaints(), [])
+
+    def test_a_device_that_iotda_does_not_know_is_named_in_the_log(self):
+        self.begin()
+        self.device.publish("pump-9")
+        self.gw.wait_log("link hw: .*pump-9")
+        self.device.publish("pump-1")
+        self.wait_delivered(self.cloud, in_iotda([("pump-1", 0)]))
 
 
 class Commands(HuaweiTest):
