@@ -36,6 +36,7 @@ struct fg_recovery {
 	bool is_cut; /* the newest segment shall be cut at cut_offset */
 	uint64_t cut_seq;
 	uint64_t cut_offset;
+	uint64_t unproven_offset;              /* from here on nothing shows that it was synced */
 	uint8_t header[FG_SEGMENT_HEADER_MAX]; /* of the file that is looked at */
 };
 
@@ -257,7 +258,8 @@ static int header_table(struct fg_recovery *r, struct fg_segment *s, struct fg_r
 
 struct walk {
 	struct fg_segments *lane;
-	uint64_t proven; /* every record up to this one is known to have been synced */
+	uint64_t proven;          /* every record up to this one is known to have been synced */
+	uint64_t unproven_offset; /* and here the next one begins */
 	bool has_hole;
 	uint64_t end_seq, end_offset; /* behind the last good record */
 	uint64_t unread_end;          /* up to here the disk did not give all there is; or 0 */
@@ -284,13 +286,17 @@ static int take_table(struct walk *w, const struct fg_record *record)
 	return copy_table(&w->found->table, data, record->body.size);
 }
 
-static int walk_record(struct walk *w, const struct fg_read_result *found, bool is_final)
+/* A record that ends in front of @end. */
+static int walk_record(struct walk *w, const struct fg_read_result *found, uint64_t end,
+		       bool is_final)
 {
 	struct fg_record record;
 	bool is_whole = fg_record_decode(found->data, found->size, &record) == 0;
 
-	if (record.batch_index < record.seq && record.seq - record.batch_index - 1 > w->proven)
+	if (record.batch_index < record.seq && record.seq - record.batch_index - 1 > w->proven) {
 		w->proven = record.seq - record.batch_index - 1;
+		w->unproven_offset = end - fg_record_align(found->size);
+	}
 	/* What is in front of the first hole stays, whatever comes behind it. */
 	if ((!is_final && w->has_hole) || !is_whole || record.kind != FG_RECORD_KIND_CURSORS ||
 	    record.seq <= w->told)
@@ -333,7 +339,7 @@ static int walk_newest(struct walk *w, bool is_final)
 			w->damaged += found.lost_last - found.lost_first + 1;
 			continue;
 		}
-		e = walk_record(w, &found, is_final);
+		e = walk_record(w, &found, reader.offset, is_final);
 		if (e < 0)
 			break;
 		w->end_seq = found.seq + 1;
@@ -365,6 +371,7 @@ static int look_at_newest(struct fg_recovery *r, struct walk *w)
 	uint64_t size = s->used, last_seen;
 	int e;
 
+	w->unproven_offset = s->header_bytes;
 	e = header_table(r, s, w->found);
 	if (e == 0)
 		e = walk_newest(w, false);
@@ -394,6 +401,7 @@ static int look_at_newest(struct fg_recovery *r, struct walk *w)
 	s->on_disk = w->end_offset;
 	l->end_seq = w->end_seq;
 	r->cut_offset = w->end_offset;
+	r->unproven_offset = w->unproven_offset;
 	r->is_cut = size > w->end_offset;
 	return 0;
 }
@@ -559,6 +567,29 @@ static void set_aside(struct fg_recovery *r, const struct file *f)
 	fs->rename(fs->ctx, path, aside);
 }
 
+/*
+ * The daemon may have been killed when a sync had just failed: what that should have written still
+ * reads as written, but the disk does not have it, and another sync knows nothing of it. So it is
+ * written once more.
+ */
+static void write_again(struct fg_segments *l, int file, uint64_t from, uint64_t to)
+{
+	uint8_t data[4096];
+
+	while (from < to) {
+		size_t size = to - from < sizeof(data) ? (size_t)(to - from) : sizeof(data);
+		ssize_t n = l->fs->read(l->fs->ctx, file, data, size, from);
+
+		if (n > 0)
+			n = l->fs->write(l->fs->ctx, file, data, (size_t)n, from);
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		from += (uint64_t)n;
+	}
+}
+
 void fg_recovery_mend(struct fg_recovery *r)
 {
 	struct fg_segments *l = r->lane;
@@ -584,6 +615,7 @@ void fg_recovery_mend(struct fg_recovery *r)
 		return;
 	if (r->is_cut)
 		l->fs->truncate(l->fs->ctx, file, r->cut_offset);
+	write_again(l, file, r->unproven_offset, r->cut_offset);
 	l->fs->sync(l->fs->ctx, file);
 	l->fs->close(l->fs->ctx, file);
 }

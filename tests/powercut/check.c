@@ -293,6 +293,7 @@ static uint64_t read_open(struct life *l, int lane, int i)
 		for (int k = 0; k < n; k++) {
 			check_read(l, lane, i, &messages[k]);
 			model_record(m, messages[k].seq)->of[i].is_open = true;
+			model_record(m, messages[k].seq)->is_found = true;
 			l->totals->recovered++;
 			if (messages[k].seq < lowest)
 				lowest = messages[k].seq;
@@ -527,6 +528,17 @@ void check_forget_session(struct life *l)
 	}
 }
 
+/* What is there after a start may be relied on, whether it was acked or not. */
+static void rely_on_found(struct model_lane *m)
+{
+	for (uint64_t seq = 1; seq < m->next_seq; seq++) {
+		struct model_record *r = model_record(m, seq);
+
+		r->is_acked = r->is_acked || r->is_found;
+		r->is_found = false;
+	}
+}
+
 static void forget_unacked(struct model_lane *m, uint64_t next_seq)
 {
 	for (uint64_t seq = next_seq; seq < m->next_seq; seq++)
@@ -548,6 +560,8 @@ void check_all(struct life *l, bool is_clean)
 			check_link(l, k, i, is_clean);
 	}
 	check_quarantine(l, next_seq);
-	for (int k = 0; k < FG_N_CURSOR_LANES; k++)
+	for (int k = 0; k < FG_N_CURSOR_LANES; k++) {
+		rely_on_found(&l->lanes[k]);
 		forget_unacked(&l->lanes[k], next_seq[k]);
+	}
 }

@@ -50,6 +50,7 @@ struct model_record {
 	uint8_t only; /* for this link, from 1 on; 0: for all */
 	bool is_note;
 	bool is_acked; /* its ticket was committed: a promise */
+	bool is_found; /* by the check that runs */
 	struct model_state of[N_LINKS];
 };
 

@@ -289,6 +289,47 @@ static void file_whose_sync_failed_is_not_written_to_again(void **state)
 	world_free(w);
 }
 
+static uint64_t next_seq(struct world *w)
+{
+	struct fg_journal_stats stats;
+
+	fg_journal_get_stats(w->j, &stats);
+	return stats.next_seq;
+}
+
+/* What a failed sync has not written reads as if it were there, and the next sync says nothing. */
+static void what_is_there_after_a_kill_is_there_after_a_power_cut(void **state)
+{
+	unsigned n_there = 0;
+
+	(void)state;
+	for (unsigned seed = 0; seed < 20; seed++) {
+		struct world *w = world_new();
+		uint64_t next;
+
+		for (unsigned i = 0; i < seed; i++)
+			sim_disk_random(w->disk, 2);
+		fill(w, 5);
+		/* Killed after the sync has failed, before anything else was done. */
+		sim_disk_fail_at(w->disk, 2, UINT64_MAX, -EIO);
+		fill(w, 5);
+		w->j = fg_journal_free(w->j);
+		sim_disk_fail_at(w->disk, 0, 0, 0);
+		sim_disk_restart(w->disk);
+		assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+		next = next_seq(w);
+		n_there += next > 10;
+		sim_disk_cut(w->disk);
+		w->j = fg_journal_free(w->j);
+		sim_disk_power_on(w->disk);
+		assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+		assert_int_equal(next_seq(w), next);
+		world_free(w);
+	}
+	/* Now and then even the truncation that was to take it back has failed. */
+	assert_true(n_there > 0);
+}
+
 static void random_errors_never_make_a_promise_untrue(void **state)
 {
 	(void)state;
@@ -459,6 +500,7 @@ int main(void)
 		cmocka_unit_test(full_disk_gets_room_from_what_links_have_settled),
 		cmocka_unit_test(shutdown_with_a_dead_disk_returns),
 		cmocka_unit_test(file_whose_sync_failed_is_not_written_to_again),
+		cmocka_unit_test(what_is_there_after_a_kill_is_there_after_a_power_cut),
 		cmocka_unit_test(random_errors_never_make_a_promise_untrue),
 		cmocka_unit_test(segments_grow_where_nothing_can_be_preallocated),
 		cmocka_unit_test(bad_sector_costs_the_records_on_it),
