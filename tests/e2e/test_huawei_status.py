@@ -8,10 +8,6 @@ from test_huawei_gateway import PUMPS, HuaweiTest, in_iotda
 class Status(HuaweiTest):
     def begin(self, **options):
         super().begin(**options)
-        self.gw.stop()
-        self.gw.config["mappings"].insert(0, {"topic": "status/{device}", "presence": {}})
-        self.gw.start()
-        self.site.wait_subscribed(self.gw.client_id())
         self.device.burst(10, PUMPS)
         self.wait_delivered(self.cloud, in_iotda(self.device.sent))
         return self
