@@ -1,8 +1,8 @@
 /*
- * Whose turn it is. One encode() call makes at most one publish: an answer of the plugin's own, the
- * status of sub-devices, or what becomes of the offered messages, which it looks at once, in order. A message that is passed
- * over for this publish is never overtaken by a later one of its device: a sub-device without room
- * stays without room, and so does the connected device in a report of sub-devices.
+ * Whose turn it is. One encode() call makes at most one publish: one of the plugin's own, or what becomes
+ * of the offered messages, which it looks at once, in order. A message that is passed over for this
+ * publish is never overtaken by a later one of its device: a sub-device without room stays without room,
+ * and so does the connected device in a report of sub-devices.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -65,6 +65,24 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 	return 0;
 }
 
+/*
+ * What the plugin itself has to say, the most urgent first: each returns 1 when it has made a publish,
+ * 0 when it has nothing to say, or -EINVAL.
+ */
+static int (*const own[])(struct hw_call *call) = {
+	hw_publish_note,   /* who asked is waiting */
+	hw_publish_untold, /* before data of the same sub-devices */
+};
+
+static int publish_own(struct hw_call *call)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && r == 0; i++)
+		r = own[i](call);
+	return r;
+}
+
 static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 {
 	const struct hw *hw = call->hw;
@@ -113,9 +131,7 @@ int hw_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 	memset(hw->group_slots, 0, sizeof(hw->group_slots));
 
 	hw->call++;
-	r = hw_publish_note(&call);
-	if (r == 0)
-		r = hw_publish_untold(&call);
+	r = publish_own(&call);
 	if (r != 0)
 		return r;
 	for (size_t i = 0; i < batch->count && step == HW_STEP_ON; i++)
@@ -123,5 +139,6 @@ int hw_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 			step = offer(&call, i, &r);
 	if (step == HW_STEP_PUBLISHED)
 		return r;
-	return hw->n_items > 0 ? hw_publish_report(&call) : hw_publish_untold(&call);
+	/* A message that waits may have given rise to something to be said first. */
+	return hw->n_items > 0 ? hw_publish_report(&call) : publish_own(&call);
 }

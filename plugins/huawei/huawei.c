@@ -234,7 +234,7 @@ static int hw_receive(void *ctx, const char *session, const struct fg_delivery *
 						   delivery->payload);
 	}
 	if (strcmp(suffix, "events/down") == 0)
-		return hw_event_received(hw, delivery->payload);
+		return hw_event_received(hw, delivery);
 	if (strcmp(suffix, "messages/down") != 0)
 		return -EPROTO;
 	hw->host->warn(hw->host_ctx, "IoTDA has sent a message (messages/down), which is not made "

@@ -9,11 +9,13 @@
  *	encode.c   whose turn it is                  report.c    properties and texts going up
  *	commands.c commands, properties set and asked for; their answers
  *	status.c   which sub-devices are there       devices.c   the table of them
+ *	events.c   what goes up and comes down that is neither data nor a command
  *
  * There is one session, that of the device that connects: the gateway, or the only device. The
  * topics name it, never a sub-device.
  */
 #include "devices.h"
+#include "events.h"
 #include "options.h"
 #include "sign_in.h"
 #include "text.h"
@@ -84,6 +86,7 @@ struct hw {
 
 	bool tells_status; /* in this session */
 	bool has_warned_full, has_warned_status;
+	uint64_t n_unknown_events;
 
 	struct hw_devices devices;          /* mode gateway with report_status; else of no use */
 	struct hw_note notes[HW_MAX_NOTES]; /* a ring */
@@ -181,5 +184,5 @@ bool hw_is_announced(struct hw_call *call, size_t i);
 /** A device comes or goes: publish that, with those that follow. */
 enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret);
 
-/** Something on events/down. Returns 0 or -EPROTO. */
-int hw_event_received(struct hw *hw, struct fg_span payload);
+/** An event about sub-devices. Returns 0 or -EPROTO. */
+int hw_manager_event(struct hw *hw, const struct hw_event *event);

@@ -14,26 +14,23 @@
 
 #include "huawei.h"
 
-#define MANAGER "$sub_device_manager"
 #define UPDATE "sub_device_update_status"
 #define ENTRY_HEAD "{\"device_id\":\""
 #define ENTRY_MIDDLE "\",\"status\":\""
 #define ENTRY_TAIL "\"}"
-#define TAIL "]}}]}"
+#define TAIL "]}"
 
 /* ------------------------------------------------------------------ writing the event */
 
 /* Begin the event. Returns 0 or -EINVAL. */
 static int begin_event(const struct hw_call *call, struct hw_text *text)
 {
-	int r = hw_publish_begin(call->hw, call->out, "events/up", HW_MAX_REPORT, text);
+	static const struct hw_event_head head = {.service = HW_SERVICE_MANAGER, .type = UPDATE};
+	int r = hw_event_begin(call, &head, text);
 
 	if (r < 0)
 		return r;
-	hw_put(text, "{\"services\":[{\"service_id\":\"" MANAGER "\",\"event_type\":\"" UPDATE
-		     "\",\"event_time\":\"");
-	hw_put_time(text, call->batch->now_us, call->hw->with.has_milliseconds);
-	hw_put(text, "\",\"paras\":{\"device_statuses\":[");
+	hw_put(text, "{\"device_statuses\":[");
 	return 0;
 }
 
@@ -52,7 +49,7 @@ static bool add_device(struct hw *hw, struct hw_text *text, struct hw_device *de
 	hw_put(text, status);
 	hw_put(text, ENTRY_TAIL);
 	tail = *text;
-	hw_put(&tail, TAIL);
+	hw_put(&tail, TAIL HW_EVENT_TAIL);
 	if (tail.is_full) {
 		*text = before;
 		return false;
@@ -64,9 +61,8 @@ static bool add_device(struct hw *hw, struct hw_text *text, struct hw_device *de
 static int end_event(const struct hw_call *call, struct hw_text *text)
 {
 	hw_put(text, TAIL);
-	call->out->payload_len = hw_text_size(text);
 	call->out->tag = HW_TAG_STATUS;
-	return text->is_full ? -EINVAL : 1;
+	return hw_event_end(call, text) == 1 ? 1 : -EINVAL;
 }
 
 int hw_publish_untold(struct hw_call *call)
@@ -212,8 +208,7 @@ static void tell_failures(struct hw *hw, struct fg_json_value paras)
 	struct fg_span name = {0};
 	unsigned n = 0;
 
-	if (paras.type != FG_JSON_OBJECT ||
-	    !fg_json_member(paras, fg_span_str("failed_devices"), &failed) ||
+	if (!fg_json_member(paras, fg_span_str("failed_devices"), &failed) ||
 	    failed.type != FG_JSON_ARRAY)
 		return;
 	fg_json_walk_begin(&walk, failed);
@@ -231,29 +226,13 @@ static void tell_failures(struct hw *hw, struct fg_json_value paras)
 			       n, FG_SPAN_ARGS(name));
 }
 
-int hw_event_received(struct hw *hw, struct fg_span payload)
+int hw_manager_event(struct hw *hw, const struct hw_event *event)
 {
-	struct fg_json_value object, services, type, paras;
-	struct fg_json_member member;
-	struct fg_json_walk walk;
-	struct fg_json_fault fault;
-	bool is_other = false;
-
-	if (fg_json_check(payload, &object, &fault) < 0 || object.type != FG_JSON_OBJECT ||
-	    !fg_json_member(object, fg_span_str("services"), &services) ||
-	    services.type != FG_JSON_ARRAY)
-		return -EPROTO;
-	fg_json_walk_begin(&walk, services);
-	while (fg_json_walk_next(&walk, &member)) {
-		if (member.value.type != FG_JSON_OBJECT ||
-		    !fg_json_member(member.value, fg_span_str("event_type"), &type))
-			return -EPROTO;
-		if (!fg_span_is(type.text, "\"" UPDATE "_response\""))
-			is_other = true;
-		else if (fg_json_member(member.value, fg_span_str("paras"), &paras))
-			tell_failures(hw, paras);
-	}
-	if (is_other)
-		hw->host->warn(hw->host_ctx, "IoTDA has sent an event which is not made use of");
+	if (fg_span_is(event->type, UPDATE "_response"))
+		tell_failures(hw, event->paras);
+	else
+		hw->host->warn(
+			hw->host_ctx,
+			"IoTDA has sent an event about sub-devices which is not made use of");
 	return 0;
 }
