@@ -169,21 +169,21 @@ static const char *take_get(struct hw *hw, struct fg_span id, struct fg_json_val
 			    struct fg_command *command)
 {
 	char raw[RAW(MAX_EXTRA)], params[RAW(MAX_EXTRA) + 32];
-	struct hw_text text = hw_text_begin(params, sizeof(params));
+	struct fg_text text = fg_text_begin(params, sizeof(params));
 	struct fg_span service = {0};
 	struct fg_json_value value;
 
 	if (fg_json_member(object, fg_span_str("service_id"), &value) &&
 	    value.type != FG_JSON_NULL && !hw_string_read(value, raw, sizeof(raw), &service))
 		return "service_id: a text of 1 to 128 bytes is needed";
-	hw_put(&text, "{");
+	fg_put(&text, "{");
 	if (service.size > 0) {
-		hw_put(&text, "\"service_id\":");
-		hw_put_quoted(&text, service);
+		fg_put(&text, "\"service_id\":");
+		fg_put_quoted(&text, service);
 	}
-	hw_put(&text, "}");
+	fg_put(&text, "}");
 	command->name = fg_span_str(NAME_GET);
-	command->params = fg_span_of(params, hw_text_size(&text));
+	command->params = fg_span_of(params, fg_text_size(&text));
 	hand_over(hw, HW_PROPERTIES_GET, id, service, command);
 	return NULL;
 }
@@ -234,88 +234,88 @@ struct answer {
 	struct fg_json_value result; /* success; no text: none */
 };
 
-static void put_error_text(struct hw_text *out, const struct answer *answer)
+static void put_error_text(struct fg_text *out, const struct answer *answer)
 {
 	if (answer->text.size > 0)
-		hw_put_json(out, answer->text);
+		fg_put_json(out, answer->text);
 	else
-		hw_put_quoted(out, answer->code);
+		fg_put_quoted(out, answer->code);
 }
 
 /* {"result_code":0,"response_name":"START_RESPONSE","paras":{"state":"running"}} */
-static void put_command_answer(struct hw_text *out, const struct answer *answer)
+static void put_command_answer(struct fg_text *out, const struct answer *answer)
 {
-	hw_put(out, "{\"result_code\":");
-	hw_put_number(out, answer->code.size > 0 ? number_of(answer->code) : 0);
+	fg_put(out, "{\"result_code\":");
+	fg_put_number(out, answer->code.size > 0 ? number_of(answer->code) : 0);
 	if (answer->extra.size > 0) {
-		hw_put(out, ",\"response_name\":\"");
-		hw_put_span(out, answer->extra);
-		hw_put(out, "_RESPONSE\"");
+		fg_put(out, ",\"response_name\":\"");
+		fg_put_span(out, answer->extra);
+		fg_put(out, "_RESPONSE\"");
 	}
-	hw_put(out, ",\"paras\":");
+	fg_put(out, ",\"paras\":");
 	if (answer->code.size > 0) {
-		hw_put(out, "{\"error\":");
-		hw_put_quoted(out, answer->code);
-		hw_put(out, ",\"text\":");
+		fg_put(out, "{\"error\":");
+		fg_put_quoted(out, answer->code);
+		fg_put(out, ",\"text\":");
 		put_error_text(out, answer);
-		hw_put(out, "}");
+		fg_put(out, "}");
 	} else if (answer->result.text.size == 0 || answer->result.type == FG_JSON_NULL) {
-		hw_put(out, "{}");
+		fg_put(out, "{}");
 	} else if (answer->result.type == FG_JSON_OBJECT) {
-		hw_put_json(out, answer->result.text);
+		fg_put_json(out, answer->result.text);
 	} else {
-		hw_put(out, "{\"result\":");
-		hw_put_json(out, answer->result.text);
-		hw_put(out, "}");
+		fg_put(out, "{\"result\":");
+		fg_put_json(out, answer->result.text);
+		fg_put(out, "}");
 	}
-	hw_put(out, "}");
+	fg_put(out, "}");
 }
 
 /* {"result_code":0,"result_desc":"success"} */
-static void put_set_answer(struct hw_text *out, const struct answer *answer)
+static void put_set_answer(struct fg_text *out, const struct answer *answer)
 {
-	hw_put(out, "{\"result_code\":");
-	hw_put_number(out, answer->code.size > 0 ? number_of(answer->code) : 0);
-	hw_put(out, ",\"result_desc\":");
+	fg_put(out, "{\"result_code\":");
+	fg_put_number(out, answer->code.size > 0 ? number_of(answer->code) : 0);
+	fg_put(out, ",\"result_desc\":");
 	if (answer->code.size > 0)
 		put_error_text(out, answer);
 	else
-		hw_put(out, "\"success\"");
-	hw_put(out, "}");
+		fg_put(out, "\"success\"");
+	fg_put(out, "}");
 }
 
 /*
  * {"services":[{"service_id":"env","properties":{"t":21.5}}]}: what the device answers may be this
  * itself, or the properties alone. IoTDA has no form for an error here; no services stand for one.
  */
-static void put_get_answer(struct hw_text *out, const struct hw *hw, const struct answer *answer)
+static void put_get_answer(struct fg_text *out, const struct hw *hw, const struct answer *answer)
 {
 	struct fg_json_value services;
 	bool is_object = answer->code.size == 0 && answer->result.text.size > 0 &&
 			 answer->result.type == FG_JSON_OBJECT;
 
-	hw_put(out, "{\"services\":");
+	fg_put(out, "{\"services\":");
 	if (is_object && fg_json_member(answer->result, fg_span_str("services"), &services) &&
 	    services.type == FG_JSON_ARRAY) {
-		hw_put_json(out, services.text);
+		fg_put_json(out, services.text);
 	} else if (is_object) {
-		hw_put(out, "[{\"service_id\":");
-		hw_put_quoted(out, answer->extra.size > 0 ? answer->extra
+		fg_put(out, "[{\"service_id\":");
+		fg_put_quoted(out, answer->extra.size > 0 ? answer->extra
 							  : fg_span_str(hw->with.service_id));
-		hw_put(out, ",\"properties\":");
-		hw_put_json(out, answer->result.text);
-		hw_put(out, "}]");
+		fg_put(out, ",\"properties\":");
+		fg_put_json(out, answer->result.text);
+		fg_put(out, "}]");
 	} else {
-		hw_put(out, "[]");
+		fg_put(out, "[]");
 	}
-	hw_put(out, "}");
+	fg_put(out, "}");
 }
 
 /* Returns 1; 0 when it does not fit into a packet; or -EINVAL. */
 static int publish_answer(const struct hw_call *call, const struct answer *answer)
 {
 	char suffix[64 + HW_REQUEST_ID_MAX];
-	struct hw_text text;
+	struct fg_text text;
 	int r;
 
 	snprintf(suffix, sizeof(suffix), "%s/response/request_id=%.*s",
@@ -332,7 +332,7 @@ static int publish_answer(const struct hw_call *call, const struct answer *answe
 		put_set_answer(&text, answer);
 	else
 		put_get_answer(&text, call->hw, answer);
-	call->out->payload_len = hw_text_size(&text);
+	call->out->payload_len = fg_text_size(&text);
 	return !text.is_full;
 }
 
@@ -341,17 +341,17 @@ int hw_publish_note(struct hw_call *call)
 	struct hw *hw = call->hw;
 	const struct hw_note *n = &hw->notes[hw->first_note];
 	char quoted[256];
-	struct hw_text text = hw_text_begin(quoted, sizeof(quoted));
+	struct fg_text text = fg_text_begin(quoted, sizeof(quoted));
 	struct answer answer;
 
 	if (hw->n_notes == 0)
 		return 0;
-	hw_put_quoted(&text, fg_span_str(n->text));
+	fg_put_quoted(&text, fg_span_str(n->text));
 	answer = (struct answer){
 		.request = n->request,
 		.id = fg_span_str(n->id),
 		.code = fg_span_str(n->code),
-		.text = fg_span_of(quoted, hw_text_size(&text)),
+		.text = fg_span_of(quoted, fg_text_size(&text)),
 	};
 	hw->first_note = (hw->first_note + 1) % HW_MAX_NOTES;
 	hw->n_notes--;
@@ -386,7 +386,7 @@ static bool read_body(struct fg_span body, char *code, size_t code_size, struct 
 	if (!fg_json_member(object, fg_span_str("error"), &error)) {
 		if (!fg_json_member(object, fg_span_str("result"), &ret->result))
 			return false;
-		if (!hw_is_finite(ret->result.text)) {
+		if (!fg_is_finite(ret->result.text)) {
 			ret->code = fg_span_str("bad_result");
 			ret->text = fg_span_str("\"the answer has a NaN or Infinity\"");
 		}

@@ -8,13 +8,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "common/packet.h"
 #include "huawei.h"
-
-/* PUBLISH at QoS 1: length of the topic, packet id (MQTT 3.1.1, 3.3.2). */
-#define PUBLISH_OVERHEAD 4u
-
-/* MQTT 5, 3.3.2.3.1: the Property Length of no properties. */
-#define PROPERTIES_OVERHEAD 1u
 
 void hw_refuse(struct hw_call *call, size_t i, const char *format, ...)
 {
@@ -33,24 +28,8 @@ void hw_topic(const struct hw *hw, const char *suffix, char *out)
 	snprintf(out, HW_TOPIC_SIZE, "$oc/devices/%s/sys/%s", hw->with.device_id, suffix);
 }
 
-/* Bytes a payload on @topic may have; 0 when not even the topic fits. */
-static size_t payload_limit(const struct hw *hw, const struct fg_publish *out, const char *topic)
-{
-	size_t overhead = PUBLISH_OVERHEAD + strlen(topic);
-	size_t limit = out->payload_size + overhead;
-
-	if (hw->mqtt_version >= 5)
-		overhead += PROPERTIES_OVERHEAD;
-	if (hw->session_max_packet_bytes > 0 && hw->session_max_packet_bytes < limit)
-		limit = hw->session_max_packet_bytes;
-	if (out->max_packet_bytes > 0 && out->max_packet_bytes < limit)
-		limit = out->max_packet_bytes;
-	limit = limit > overhead ? limit - overhead : 0;
-	return limit < out->payload_size ? limit : out->payload_size;
-}
-
 int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *suffix, size_t limit,
-		     struct hw_text *ret)
+		     struct fg_text *ret)
 {
 	char topic[HW_TOPIC_SIZE];
 	size_t room;
@@ -60,8 +39,8 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 		return -EINVAL;
 	memcpy(out->topic, topic, strlen(topic) + 1);
 	out->qos = 1;
-	room = payload_limit(hw, out, topic);
-	*ret = hw_text_begin(out->payload, limit < room ? limit : room);
+	room = fg_payload_limit(out, topic, hw->mqtt_version, hw->session_max_packet_bytes);
+	*ret = fg_text_begin(out->payload, limit < room ? limit : room);
 	return 0;
 }
 

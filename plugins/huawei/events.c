@@ -105,35 +105,35 @@ int hw_event_received(struct hw *hw, const struct fg_delivery *delivery)
 /* ------------------------------------------------------------------ up */
 
 int hw_event_begin(const struct hw_call *call, const struct hw_event_head *head,
-		   struct hw_text *ret)
+		   struct fg_text *ret)
 {
 	int r = hw_publish_begin(call->hw, call->out, "events/up", HW_MAX_REPORT, ret);
 
 	if (r < 0)
 		return r;
-	hw_put(ret, "{");
+	fg_put(ret, "{");
 	if (head->device) {
-		hw_put(ret, "\"object_device_id\":\"");
-		hw_put(ret, head->device);
-		hw_put(ret, "\",");
+		fg_put(ret, "\"object_device_id\":\"");
+		fg_put(ret, head->device);
+		fg_put(ret, "\",");
 	}
-	hw_put(ret, "\"services\":[{\"service_id\":\"$");
-	hw_put(ret, head->service);
-	hw_put(ret, "\",\"event_type\":\"");
-	hw_put(ret, head->type);
-	hw_put(ret, "\",\"event_time\":\"");
+	fg_put(ret, "\"services\":[{\"service_id\":\"$");
+	fg_put(ret, head->service);
+	fg_put(ret, "\",\"event_type\":\"");
+	fg_put(ret, head->type);
+	fg_put(ret, "\",\"event_time\":\"");
 	hw_put_time(ret, call->batch->now_us, call->hw->with.has_milliseconds);
 	if (head->id) {
-		hw_put(ret, "\",\"event_id\":\"");
-		hw_put(ret, head->id);
+		fg_put(ret, "\",\"event_id\":\"");
+		fg_put(ret, head->id);
 	}
-	hw_put(ret, "\",\"paras\":");
+	fg_put(ret, "\",\"paras\":");
 	return 0;
 }
 
-int hw_event_end(const struct hw_call *call, struct hw_text *text)
+int hw_event_end(const struct hw_call *call, struct fg_text *text)
 {
-	hw_put(text, HW_EVENT_TAIL);
-	call->out->payload_len = hw_text_size(text);
+	fg_put(text, HW_EVENT_TAIL);
+	call->out->payload_len = fg_text_size(text);
 	return !text->is_full;
 }

@@ -46,7 +46,7 @@ int hw_event_received(struct hw *hw, const struct fg_delivery *delivery);
  * hw_event_end(). Returns 0 or -EINVAL.
  */
 int hw_event_begin(const struct hw_call *call, const struct hw_event_head *head,
-		   struct hw_text *ret);
+		   struct fg_text *ret);
 
 /** Returns 1; 0 when it does not fit into a packet. */
-int hw_event_end(const struct hw_call *call, struct hw_text *text);
+int hw_event_end(const struct hw_call *call, struct fg_text *text);

@@ -8,18 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/packet.h"
 #include "util/cleanup.h"
 
 /* IoTDA takes 30 to 1200 s, and recommends this. */
 #define KEEP_ALIVE_S 120
-
-/* MQTT 5, 2.4 */
-#define REASON_UNSPECIFIED 0x80u
-#define REASON_NOT_AUTHORIZED 0x87u
-#define REASON_TOPIC_NAME_INVALID 0x90u
-#define REASON_PACKET_TOO_LARGE 0x95u
-#define REASON_QUOTA_EXCEEDED 0x97u
-#define REASON_PAYLOAD_FORMAT_INVALID 0x99u
 
 /* ------------------------------------------------------------------ opening */
 
@@ -94,18 +87,6 @@ static int hw_connect(void *ctx, const struct fg_connect_request *request, struc
 	return 0;
 }
 
-/* The largest Remaining Length of a packet of @packet_bytes in all (MQTT 5, 3.2.2.3.6). */
-static size_t remaining_length(size_t packet_bytes)
-{
-	size_t n_length_bytes = 1, largest = 127;
-
-	while (n_length_bytes < 4 && packet_bytes > 1 + n_length_bytes + largest) {
-		n_length_bytes++;
-		largest = largest << 7 | 127;
-	}
-	return packet_bytes > 1 + n_length_bytes ? packet_bytes - 1 - n_length_bytes : 1;
-}
-
 /* IoTDA delivers without a SUBSCRIBE, too, but then at QoS 0 only. */
 static void subscribe(struct hw *hw, const char *suffix)
 {
@@ -140,8 +121,7 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	(void)session;
 	hw_sign_in_wipe(&hw->sign_in);
 	hw->mqtt_version = connack->mqtt_version;
-	hw->session_max_packet_bytes =
-		connack->max_packet_bytes > 0 ? remaining_length(connack->max_packet_bytes) : 0;
+	hw->session_max_packet_bytes = fg_remaining_length(connack->max_packet_bytes);
 	if (hw->with.max_rate > 0)
 		hw->host->limit(hw->host_ctx, 0, FG_LIMIT_MESSAGES, &publishes, 1);
 	hw->has_warned_status = false;
@@ -174,7 +154,7 @@ static enum fg_verdict hw_settled(void *ctx, const char *session, const struct f
 	struct hw *hw = ctx;
 
 	(void)session;
-	if (how->reason_code < REASON_UNSPECIFIED)
+	if (how->reason_code < FG_REASON_UNSPECIFIED)
 		return FG_ACCEPTED;
 	if (how->tag == HW_TAG_STATUS) {
 		if (!hw->has_warned_status)
@@ -186,12 +166,12 @@ static enum fg_verdict hw_settled(void *ctx, const char *session, const struct f
 		return FG_ACCEPTED;
 	}
 	switch (how->reason_code) {
-	case REASON_QUOTA_EXCEEDED:
-	case REASON_NOT_AUTHORIZED: /* about the device, not about one message */
+	case FG_REASON_QUOTA_EXCEEDED:
+	case FG_REASON_NOT_AUTHORIZED: /* about the device, not about one message */
 		return FG_LATER;
-	case REASON_TOPIC_NAME_INVALID:
-	case REASON_PACKET_TOO_LARGE:
-	case REASON_PAYLOAD_FORMAT_INVALID:
+	case FG_REASON_TOPIC_NAME_INVALID:
+	case FG_REASON_PACKET_TOO_LARGE:
+	case FG_REASON_PAYLOAD_FORMAT_INVALID:
 		return FG_POISON;
 	default:
 		return FG_RETRY;

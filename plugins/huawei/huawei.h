@@ -135,7 +135,7 @@ void hw_topic(const struct hw *hw, const char *suffix, char *out);
  * buffer is too small for the topic.
  */
 int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *suffix, size_t limit,
-		     struct hw_text *ret);
+		     struct fg_text *ret);
 
 /* ------------------------------------------------------------------ report.c */
 
@@ -153,7 +153,7 @@ int hw_publish_report(struct hw_call *call);
 enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret);
 
 /** The id IoTDA has for the sub-device called @name here. */
-void hw_put_device_id(const struct hw *hw, struct hw_text *text, struct fg_span name);
+void hw_put_device_id(const struct hw *hw, struct fg_text *text, struct fg_span name);
 
 /** Returns NULL, or what is wrong with @name. */
 const char *hw_device_name_fault(const struct hw *hw, struct fg_span name);

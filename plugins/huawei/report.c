@@ -39,13 +39,13 @@ static size_t device_id_size(const struct hw *hw, struct fg_span name)
 	return (hw->with.product_id ? strlen(hw->with.product_id) + 1 : 0) + name.size;
 }
 
-void hw_put_device_id(const struct hw *hw, struct hw_text *text, struct fg_span name)
+void hw_put_device_id(const struct hw *hw, struct fg_text *text, struct fg_span name)
 {
 	if (hw->with.product_id) {
-		hw_put(text, hw->with.product_id);
-		hw_put(text, "_");
+		fg_put(text, hw->with.product_id);
+		fg_put(text, "_");
 	}
-	hw_put_span(text, name);
+	fg_put_span(text, name);
 }
 
 const char *hw_device_name_fault(const struct hw *hw, struct fg_span name)
@@ -88,24 +88,24 @@ struct outcome {
 };
 
 /* The members of @object that JSON has a form for. */
-static void put_properties(struct hw_text *text, struct fg_json_value object, struct outcome *ret)
+static void put_properties(struct fg_text *text, struct fg_json_value object, struct outcome *ret)
 {
 	struct fg_json_member member;
 	struct fg_json_walk walk;
 
-	hw_put(text, "{");
+	fg_put(text, "{");
 	fg_json_walk_begin(&walk, object);
 	while (fg_json_walk_next(&walk, &member)) {
-		if (!hw_is_finite(member.value.text)) {
+		if (!fg_is_finite(member.value.text)) {
 			ret->n_dropped++;
 			continue;
 		}
-		hw_put(text, ret->n_members++ > 0 ? ",\"" : "\"");
-		hw_put_span(text, member.name);
-		hw_put(text, "\":");
-		hw_put_json(text, member.value.text);
+		fg_put(text, ret->n_members++ > 0 ? ",\"" : "\"");
+		fg_put_span(text, member.name);
+		fg_put(text, "\":");
+		fg_put_json(text, member.value.text);
 	}
-	hw_put(text, "}");
+	fg_put(text, "}");
 }
 
 static struct fg_span service_of(const struct hw *hw, const struct fg_message *m)
@@ -123,8 +123,8 @@ static int write_item(struct hw_call *call, size_t i, struct outcome *ret, size_
 	const struct fg_message *m = &call->batch->messages[i];
 	struct fg_json_value object;
 	struct fg_json_fault fault;
-	struct hw_text text =
-		hw_text_begin(hw->scratch + hw->scratch_used, HW_MAX_REPORT - hw->scratch_used);
+	struct fg_text text =
+		fg_text_begin(hw->scratch + hw->scratch_used, HW_MAX_REPORT - hw->scratch_used);
 
 	if (fg_json_check(m->body, &object, &fault) < 0 || object.type != FG_JSON_OBJECT) {
 		hw_refuse(call, i, "properties of IoTDA are a JSON object");
@@ -135,24 +135,24 @@ static int write_item(struct hw_call *call, size_t i, struct outcome *ret, size_
 			  MAX_SERVICE_ID, m->stream.size);
 		return -ENOENT;
 	}
-	hw_put(&text, "{\"service_id\":");
-	hw_put_quoted(&text, service_of(hw, m));
-	hw_put(&text, ",\"properties\":");
+	fg_put(&text, "{\"service_id\":");
+	fg_put_quoted(&text, service_of(hw, m));
+	fg_put(&text, ",\"properties\":");
 	put_properties(&text, object, ret);
 	if (ret->n_members == 0) {
 		call->batch->states[i] = FG_NOTHING;
 		call->batch->values_dropped += ret->n_dropped;
 		return -ENOENT;
 	}
-	hw_put(&text, ",\"event_time\":\"");
+	fg_put(&text, ",\"event_time\":\"");
 	if (!hw_put_time(&text, m->time_us, hw->with.has_milliseconds)) {
 		hw_refuse(call, i, "its time has no year of four digits");
 		return -ENOENT;
 	}
-	hw_put(&text, "\"}");
+	fg_put(&text, "\"}");
 	if (text.is_full)
 		return -EMSGSIZE;
-	*ret_size = hw_text_size(&text);
+	*ret_size = fg_text_size(&text);
 	return 0;
 }
 
@@ -161,7 +161,7 @@ static int write_item(struct hw_call *call, size_t i, struct outcome *ret, size_
 /* Returns false when the report under way is of the other sort. 0, or -EINVAL in *@ret. */
 static bool begin_report(struct hw_call *call, bool is_own, int *ret)
 {
-	struct hw_text text;
+	struct fg_text text;
 
 	if (call->hw->n_items > 0)
 		return call->is_own == is_own;
@@ -246,35 +246,35 @@ enum hw_step hw_take_properties(struct hw_call *call, size_t i, int *ret)
 
 /* ------------------------------------------------------------------ writing the publish */
 
-static void put_items(const struct hw *hw, const struct hw_group *group, struct hw_text *text)
+static void put_items(const struct hw *hw, const struct hw_group *group, struct fg_text *text)
 {
 	for (uint32_t i = group->first; i != HW_NO_ITEM; i = hw->items[i].next) {
 		if (i != group->first)
-			hw_put(text, ",");
-		hw_put_span(text, fg_span_of(hw->scratch + hw->items[i].offset, hw->items[i].size));
+			fg_put(text, ",");
+		fg_put_span(text, fg_span_of(hw->scratch + hw->items[i].offset, hw->items[i].size));
 	}
 }
 
 int hw_publish_report(struct hw_call *call)
 {
 	const struct hw *hw = call->hw;
-	struct hw_text text = hw_text_begin(call->out->payload, call->payload_limit);
+	struct fg_text text = fg_text_begin(call->out->payload, call->payload_limit);
 
 	if (call->is_own) {
-		hw_put(&text, OWN_HEAD);
+		fg_put(&text, OWN_HEAD);
 		put_items(hw, &hw->groups[0], &text);
 	} else {
-		hw_put(&text, REPORT_HEAD);
+		fg_put(&text, REPORT_HEAD);
 		for (unsigned i = 0; i < hw->n_groups; i++) {
-			hw_put(&text, i > 0 ? "," GROUP_HEAD : GROUP_HEAD);
+			fg_put(&text, i > 0 ? "," GROUP_HEAD : GROUP_HEAD);
 			hw_put_device_id(hw, &text, hw->groups[i].device);
-			hw_put(&text, GROUP_MIDDLE);
+			fg_put(&text, GROUP_MIDDLE);
 			put_items(hw, &hw->groups[i], &text);
-			hw_put(&text, REPORT_TAIL);
+			fg_put(&text, REPORT_TAIL);
 		}
 	}
-	hw_put(&text, REPORT_TAIL);
-	call->out->payload_len = hw_text_size(&text);
+	fg_put(&text, REPORT_TAIL);
+	call->out->payload_len = fg_text_size(&text);
 	return text.is_full ? -EINVAL : 1;
 }
 
@@ -284,7 +284,7 @@ enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret)
 {
 	struct hw *hw = call->hw;
 	const struct fg_message *m = &call->batch->messages[i];
-	struct hw_text text;
+	struct fg_text text;
 
 	if (!fg_utf8_ok(m->body)) {
 		hw_refuse(call, i, "a message of IoTDA is text, and this is not UTF-8");
@@ -295,23 +295,23 @@ enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret)
 	*ret = hw_publish_begin(hw, call->out, "messages/up", SIZE_MAX, &text);
 	if (*ret < 0)
 		return HW_STEP_PUBLISHED;
-	hw_put(&text, "{\"object_device_id\":\"");
+	fg_put(&text, "{\"object_device_id\":\"");
 	if (hw_is_own(hw, m))
-		hw_put(&text, hw->with.device_id);
+		fg_put(&text, hw->with.device_id);
 	else
 		hw_put_device_id(hw, &text, m->device);
-	hw_put(&text, "\",\"name\":");
-	hw_put_quoted(&text, m->stream);
-	hw_put(&text, ",\"id\":\"");
-	hw_put_number(&text, m->seq);
-	hw_put(&text, "\",\"content\":");
-	hw_put_quoted(&text, m->body);
-	hw_put(&text, "}");
+	fg_put(&text, "\",\"name\":");
+	fg_put_quoted(&text, m->stream);
+	fg_put(&text, ",\"id\":\"");
+	fg_put_number(&text, (int64_t)m->seq);
+	fg_put(&text, "\",\"content\":");
+	fg_put_quoted(&text, m->body);
+	fg_put(&text, "}");
 	if (text.is_full || m->body.size > HW_MAX_CONTENT) {
 		hw_refuse(call, i, "too large for one message: %zu bytes of text", m->body.size);
 		return HW_STEP_ON;
 	}
-	call->out->payload_len = hw_text_size(&text);
+	call->out->payload_len = fg_text_size(&text);
 	call->batch->states[i] = FG_TAKEN;
 	*ret = 1;
 	return HW_STEP_PUBLISHED;

@@ -23,33 +23,33 @@
 /* ------------------------------------------------------------------ writing the event */
 
 /* Begin the event. Returns 0 or -EINVAL. */
-static int begin_event(const struct hw_call *call, struct hw_text *text)
+static int begin_event(const struct hw_call *call, struct fg_text *text)
 {
 	static const struct hw_event_head head = {.service = HW_SERVICE_MANAGER, .type = UPDATE};
 	int r = hw_event_begin(call, &head, text);
 
 	if (r < 0)
 		return r;
-	hw_put(text, "{\"device_statuses\":[");
+	fg_put(text, "{\"device_statuses\":[");
 	return 0;
 }
 
 /* Add @device, which is told so then. Returns false when it does not fit. */
-static bool add_device(struct hw *hw, struct hw_text *text, struct hw_device *device)
+static bool add_device(struct hw *hw, struct fg_text *text, struct hw_device *device)
 {
 	const char *status = device->is == HW_ONLINE ? "ONLINE" : "OFFLINE";
-	struct hw_text before = *text;
-	struct hw_text tail;
+	struct fg_text before = *text;
+	struct fg_text tail;
 
 	if (text->is_full)
 		return false;
-	hw_put(text, text->at[-1] == '[' ? ENTRY_HEAD : "," ENTRY_HEAD);
+	fg_put(text, text->at[-1] == '[' ? ENTRY_HEAD : "," ENTRY_HEAD);
 	hw_put_device_id(hw, text, hw_device_name(device));
-	hw_put(text, ENTRY_MIDDLE);
-	hw_put(text, status);
-	hw_put(text, ENTRY_TAIL);
+	fg_put(text, ENTRY_MIDDLE);
+	fg_put(text, status);
+	fg_put(text, ENTRY_TAIL);
 	tail = *text;
-	hw_put(&tail, TAIL HW_EVENT_TAIL);
+	fg_put(&tail, TAIL HW_EVENT_TAIL);
 	if (tail.is_full) {
 		*text = before;
 		return false;
@@ -58,9 +58,9 @@ static bool add_device(struct hw *hw, struct hw_text *text, struct hw_device *de
 	return true;
 }
 
-static int end_event(const struct hw_call *call, struct hw_text *text)
+static int end_event(const struct hw_call *call, struct fg_text *text)
 {
-	hw_put(text, TAIL);
+	fg_put(text, TAIL);
 	call->out->tag = HW_TAG_STATUS;
 	return hw_event_end(call, text) == 1 ? 1 : -EINVAL;
 }
@@ -69,7 +69,7 @@ int hw_publish_untold(struct hw_call *call)
 {
 	struct hw *hw = call->hw;
 	struct hw_device *device;
-	struct hw_text text;
+	struct fg_text text;
 	unsigned n = 0;
 	int r;
 
@@ -137,7 +137,7 @@ static enum hw_status read_presence(struct fg_span body)
 }
 
 /* Take presence message @i into the event. Returns false when there is no room for it. */
-static bool add_presence(struct hw_call *call, size_t i, struct hw_text *text)
+static bool add_presence(struct hw_call *call, size_t i, struct fg_text *text)
 {
 	struct hw *hw = call->hw;
 	const struct fg_message *m = &call->batch->messages[i];
@@ -166,7 +166,7 @@ enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret)
 	struct fg_batch *batch = call->batch;
 	size_t most = batch->max_take < HW_MAX_GROUPS ? batch->max_take : HW_MAX_GROUPS;
 	struct hw_device *device = device_of(call, i);
-	struct hw_text text;
+	struct fg_text text;
 
 	if (!device) {
 		batch->states[i] = FG_NOTHING;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "common/packet.h"
 #include "model/json.h"
 #include "thingsboard.h"
 
@@ -17,9 +18,6 @@
 
 /* A device the server has thrown out is announced again after so long. */
 #define PAUSE_S 10u
-
-/* MQTT 5, 2.4 */
-#define REASON_NOT_AUTHORIZED 0x87u
 
 /* ------------------------------------------------------------------ states */
 
@@ -86,26 +84,26 @@ static int publish_control(struct tb_call *call, struct tb_device *device, enum 
 	bool is_connect = what == TB_TAG_CONNECT;
 	struct tb *tb = call->tb;
 	struct fg_publish *out = call->out;
-	struct tb_text text;
+	struct fg_text text;
 	int r;
 
 	r = tb_publish_begin(tb, out, is_connect ? TB_GATEWAY_CONNECT : TB_GATEWAY_DISCONNECT, -1,
 			     &text);
 	if (r < 0)
 		return r;
-	tb_put(&text, "{\"device\":");
-	tb_put_quoted(&text, tb_device_name(device));
+	fg_put(&text, "{\"device\":");
+	fg_put_quoted(&text, tb_device_name(device));
 	if (is_connect) {
-		tb_put(&text, ",\"type\":");
+		fg_put(&text, ",\"type\":");
 		if (device->type) {
-			tb_put(&text, "\"");
-			tb_put(&text, device->type);
-			tb_put(&text, "\"");
+			fg_put(&text, "\"");
+			fg_put(&text, device->type);
+			fg_put(&text, "\"");
 		} else {
-			tb_put_quoted(&text, fg_span_str(tb->with.device_type));
+			fg_put_quoted(&text, fg_span_str(tb->with.device_type));
 		}
 	}
-	tb_put(&text, "}");
+	fg_put(&text, "}");
 	r = tb_publish_end(out, &text, TB_SCOPE_DEVICES);
 	if (r <= 0)
 		return r;
@@ -291,7 +289,7 @@ static void announce_once_more(struct tb *tb, struct tb_device *device)
  */
 static bool is_over_device_quota(struct tb *tb, struct tb_device *device, unsigned code)
 {
-	if (code == REASON_NOT_AUTHORIZED || device->was_announced)
+	if (code == FG_REASON_NOT_AUTHORIZED || device->was_announced)
 		return false;
 	device->n_quota_refusals++;
 	return tb->has_device_quota || device->was_over_quota ||

@@ -100,7 +100,7 @@ int tb_attributes_read_option(struct tb *tb)
 	const char *at = tb->with.shared_attributes, *end, *last, *comma = "";
 	/* Without names the device API tells all there are. */
 	bool adds_images = tb->with.fetches_images && (at || tb->with.mode == TB_MODE_GATEWAY);
-	struct tb_text text;
+	struct fg_text text;
 	size_t size;
 
 	if (!at && !adds_images)
@@ -110,8 +110,8 @@ int tb_attributes_read_option(struct tb *tb)
 	tb->shared_keys = malloc(size);
 	if (!tb->shared_keys)
 		return -ENOMEM;
-	text = tb_text_begin(tb->shared_keys, size - 1);
-	tb_put(&text, "[");
+	text = fg_text_begin(tb->shared_keys, size - 1);
+	fg_put(&text, "[");
 	for (; *at; at = *end ? end + 1 : end) {
 		end = at + strcspn(at, ",");
 		at += strspn(at, " ");
@@ -119,16 +119,16 @@ int tb_attributes_read_option(struct tb *tb)
 			last--;
 		if (last <= at)
 			continue;
-		tb_put(&text, comma);
-		tb_put_quoted(&text, fg_span_of(at, (size_t)(last - at)));
+		fg_put(&text, comma);
+		fg_put_quoted(&text, fg_span_of(at, (size_t)(last - at)));
 		comma = ",";
 	}
 	if (adds_images) {
-		tb_put(&text, comma);
-		tb_put_span(&text, fg_span_of(image_list + 1, sizeof(image_list) - 3));
+		fg_put(&text, comma);
+		fg_put_span(&text, fg_span_of(image_list + 1, sizeof(image_list) - 3));
 		comma = ",";
 	}
-	tb_put(&text, "]");
+	fg_put(&text, "]");
 	*text.at = 0;
 	if (!*comma)
 		tb->shared_keys[0] = 0;
@@ -142,62 +142,62 @@ static int publish_to_gateway_api(struct tb_call *call, const struct tb_question
 	struct fg_span keys = q->asks_client ? q->client_keys : q->shared_keys;
 	struct fg_json_member member;
 	struct fg_json_walk walk;
-	struct tb_text text;
+	struct fg_text text;
 	int r;
 
 	r = tb_publish_begin(call->tb, call->out, TB_GATEWAY_ATTRIBUTES_REQUEST, -1, &text);
 	if (r < 0)
 		return r;
-	tb_put(&text, "{\"id\":");
-	tb_put_number(&text, q->id);
-	tb_put(&text, ",\"device\":");
-	tb_put_quoted(&text, q->device);
-	tb_put(&text, q->asks_client ? ",\"client\":true," : ",\"client\":false,");
+	fg_put(&text, "{\"id\":");
+	fg_put_number(&text, q->id);
+	fg_put(&text, ",\"device\":");
+	fg_put_quoted(&text, q->device);
+	fg_put(&text, q->asks_client ? ",\"client\":true," : ",\"client\":false,");
 	fg_json_walk_begin(&walk, array_of(keys));
 	if (count(keys) == 1 && fg_json_walk_next(&walk, &member)) {
-		tb_put(&text, "\"key\":");
-		tb_put_json(&text, member.value.text);
+		fg_put(&text, "\"key\":");
+		fg_put_json(&text, member.value.text);
 	} else {
-		tb_put(&text, "\"keys\":");
-		tb_put_json(&text, keys);
+		fg_put(&text, "\"keys\":");
+		fg_put_json(&text, keys);
 	}
-	tb_put(&text, "}");
+	fg_put(&text, "}");
 	return tb_publish_end(call->out, &text, TB_SCOPE_DEVICES);
 }
 
 /* "a,b" */
-static void put_joined(struct tb_text *text, const char *name, struct fg_span keys)
+static void put_joined(struct fg_text *text, const char *name, struct fg_span keys)
 {
 	struct fg_json_member member;
 	struct fg_json_walk walk;
 	const char *comma = "";
 
-	tb_put(text, name);
-	tb_put(text, ":\"");
+	fg_put(text, name);
+	fg_put(text, ":\"");
 	fg_json_walk_begin(&walk, array_of(keys));
 	for (; fg_json_walk_next(&walk, &member); comma = ",") {
-		tb_put(text, comma);
-		tb_put_span(text, tb_raw_string(member.value));
+		fg_put(text, comma);
+		fg_put_span(text, tb_raw_string(member.value));
 	}
-	tb_put(text, "\"");
+	fg_put(text, "\"");
 }
 
 static int publish_to_device_api(struct tb_call *call, const struct tb_question *q)
 {
-	struct tb_text text;
+	struct fg_text text;
 	int r;
 
 	r = tb_publish_begin(call->tb, call->out, TB_ATTRIBUTES_REQUEST, q->id, &text);
 	if (r < 0)
 		return r;
-	tb_put(&text, "{");
+	fg_put(&text, "{");
 	if (q->client_keys.size > 0)
 		put_joined(&text, "\"clientKeys\"", q->client_keys);
 	if (q->shared_keys.size > 0) {
-		tb_put(&text, q->client_keys.size > 0 ? "," : "");
+		fg_put(&text, q->client_keys.size > 0 ? "," : "");
 		put_joined(&text, "\"sharedKeys\"", q->shared_keys);
 	}
-	tb_put(&text, "}");
+	fg_put(&text, "}");
 	return tb_publish_end(call->out, &text, TB_SCOPE_OWN);
 }
 
@@ -411,7 +411,7 @@ static bool is_image_key(struct fg_json_value key)
 }
 
 /* The names of @keys that @values does not have, as a list: those of images, or the others. */
-static void put_absent(struct tb_text *text, struct fg_span keys, struct fg_span values,
+static void put_absent(struct fg_text *text, struct fg_span keys, struct fg_span values,
 		       bool of_images)
 {
 	struct fg_json_value value;
@@ -421,18 +421,18 @@ static void put_absent(struct tb_text *text, struct fg_span keys, struct fg_span
 	const char *comma = "";
 	struct fg_span name;
 
-	tb_put(text, "[");
+	fg_put(text, "[");
 	fg_json_walk_begin(&walk, array_of(keys));
 	while (keys.size > 0 && fg_json_walk_next(&walk, &member)) {
 		if (is_image_key(member.value) != of_images ||
 		    !tb_name_read(tb_raw_string(member.value), unescaped, &name) ||
 		    fg_json_member(object_of(values), name, &value))
 			continue;
-		tb_put(text, comma);
-		tb_put_span(text, member.value.text);
+		fg_put(text, comma);
+		fg_put_span(text, member.value.text);
 		comma = ",";
 	}
-	tb_put(text, "]");
+	fg_put(text, "]");
 }
 
 /* Both halves are there, or one was not asked for: {"client":{…},"shared":{…}} */
@@ -441,25 +441,25 @@ static int answer(struct tb *tb, const struct tb_question *q, struct fg_span cli
 {
 	size_t size = client.size + shared.size + q->shared_keys.size + WRAPPING;
 	FG_CLEANUP(fg_free_p) char *buffer = malloc(size);
-	struct tb_text text;
+	struct fg_text text;
 
 	if (!buffer)
 		return -ENOMEM;
-	text = tb_text_begin(buffer, size);
+	text = fg_text_begin(buffer, size);
 	if (q->kind == TB_ASK_FETCH) {
 		put_absent(&text, q->shared_keys, shared, true);
-		tb_images_changed(tb, whose(tb, q->device), shared, tb_text_span(&text));
-		text = tb_text_begin(buffer, size);
+		tb_images_changed(tb, whose(tb, q->device), shared, fg_text_span(&text));
+		text = fg_text_begin(buffer, size);
 		put_absent(&text, q->shared_keys, shared, false);
-		tell_config(tb, q->device, shared, tb_text_span(&text));
+		tell_config(tb, q->device, shared, fg_text_span(&text));
 		return 0;
 	}
-	tb_put(&text, "{\"result\":{\"client\":");
-	tb_put_span(&text, client);
-	tb_put(&text, ",\"shared\":");
-	tb_put_span(&text, shared);
-	tb_put(&text, "}}");
-	tb->host->respond(tb->host_ctx, q->ref, tb_text_span(&text));
+	fg_put(&text, "{\"result\":{\"client\":");
+	fg_put_span(&text, client);
+	fg_put(&text, ",\"shared\":");
+	fg_put_span(&text, shared);
+	fg_put(&text, "}}");
+	tb->host->respond(tb->host_ctx, q->ref, fg_text_span(&text));
 	return 0;
 }
 
@@ -497,7 +497,7 @@ static int values_of(const struct tb_question *q, struct fg_json_value root, cha
 	struct fg_json_value value;
 	struct fg_json_member key;
 	struct fg_json_walk walk;
-	struct tb_text text;
+	struct fg_text text;
 	size_t size;
 
 	*ret = object_member(root, "values");
@@ -509,13 +509,13 @@ static int values_of(const struct tb_question *q, struct fg_json_value root, cha
 	*ret_memory = malloc(size);
 	if (!*ret_memory)
 		return -ENOMEM;
-	text = tb_text_begin(*ret_memory, size);
-	tb_put(&text, "{");
-	tb_put_span(&text, key.value.text);
-	tb_put(&text, ":");
-	tb_put_span(&text, value.text);
-	tb_put(&text, "}");
-	*ret = tb_text_span(&text);
+	text = fg_text_begin(*ret_memory, size);
+	fg_put(&text, "{");
+	fg_put_span(&text, key.value.text);
+	fg_put(&text, ":");
+	fg_put_span(&text, value.text);
+	fg_put(&text, "}");
+	*ret = fg_text_span(&text);
 	return 0;
 }
 

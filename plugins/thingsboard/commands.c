@@ -198,7 +198,7 @@ int tb_command_for_self(struct tb *tb, uint32_t number, struct fg_span payload)
 
 /* Returns 0 or -EINVAL. */
 static int begin_answer(const struct tb *tb, struct fg_publish *out, const struct address *to,
-			struct tb_text *ret)
+			struct fg_text *ret)
 {
 	int r;
 
@@ -207,29 +207,29 @@ static int begin_answer(const struct tb *tb, struct fg_publish *out, const struc
 	r = tb_publish_begin(tb, out, TB_GATEWAY_RPC, -1, ret);
 	if (r < 0)
 		return r;
-	tb_put(ret, "{\"device\":");
-	tb_put_quoted(ret, to->device);
-	tb_put(ret, ",\"id\":");
-	tb_put_number(ret, to->number);
-	tb_put(ret, ",\"data\":");
+	fg_put(ret, "{\"device\":");
+	fg_put_quoted(ret, to->device);
+	fg_put(ret, ",\"id\":");
+	fg_put_number(ret, to->number);
+	fg_put(ret, ",\"data\":");
 	return 0;
 }
 
 /* Returns 1, or 0 when it does not fit. */
-static int end_answer(struct fg_publish *out, const struct address *to, struct tb_text *text)
+static int end_answer(struct fg_publish *out, const struct address *to, struct fg_text *text)
 {
 	if (!to->is_own)
-		tb_put(text, "}");
+		fg_put(text, "}");
 	return tb_publish_end(out, text, to->is_own ? TB_SCOPE_OWN : TB_SCOPE_DEVICES);
 }
 
-static void put_error(struct tb_text *text, const char *error, const char *code)
+static void put_error(struct fg_text *text, const char *error, const char *code)
 {
-	tb_put(text, "{\"error\":");
-	tb_put_quoted(text, fg_span_str(error));
-	tb_put(text, ",\"code\":");
-	tb_put_quoted(text, fg_span_str(code));
-	tb_put(text, "}");
+	fg_put(text, "{\"error\":");
+	fg_put_quoted(text, fg_span_str(error));
+	fg_put(text, ",\"code\":");
+	fg_put_quoted(text, fg_span_str(code));
+	fg_put(text, "}");
 }
 
 int tb_publish_note(struct tb_call *call)
@@ -239,7 +239,7 @@ int tb_publish_note(struct tb_call *call)
 	struct address to = {.is_own = n->is_own,
 			     .number = n->number,
 			     .device = fg_span_of(n->device, n->device_size)};
-	struct tb_text text;
+	struct fg_text text;
 	int r;
 
 	if (tb->n_notes == 0 || (!to.is_own && tb->gate != TB_GATE_OPEN))
@@ -252,7 +252,7 @@ int tb_publish_note(struct tb_call *call)
 	if (n->error)
 		put_error(&text, n->error, "bad_params");
 	else
-		tb_put(&text, "{\"success\":true}");
+		fg_put(&text, "{\"success\":true}");
 	call->out->tag = tb_tag_make(TB_TAG_DATA, ++tb->serial, 0);
 	return end_answer(call->out, &to, &text);
 }
@@ -283,23 +283,23 @@ static bool read_answer(struct fg_span body, struct answer *ret)
 }
 
 /* {"error":"the device is not there","code":"offline"}, or the result as it is. */
-static void put_answer(struct tb_text *text, const struct answer *answer)
+static void put_answer(struct fg_text *text, const struct answer *answer)
 {
 	if (!answer->has_error) {
-		tb_put_json(text, answer->result.text);
+		fg_put_json(text, answer->result.text);
 		return;
 	}
-	tb_put(text, "{\"error\":");
-	tb_put_json(text, answer->error.text);
+	fg_put(text, "{\"error\":");
+	fg_put_json(text, answer->error.text);
 	if (answer->code.size > 0) {
-		tb_put(text, ",\"code\":");
-		tb_put_json(text, answer->code);
+		fg_put(text, ",\"code\":");
+		fg_put_json(text, answer->code);
 	}
 	if (answer->has_result) {
-		tb_put(text, ",\"result\":");
-		tb_put_json(text, answer->result.text);
+		fg_put(text, ",\"result\":");
+		fg_put_json(text, answer->result.text);
 	}
-	tb_put(text, "}");
+	fg_put(text, "}");
 }
 
 /* Returns 1; 0 when message @i was refused; or -EINVAL. */
@@ -308,7 +308,7 @@ static int publish_answer(struct tb_call *call, size_t i, const struct address *
 {
 	struct tb *tb = call->tb;
 	struct fg_publish *out = call->out;
-	struct tb_text text;
+	struct fg_text text;
 	int r;
 
 	r = begin_answer(tb, out, to, &text);

@@ -35,12 +35,12 @@ static int64_t milliseconds(int64_t us)
 
 static size_t put_stamp(char *out, int64_t time_us)
 {
-	struct tb_text text = tb_text_begin(out, STAMP_SIZE);
+	struct fg_text text = fg_text_begin(out, STAMP_SIZE);
 
-	tb_put(&text, "{\"ts\":");
-	tb_put_number(&text, milliseconds(time_us));
-	tb_put(&text, ",\"values\":");
-	return tb_text_span(&text).size;
+	fg_put(&text, "{\"ts\":");
+	fg_put_number(&text, milliseconds(time_us));
+	fg_put(&text, ",\"values\":");
+	return fg_text_span(&text).size;
 }
 
 static bool wants_stamp(const struct tb *tb, const struct fg_message *m)
@@ -54,18 +54,18 @@ static bool wants_stamp(const struct tb *tb, const struct fg_message *m)
  * How long a sample took: the server averages that for each connector. It wants all three members;
  * when a sample with a stamp of its own arrived is not known.
  */
-static void put_latency(const struct tb *tb, struct tb_text *text, const struct fg_message *m,
+static void put_latency(const struct tb *tb, struct fg_text *text, const struct fg_message *m,
 			int64_t now_us)
 {
 	if (!tb->with.has_latency || m->time_quality != FG_TIME_GATEWAY || now_us < m->time_us)
 		return;
-	tb_put(text, ",\"metadata\":{\"connector\":");
-	tb_put_quoted(text, fg_span_str(tb->with.gateway_name));
-	tb_put(text, ",\"receivedTs\":");
-	tb_put_number(text, milliseconds(m->time_us));
-	tb_put(text, ",\"publishedTs\":");
-	tb_put_number(text, milliseconds(now_us));
-	tb_put(text, "}");
+	fg_put(text, ",\"metadata\":{\"connector\":");
+	fg_put_quoted(text, fg_span_str(tb->with.gateway_name));
+	fg_put(text, ",\"receivedTs\":");
+	fg_put_number(text, milliseconds(m->time_us));
+	fg_put(text, ",\"publishedTs\":");
+	fg_put_number(text, milliseconds(now_us));
+	fg_put(text, "}");
 }
 
 /*
@@ -80,7 +80,7 @@ static int write_item(const struct tb_call *call, size_t i, size_t limit, struct
 	char *start = tb->scratch + tb->scratch_used;
 	size_t room = tb->with.max_packet_bytes - tb->scratch_used;
 	bool is_stamped = wants_stamp(tb, m);
-	struct tb_text tail;
+	struct fg_text tail;
 	size_t head = 0;
 	int r;
 
@@ -96,10 +96,10 @@ static int write_item(const struct tb_call *call, size_t i, size_t limit, struct
 			break;
 		is_stamped = true; /* else its own "ts" and "values" would be taken for a stamp */
 	}
-	tail = tb_text_begin(start + head + ret->size, room - head - ret->size);
+	tail = fg_text_begin(start + head + ret->size, room - head - ret->size);
 	if (is_stamped) {
 		put_latency(tb, &tail, m, call->batch->now_us);
-		tb_put(&tail, "}");
+		fg_put(&tail, "}");
 	}
 	if (tail.is_full)
 		return -EMSGSIZE;
@@ -107,7 +107,7 @@ static int write_item(const struct tb_call *call, size_t i, size_t limit, struct
 		.index = (uint32_t)i,
 		.time_us = m->time_us,
 		.offset = tb->scratch_used,
-		.size = head + ret->size + tb_text_span(&tail).size,
+		.size = head + ret->size + fg_text_span(&tail).size,
 		.next = TB_NO_ITEM,
 	};
 	return 0;

@@ -74,15 +74,15 @@ static int add_type(struct tb_descriptors *d, struct fg_span body, struct fg_spa
 {
 	struct fg_span name = member(body, MESSAGE_NAME).bytes; /* an enum's has the same number */
 	struct type *t = &d->types[d->n_types];
-	struct tb_text text = tb_text_begin(t->name, MAX_NAME);
+	struct fg_text text = fg_text_begin(t->name, MAX_NAME);
 
 	if (d->n_types == TB_MAX_TYPES)
 		return broken(d, "the schema has more than 512 messages and enums");
 	if (scope.size > 0) {
-		tb_put_span(&text, scope);
-		tb_put(&text, ".");
+		fg_put_span(&text, scope);
+		fg_put(&text, ".");
 	}
-	tb_put_span(&text, name);
+	fg_put_span(&text, name);
 	if (text.is_full || name.size == 0)
 		return broken(d, "the schema has a message without a name, or with one too long");
 	*text.at = '\0';

@@ -10,33 +10,19 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "common/packet.h"
 #include "thingsboard.h"
-
-/* PUBLISH at QoS 1: length of the topic, packet id (MQTT 3.1.1, 3.3.2). */
-#define PUBLISH_OVERHEAD 4u
-
-/* MQTT 5, 3.3.2.3.1: the Property Length of no properties. */
-#define PROPERTIES_OVERHEAD 1u
 
 /* ------------------------------------------------------------------ publishes */
 
 size_t tb_payload_limit(const struct tb *tb, const struct fg_publish *out, const char *topic)
 {
-	size_t limit = tb->with.max_packet_bytes;
-	size_t overhead = PUBLISH_OVERHEAD + strlen(topic);
+	size_t overhead = tb->with.is_protobuf ? TB_PROTOBUF_OVERHEAD : 0;
+	size_t limit = fg_least_limit(tb->with.max_packet_bytes, tb->session_max_packet_bytes);
 
-	if (tb->mqtt_version >= 5)
-		overhead += PROPERTIES_OVERHEAD;
-	if (tb->session_max_packet_bytes > 0 && tb->session_max_packet_bytes < limit)
-		limit = tb->session_max_packet_bytes;
-	if (tb->limits.max_packet_bytes > 0 && tb->limits.max_packet_bytes < limit)
-		limit = tb->limits.max_packet_bytes;
-	if (out->max_packet_bytes > 0 && out->max_packet_bytes < limit)
-		limit = out->max_packet_bytes;
-	if (tb->with.is_protobuf)
-		overhead += TB_PROTOBUF_OVERHEAD;
-	limit = limit > overhead ? limit - overhead : 0;
-	return limit < out->payload_size ? limit : out->payload_size;
+	limit = fg_least_limit(limit, tb->limits.max_packet_bytes);
+	limit = fg_payload_limit(out, topic, tb->mqtt_version, limit);
+	return limit > overhead ? limit - overhead : 0;
 }
 
 int tb_set_topic(struct fg_publish *out, const char *topic)
@@ -49,7 +35,7 @@ int tb_set_topic(struct fg_publish *out, const char *topic)
 }
 
 int tb_publish_begin(const struct tb *tb, struct fg_publish *out, enum tb_topic topic,
-		     int64_t number, struct tb_text *ret)
+		     int64_t number, struct fg_text *ret)
 {
 	const char *base = tb_topic_name(topic, tb->with.has_short_topics);
 	char name[TB_TOPIC_SIZE];
@@ -62,15 +48,15 @@ int tb_publish_begin(const struct tb *tb, struct fg_publish *out, enum tb_topic 
 	r = tb_set_topic(out, name);
 	if (r < 0)
 		return r;
-	*ret = tb_text_begin(out->payload, tb_payload_limit(tb, out, name));
+	*ret = fg_text_begin(out->payload, tb_payload_limit(tb, out, name));
 	return 0;
 }
 
-int tb_publish_end(struct fg_publish *out, const struct tb_text *text, unsigned scope)
+int tb_publish_end(struct fg_publish *out, const struct fg_text *text, unsigned scope)
 {
 	if (text->is_full)
 		return 0;
-	out->payload_len = tb_text_span(text).size;
+	out->payload_len = fg_text_size(text);
 	out->scope = scope;
 	return 1;
 }

@@ -196,14 +196,14 @@ void tb_images_device_called(struct tb *tb, struct fg_span from, struct fg_span 
 	}
 }
 
-static void put_member(struct tb_text *text, const char *before, const char *prefix,
+static void put_member(struct fg_text *text, const char *before, const char *prefix,
 		       const char *name, struct fg_span value)
 {
-	tb_put(text, before);
-	tb_put(text, prefix);
-	tb_put(text, name);
-	tb_put(text, "\":");
-	tb_put_quoted(text, value);
+	fg_put(text, before);
+	fg_put(text, prefix);
+	fg_put(text, name);
+	fg_put(text, "\":");
+	fg_put_quoted(text, value);
 }
 
 void tb_image_tell(struct tb *tb, const struct fg_image_progress *p)
@@ -217,11 +217,11 @@ void tb_image_tell(struct tb *tb, const struct fg_image_progress *p)
 	struct fg_span error = fg_span_str(p->error);
 	size_t size = WRAPPING + 6 * (p->title.size + p->version.size + error.size);
 	char *buffer = malloc(size);
-	struct tb_text text;
+	struct fg_text text;
 
 	if (!buffer)
 		return;
-	text = tb_text_begin(buffer, size);
+	text = fg_text_begin(buffer, size);
 	put_member(&text, "{\"", prefix, "_state", fg_span_str(words[p->state]));
 	if (p->state == FG_IMAGE_UPDATED) {
 		put_member(&text, ",\"current_", prefix, "_title", p->title);
@@ -229,9 +229,9 @@ void tb_image_tell(struct tb *tb, const struct fg_image_progress *p)
 	}
 	if (p->state == FG_IMAGE_FAILED)
 		put_member(&text, ",\"", prefix, "_error", error);
-	tb_put(&text, "}");
+	fg_put(&text, "}");
 	/* In mode device there is nobody else. */
-	add_note(tb, tb->devices ? p->device : (struct fg_span){.size = 0}, tb_text_span(&text));
+	add_note(tb, tb->devices ? p->device : (struct fg_span){.size = 0}, fg_text_span(&text));
 	free(buffer);
 }
 
@@ -249,28 +249,28 @@ void tb_image_progress(void *ctx, const struct fg_image_progress *p)
 /* Returns 1, 0 when it does not fit, or -EINVAL. */
 static int publish_own(struct tb_call *call, struct fg_span text)
 {
-	struct tb_text out;
+	struct fg_text out;
 	int r = tb_publish_begin(call->tb, call->out, TB_TELEMETRY, -1, &out);
 
 	if (r < 0)
 		return r;
-	tb_put_span(&out, text);
+	fg_put_span(&out, text);
 	call->out->n_points = 1;
 	return tb_publish_end(call->out, &out, TB_SCOPE_OWN);
 }
 
 static int publish_of_device(struct tb_call *call, struct tb_device *device, struct fg_span text)
 {
-	struct tb_text out;
+	struct fg_text out;
 	int r = tb_publish_begin(call->tb, call->out, TB_GATEWAY_TELEMETRY, -1, &out);
 
 	if (r < 0)
 		return r;
-	tb_put(&out, "{");
-	tb_put_quoted(&out, tb_device_name(device));
-	tb_put(&out, ":[");
-	tb_put_span(&out, text);
-	tb_put(&out, "]}");
+	fg_put(&out, "{");
+	fg_put_quoted(&out, tb_device_name(device));
+	fg_put(&out, ":[");
+	fg_put_span(&out, text);
+	fg_put(&out, "]}");
 	call->out->n_points = 1;
 	tb_device_spoke(call->tb, device);
 	if (device->is_away) /* it was announced for this only */

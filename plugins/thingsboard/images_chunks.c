@@ -174,7 +174,7 @@ static int ask(struct tb_call *call, struct tb_image *image)
 {
 	struct tb *tb = call->tb;
 	char topic[TB_TOPIC_SIZE];
-	struct tb_text text;
+	struct fg_text text;
 	int r;
 
 	if (!tb->images.is_subscribed)
@@ -186,8 +186,8 @@ static int ask(struct tb_call *call, struct tb_image *image)
 	r = tb_set_topic(call->out, topic);
 	if (r < 0)
 		return r;
-	text = tb_text_begin(call->out->payload, tb_payload_limit(tb, call->out, topic));
-	tb_put_number(&text, tb->with.chunk_bytes);
+	text = fg_text_begin(call->out->payload, tb_payload_limit(tb, call->out, topic));
+	fg_put_number(&text, tb->with.chunk_bytes);
 	r = tb_publish_end(call->out, &text, TB_SCOPE_OWN);
 	if (r <= 0)
 		return r;

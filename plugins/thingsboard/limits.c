@@ -264,7 +264,7 @@ int tb_limits_ask(struct tb_call *call)
 	static const struct tb_question like = {.kind = TB_ASK_LIMITS};
 	struct tb *tb = call->tb;
 	struct tb_question *q;
-	struct tb_text text;
+	struct fg_text text;
 	char topic[TB_TOPIC_SIZE];
 
 	if (!tb->limits.is_wanted)
@@ -277,8 +277,8 @@ int tb_limits_ask(struct tb_call *call)
 	snprintf(topic, sizeof(topic), "%s/%u", tb_topic_name(TB_RPC_REQUEST, false), q->id);
 	if (tb_set_topic(call->out, topic) < 0)
 		return -EINVAL;
-	text = tb_text_begin(call->out->payload, tb_payload_limit(tb, call->out, topic));
-	tb_put(&text, "{\"method\":\"getSessionLimits\",\"params\":{}}");
+	text = fg_text_begin(call->out->payload, tb_payload_limit(tb, call->out, topic));
+	fg_put(&text, "{\"method\":\"getSessionLimits\",\"params\":{}}");
 	call->out->tag = tb_tag_make(TB_TAG_QUESTION, 0, q->id);
 	return tb_publish_end(call->out, &text, TB_SCOPE_OWN);
 }

@@ -353,7 +353,7 @@ static uint64_t find_bits(struct fg_span message, uint32_t number, enum tb_wire_
 }
 
 /* KeyValueProto as the member of an object. */
-static void read_key_value(struct fg_span kv, struct tb_text *text, const char **comma)
+static void read_key_value(struct fg_span kv, struct fg_text *text, const char **comma)
 {
 	struct fg_span key, value = {0};
 	uint64_t bits;
@@ -361,16 +361,16 @@ static void read_key_value(struct fg_span kv, struct tb_text *text, const char *
 
 	if (!find_bytes(kv, KV_KEY, &key))
 		return;
-	tb_put(text, *comma);
+	fg_put(text, *comma);
 	*comma = ",";
-	tb_put_quoted(text, key);
-	tb_put(text, ":");
+	fg_put_quoted(text, key);
+	fg_put(text, ":");
 	switch (find_bits(kv, KV_TYPE, TB_WIRE_VARINT)) {
 	case KIND_BOOLEAN:
-		tb_put(text, find_bits(kv, KV_BOOLEAN, TB_WIRE_VARINT) ? "true" : "false");
+		fg_put(text, find_bits(kv, KV_BOOLEAN, TB_WIRE_VARINT) ? "true" : "false");
 		return;
 	case KIND_LONG:
-		tb_put_number(text, (int64_t)find_bits(kv, KV_LONG, TB_WIRE_VARINT));
+		fg_put_number(text, (int64_t)find_bits(kv, KV_LONG, TB_WIRE_VARINT));
 		return;
 	case KIND_DOUBLE:
 		bits = find_bits(kv, KV_DOUBLE, TB_WIRE_FIXED64);
@@ -383,12 +383,12 @@ static void read_key_value(struct fg_span kv, struct tb_text *text, const char *
 		return;
 	default:
 		find_bytes(kv, KV_STRING, &value);
-		tb_put_quoted(text, value);
+		fg_put_quoted(text, value);
 	}
 }
 
 /* The members that the TsKvProto {1: ts, 2: KeyValueProto} in field @number of @message make. */
-static void read_key_values(struct fg_span message, uint32_t number, struct tb_text *text,
+static void read_key_values(struct fg_span message, uint32_t number, struct fg_text *text,
 			    const char **comma)
 {
 	struct tb_wire_field field;
@@ -401,18 +401,18 @@ static void read_key_values(struct fg_span message, uint32_t number, struct tb_t
 }
 
 /* ["a","b"]; returns how many. */
-static unsigned read_names(struct fg_span message, uint32_t number, struct tb_text *text)
+static unsigned read_names(struct fg_span message, uint32_t number, struct fg_text *text)
 {
 	struct tb_wire_field field;
 	unsigned n = 0;
 
-	tb_put(text, "[");
+	fg_put(text, "[");
 	while (tb_wire_next(&message, &field) > 0)
 		if (field.number == number && field.type == TB_WIRE_BYTES) {
-			tb_put(text, n++ > 0 ? "," : "");
-			tb_put_quoted(text, field.bytes);
+			fg_put(text, n++ > 0 ? "," : "");
+			fg_put_quoted(text, field.bytes);
 		}
-	tb_put(text, "]");
+	fg_put(text, "]");
 	return n;
 }
 
@@ -431,17 +431,17 @@ struct telling {
 	struct tb_protobuf *p;
 	int (*deliver)(void *arg, struct fg_span json);
 	void *arg;
-	struct tb_text text;
+	struct fg_text text;
 };
 
 static void begin(struct telling *t)
 {
-	t->text = tb_text_begin(t->p->json, t->p->json_size);
+	t->text = fg_text_begin(t->p->json, t->p->json_size);
 }
 
 static int end(struct telling *t)
 {
-	return t->text.is_full ? -EPROTO : t->deliver(t->arg, tb_text_span(&t->text));
+	return t->text.is_full ? -EPROTO : t->deliver(t->arg, fg_text_span(&t->text));
 }
 
 /* What an update says of @device, or of the connected one when that has no data. */
@@ -450,14 +450,14 @@ static void begin_update(struct telling *t, struct fg_span device)
 	begin(t);
 	if (!device.data)
 		return;
-	tb_put(&t->text, "{\"device\":");
-	tb_put_quoted(&t->text, device);
-	tb_put(&t->text, ",\"data\":");
+	fg_put(&t->text, "{\"device\":");
+	fg_put_quoted(&t->text, device);
+	fg_put(&t->text, ",\"data\":");
 }
 
 static int end_update(struct telling *t, struct fg_span device)
 {
-	tb_put(&t->text, device.data ? "}" : "");
+	fg_put(&t->text, device.data ? "}" : "");
 	return end(t);
 }
 
@@ -470,16 +470,16 @@ static int tell_update(struct telling *t, struct fg_span device, struct fg_span 
 	if (!is_sound(message))
 		return -EPROTO;
 	begin_update(t, device);
-	tb_put(&t->text, "{");
+	fg_put(&t->text, "{");
 	read_key_values(message, 1, &t->text, &comma);
-	tb_put(&t->text, "}");
+	fg_put(&t->text, "}");
 	if (*comma)
 		r = end_update(t, device);
 	begin_update(t, device);
-	tb_put(&t->text, "{\"deleted\":");
+	fg_put(&t->text, "{\"deleted\":");
 	if (read_names(message, 2, &t->text) == 0)
 		return r;
-	tb_put(&t->text, "}");
+	fg_put(&t->text, "}");
 	deleted = end_update(t, device);
 	return r < 0 ? r : deleted;
 }
@@ -493,22 +493,22 @@ static int tell_answer(struct telling *t, struct fg_span device, struct fg_span 
 		return -EPROTO;
 	begin(t);
 	if (!device.data) {
-		tb_put(&t->text, "{\"client\":{");
+		fg_put(&t->text, "{\"client\":{");
 		read_key_values(message, 2, &t->text, &comma);
-		tb_put(&t->text, "},\"shared\":{");
+		fg_put(&t->text, "},\"shared\":{");
 		comma = "";
 		read_key_values(message, 3, &t->text, &comma);
-		tb_put(&t->text, "}}");
+		fg_put(&t->text, "}}");
 		return end(t);
 	}
-	tb_put(&t->text, "{\"id\":");
-	tb_put_number(&t->text, (int32_t)find_bits(message, 1, TB_WIRE_VARINT));
-	tb_put(&t->text, ",\"device\":");
-	tb_put_quoted(&t->text, device);
-	tb_put(&t->text, ",\"values\":{");
+	fg_put(&t->text, "{\"id\":");
+	fg_put_number(&t->text, (int32_t)find_bits(message, 1, TB_WIRE_VARINT));
+	fg_put(&t->text, ",\"device\":");
+	fg_put_quoted(&t->text, device);
+	fg_put(&t->text, ",\"values\":{");
 	read_key_values(message, 2, &t->text, &comma);
 	read_key_values(message, 3, &t->text, &comma);
-	tb_put(&t->text, "}}");
+	fg_put(&t->text, "}}");
 	return end(t);
 }
 
@@ -522,13 +522,13 @@ static int tell_command(struct telling *t, struct fg_span device, struct fg_span
 	find_bytes(message, 2, &method);
 	find_bytes(message, 3, &params);
 	begin_update(t, device);
-	tb_put(&t->text, "{\"id\":");
-	tb_put_number(&t->text, (int32_t)find_bits(message, 1, TB_WIRE_VARINT));
-	tb_put(&t->text, ",\"method\":");
-	tb_put_quoted(&t->text, method);
-	tb_put(&t->text, ",\"params\":");
+	fg_put(&t->text, "{\"id\":");
+	fg_put_number(&t->text, (int32_t)find_bits(message, 1, TB_WIRE_VARINT));
+	fg_put(&t->text, ",\"method\":");
+	fg_put_quoted(&t->text, method);
+	fg_put(&t->text, ",\"params\":");
 	tb_put_json_or_text(&t->text, params);
-	tb_put(&t->text, find_bits(message, 7, TB_WIRE_VARINT) ? ",\"oneway\":true}" : "}");
+	fg_put(&t->text, find_bits(message, 7, TB_WIRE_VARINT) ? ",\"oneway\":true}" : "}");
 	return end_update(t, device);
 }
 
@@ -541,9 +541,9 @@ static int tell_call_answer(struct telling *t, struct fg_span message)
 		return -EPROTO;
 	begin(t);
 	if (find_bytes(message, 3, &error) && error.size > 0) {
-		tb_put(&t->text, "{\"error\":");
-		tb_put_quoted(&t->text, error);
-		tb_put(&t->text, "}");
+		fg_put(&t->text, "{\"error\":");
+		fg_put_quoted(&t->text, error);
+		fg_put(&t->text, "}");
 		return end(t);
 	}
 	find_bytes(message, 2, &payload);

@@ -23,13 +23,13 @@ static const char *const type_names[TB_N_CREDENTIALS] = {
 
 /* ------------------------------------------------------------------ what is remembered */
 
-static void put_member(struct tb_text *text, const char *name, const char *value)
+static void put_member(struct fg_text *text, const char *name, const char *value)
 {
 	if (text->at[-1] != '{')
-		tb_put(text, ",");
-	tb_put_quoted(text, fg_span_str(name));
-	tb_put(text, ":");
-	tb_put_quoted(text, fg_span_str(value));
+		fg_put(text, ",");
+	fg_put_quoted(text, fg_span_str(name));
+	fg_put(text, ":");
+	fg_put_quoted(text, fg_span_str(value));
 }
 
 /* `is_good`: ThingsBoard has taken it; else it may have. */
@@ -37,19 +37,19 @@ static void save(struct tb *tb, bool is_good)
 {
 	struct tb_provision *p = &tb->provision;
 	char buffer[STORE_SIZE];
-	struct tb_text text = tb_text_begin(buffer, sizeof(buffer));
+	struct fg_text text = fg_text_begin(buffer, sizeof(buffer));
 	int r = -EINVAL;
 
-	tb_put(&text, "{");
+	fg_put(&text, "{");
 	put_member(&text, "server", tb->with.server);
 	put_member(&text, "device", tb->with.provision_device);
 	put_member(&text, "state", is_good ? "good" : "asked");
 	put_member(&text, "client_id", p->client_id);
 	put_member(&text, "username", p->username);
 	put_member(&text, "password", p->password);
-	tb_put(&text, "}");
+	fg_put(&text, "}");
 	if (!text.is_full)
-		r = tb->host->remember(tb->host_ctx, STORE_KEY, tb_text_span(&text));
+		r = tb->host->remember(tb->host_ctx, STORE_KEY, fg_text_span(&text));
 	explicit_bzero(buffer, sizeof(buffer));
 	if (r < 0)
 		tb_provision_remembered(tb, STORE_KEY, r);
@@ -263,7 +263,7 @@ void tb_provision_tick(struct tb *tb, int64_t now_us)
 /* ------------------------------------------------------------------ asking */
 
 /* The Base64 text of the first certificate in @pem. */
-static void put_certificate(struct tb_text *text, const char *pem)
+static void put_certificate(struct fg_text *text, const char *pem)
 {
 	static const char begin[] = "-----BEGIN CERTIFICATE-----";
 	const char *at = strstr(pem, begin);
@@ -271,10 +271,10 @@ static void put_certificate(struct tb_text *text, const char *pem)
 	at = at ? at + sizeof(begin) - 1 : pem;
 	for (; *at && *at != '-'; at++)
 		if (!strchr(" \t\r\n", *at))
-			tb_put_span(text, fg_span_of(at, 1));
+			fg_put_span(text, fg_span_of(at, 1));
 }
 
-static void put_credential(struct tb *tb, struct tb_text *text)
+static void put_credential(struct tb *tb, struct fg_text *text)
 {
 	const struct tb_provision *p = &tb->provision;
 	enum tb_credentials kind = tb->with.provision_credentials;
@@ -288,16 +288,16 @@ static void put_credential(struct tb *tb, struct tb_text *text)
 		put_member(text, "username", p->username);
 		put_member(text, "password", p->password);
 	} else {
-		tb_put(text, ",\"hash\":\"");
+		fg_put(text, ",\"hash\":\"");
 		put_certificate(text, tb->with.provision_certificate);
-		tb_put(text, "\"");
+		fg_put(text, "\"");
 	}
 }
 
 int tb_provision_encode(struct tb *tb, struct fg_publish *out)
 {
 	struct tb_provision *p = &tb->provision;
-	struct tb_text text;
+	struct fg_text text;
 	int r;
 
 	if (p->state != TB_PROVISION_READY || p->paused_us != 0)
@@ -305,14 +305,14 @@ int tb_provision_encode(struct tb *tb, struct fg_publish *out)
 	r = tb_publish_begin(tb, out, TB_PROVISION_REQUEST, -1, &text);
 	if (r < 0)
 		return r;
-	tb_put(&text, "{");
+	fg_put(&text, "{");
 	put_member(&text, "deviceName", tb->with.provision_device);
 	put_member(&text, "provisionDeviceKey", tb->with.provision_key);
 	put_member(&text, "provisionDeviceSecret", tb->with.provision_secret);
 	if (tb->with.mode == TB_MODE_GATEWAY)
-		tb_put(&text, ",\"gateway\":true");
+		fg_put(&text, ",\"gateway\":true");
 	put_credential(tb, &text);
-	tb_put(&text, "}");
+	fg_put(&text, "}");
 	r = tb_publish_end(out, &text, TB_SCOPE_OWN);
 	if (r <= 0)
 		return r;

@@ -112,14 +112,14 @@ struct tb_question *tb_question_next(const struct tb *tb)
 static void respond_error(struct tb *tb, struct fg_span ref, const char *code, const char *error)
 {
 	char buffer[256];
-	struct tb_text text = tb_text_begin(buffer, sizeof(buffer));
+	struct fg_text text = fg_text_begin(buffer, sizeof(buffer));
 
-	tb_put(&text, "{\"error\":{\"code\":");
-	tb_put_quoted(&text, fg_span_str(code));
-	tb_put(&text, ",\"text\":");
-	tb_put_quoted(&text, fg_span_str(error));
-	tb_put(&text, "}}");
-	tb->host->respond(tb->host_ctx, ref, tb_text_span(&text));
+	fg_put(&text, "{\"error\":{\"code\":");
+	fg_put_quoted(&text, fg_span_str(code));
+	fg_put(&text, ",\"text\":");
+	fg_put_quoted(&text, fg_span_str(error));
+	fg_put(&text, "}}");
+	tb->host->respond(tb->host_ctx, ref, fg_text_span(&text));
 }
 
 /* Nobody answers @q any more. */
@@ -155,7 +155,7 @@ static enum tb_step decline(struct tb_call *call, size_t i, const char *code, co
 static int publish_rpc(struct tb_call *call, const struct tb_question *q, struct fg_json_value body)
 {
 	struct fg_json_value method = {0}, params = {.text = fg_span_str("{}")};
-	struct tb_text text;
+	struct fg_text text;
 	int r;
 
 	fg_json_member(body, fg_span_str("method"), &method);
@@ -163,11 +163,11 @@ static int publish_rpc(struct tb_call *call, const struct tb_question *q, struct
 	r = tb_publish_begin(call->tb, call->out, TB_RPC_REQUEST, q->id, &text);
 	if (r < 0)
 		return r;
-	tb_put(&text, "{\"method\":");
-	tb_put_json(&text, method.text);
-	tb_put(&text, ",\"params\":");
-	tb_put_json(&text, params.text);
-	tb_put(&text, "}");
+	fg_put(&text, "{\"method\":");
+	fg_put_json(&text, method.text);
+	fg_put(&text, ",\"params\":");
+	fg_put_json(&text, params.text);
+	fg_put(&text, "}");
 	return tb_publish_end(call->out, &text, TB_SCOPE_OWN);
 }
 
@@ -177,7 +177,7 @@ static int publish_claim(struct tb_call *call, const struct tb_question *q,
 {
 	bool is_gateway = call->tb->with.mode == TB_MODE_GATEWAY;
 	struct fg_json_value value;
-	struct tb_text text;
+	struct fg_text text;
 	const char *comma = "";
 	int r;
 
@@ -186,22 +186,22 @@ static int publish_claim(struct tb_call *call, const struct tb_question *q,
 	if (r < 0)
 		return r;
 	if (is_gateway) {
-		tb_put(&text, "{");
-		tb_put_quoted(&text, q->device);
-		tb_put(&text, ":");
+		fg_put(&text, "{");
+		fg_put_quoted(&text, q->device);
+		fg_put(&text, ":");
 	}
-	tb_put(&text, "{");
+	fg_put(&text, "{");
 	if (fg_json_member(body, fg_span_str("secretKey"), &value)) {
-		tb_put(&text, "\"secretKey\":");
-		tb_put_json(&text, value.text);
+		fg_put(&text, "\"secretKey\":");
+		fg_put_json(&text, value.text);
 		comma = ",";
 	}
 	if (fg_json_member(body, fg_span_str("durationMs"), &value)) {
-		tb_put(&text, comma);
-		tb_put(&text, "\"durationMs\":");
-		tb_put_json(&text, value.text);
+		fg_put(&text, comma);
+		fg_put(&text, "\"durationMs\":");
+		fg_put_json(&text, value.text);
 	}
-	tb_put(&text, is_gateway ? "}}" : "}");
+	fg_put(&text, is_gateway ? "}}" : "}");
 	return tb_publish_end(call->out, &text, is_gateway ? TB_SCOPE_DEVICES : TB_SCOPE_OWN);
 }
 
@@ -347,7 +347,7 @@ static bool is_server_timeout(struct fg_json_value answer)
 static int answer_rpc(struct tb *tb, const struct tb_question *q, struct fg_json_value answer)
 {
 	FG_CLEANUP(fg_free_p) char *buffer = malloc(answer.text.size + 16);
-	struct tb_text text;
+	struct fg_text text;
 
 	if (is_server_timeout(answer)) {
 		respond_error(tb, q->ref, "timeout", "no rule of ThingsBoard answered");
@@ -355,11 +355,11 @@ static int answer_rpc(struct tb *tb, const struct tb_question *q, struct fg_json
 	}
 	if (!buffer)
 		return -ENOMEM;
-	text = tb_text_begin(buffer, answer.text.size + 16);
-	tb_put(&text, "{\"result\":");
-	tb_put_span(&text, answer.text);
-	tb_put(&text, "}");
-	tb->host->respond(tb->host_ctx, q->ref, tb_text_span(&text));
+	text = fg_text_begin(buffer, answer.text.size + 16);
+	fg_put(&text, "{\"result\":");
+	fg_put_span(&text, answer.text);
+	fg_put(&text, "}");
+	tb->host->respond(tb->host_ctx, q->ref, fg_text_span(&text));
 	return 0;
 }
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/text.h"
 #include "model/json.h"
-#include "text.h"
 
 #define URL_BYTES 4096
 #define BODY_BYTES 65536
@@ -84,7 +84,7 @@ static void rest_close(void *ctx)
 /* ------------------------------------------------------------------ requests */
 
 /* As one value in a query (RFC 3986, 2.1 and 2.3). */
-static void put_escaped(struct tb_text *text, struct fg_span value)
+static void put_escaped(struct fg_text *text, struct fg_span value)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				    "0123456789-._~";
@@ -93,67 +93,67 @@ static void put_escaped(struct tb_text *text, struct fg_span value)
 		char hex[4];
 
 		if (value.data[i] && strchr(plain, value.data[i])) {
-			tb_put_span(text, fg_span_of(value.data + i, 1));
+			fg_put_span(text, fg_span_of(value.data + i, 1));
 			continue;
 		}
 		snprintf(hex, sizeof(hex), "%%%02X", (unsigned char)value.data[i]);
-		tb_put(text, hex);
+		fg_put(text, hex);
 	}
 }
 
-static struct tb_text begin_url(struct tb_rest_ctx *c)
+static struct fg_text begin_url(struct tb_rest_ctx *c)
 {
-	struct tb_text url = tb_text_begin(c->request_url, sizeof(c->request_url) - 1);
+	struct fg_text url = fg_text_begin(c->request_url, sizeof(c->request_url) - 1);
 
-	tb_put(&url, c->url);
+	fg_put(&url, c->url);
 	return url;
 }
 
-static void put_login(struct tb_rest_ctx *c, struct tb_text *url, struct tb_text *body)
+static void put_login(struct tb_rest_ctx *c, struct fg_text *url, struct fg_text *body)
 {
-	tb_put(url, "/api/auth/login");
-	tb_put(body, "{\"username\":");
-	tb_put_quoted(body, fg_span_str(c->username));
-	tb_put(body, ",\"password\":");
-	tb_put_quoted(body, fg_span_str(c->password));
-	tb_put(body, "}");
+	fg_put(url, "/api/auth/login");
+	fg_put(body, "{\"username\":");
+	fg_put_quoted(body, fg_span_str(c->username));
+	fg_put(body, ",\"password\":");
+	fg_put_quoted(body, fg_span_str(c->password));
+	fg_put(body, "}");
 }
 
 /* A time series from one moment up to, and without, another. */
 static void put_reading(const struct tb_rest_ctx *c, const struct fg_rest_question *q,
-			struct tb_text *url)
+			struct fg_text *url)
 {
-	tb_put(url, "/api/plugins/telemetry/DEVICE/");
-	tb_put(url, c->device_id);
-	tb_put(url, "/values/timeseries?keys=");
+	fg_put(url, "/api/plugins/telemetry/DEVICE/");
+	fg_put(url, c->device_id);
+	fg_put(url, "/values/timeseries?keys=");
 	put_escaped(url, q->key);
-	tb_put(url, "&startTs=");
-	tb_put_number(url, q->from_us / 1000);
-	tb_put(url, "&endTs=");
-	tb_put_number(url, q->to_us / 1000 + 1);
-	tb_put(url, "&limit=");
-	tb_put_number(url, MAX_POINTS);
-	tb_put(url, "&useStrictDataTypes=true");
+	fg_put(url, "&startTs=");
+	fg_put_number(url, q->from_us / 1000);
+	fg_put(url, "&endTs=");
+	fg_put_number(url, q->to_us / 1000 + 1);
+	fg_put(url, "&limit=");
+	fg_put_number(url, MAX_POINTS);
+	fg_put(url, "&useStrictDataTypes=true");
 }
 
 static void put_command(const struct tb_rest_ctx *c, const struct fg_rest_question *q,
-			struct tb_text *url, struct tb_text *body)
+			struct fg_text *url, struct fg_text *body)
 {
-	tb_put(url, "/api/rpc/twoway/");
-	tb_put(url, c->device_id);
-	tb_put(body, "{\"method\":");
-	tb_put_quoted(body, q->command);
-	tb_put(body, ",\"params\":");
-	tb_put_json(body, q->params.size > 0 ? q->params : fg_span_str("null"));
-	tb_put(body, ",\"timeout\":");
-	tb_put_number(body, q->timeout_ms);
-	tb_put(body, "}");
+	fg_put(url, "/api/rpc/twoway/");
+	fg_put(url, c->device_id);
+	fg_put(body, "{\"method\":");
+	fg_put_quoted(body, q->command);
+	fg_put(body, ",\"params\":");
+	fg_put_json(body, q->params.size > 0 ? q->params : fg_span_str("null"));
+	fg_put(body, ",\"timeout\":");
+	fg_put_number(body, q->timeout_ms);
+	fg_put(body, "}");
 }
 
 static int rest_request(void *ctx, const struct fg_rest_question *q, struct fg_rest_request *out)
 {
 	struct tb_rest_ctx *c = ctx;
-	struct tb_text url = begin_url(c), body = tb_text_begin(c->body, sizeof(c->body));
+	struct fg_text url = begin_url(c), body = fg_text_begin(c->body, sizeof(c->body));
 	size_t n = 0;
 
 	switch (q->step) {
@@ -161,7 +161,7 @@ static int rest_request(void *ctx, const struct fg_rest_question *q, struct fg_r
 		put_login(c, &url, &body);
 		break;
 	case FG_REST_DEVICE:
-		tb_put(&url, "/api/tenant/devices?deviceName=");
+		fg_put(&url, "/api/tenant/devices?deviceName=");
 		put_escaped(&url, q->device);
 		break;
 	case FG_REST_READING:
@@ -186,7 +186,7 @@ static int rest_request(void *ctx, const struct fg_rest_question *q, struct fg_r
 		.method = body.at > body.start ? "POST" : "GET",
 		.url = c->request_url,
 		.headers = c->headers,
-		.body = tb_text_span(&body),
+		.body = fg_text_span(&body),
 	};
 	return 1;
 }

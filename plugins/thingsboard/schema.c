@@ -253,23 +253,23 @@ unsigned tb_schema_write(const struct tb_schema *schema, struct fg_json_value ob
 
 /* ------------------------------------------------------------------ to JSON */
 
-void tb_put_json_or_text(struct tb_text *text, struct fg_span value)
+void tb_put_json_or_text(struct fg_text *text, struct fg_span value)
 {
 	struct fg_json_value json;
 	struct fg_json_fault fault;
 
 	if (fg_json_check(value, &json, &fault) == 0)
-		tb_put_span(text, json.text);
+		fg_put_span(text, json.text);
 	else
-		tb_put_quoted(text, value);
+		fg_put_quoted(text, value);
 }
 
-void tb_put_double(struct tb_text *text, double value)
+void tb_put_double(struct fg_text *text, double value)
 {
 	char digits[32];
 
 	if (!isfinite(value)) {
-		tb_put(text, "null");
+		fg_put(text, "null");
 		return;
 	}
 	for (int n = 15; n <= 17; n++) {
@@ -277,9 +277,9 @@ void tb_put_double(struct tb_text *text, double value)
 		if (strtod(digits, NULL) == value)
 			break;
 	}
-	tb_put(text, digits);
+	fg_put(text, digits);
 	if (!strpbrk(digits, ".e"))
-		tb_put(text, ".0");
+		fg_put(text, ".0");
 }
 
 static enum tb_wire_type wire_type_of(const struct tb_schema_field *f)
@@ -302,22 +302,22 @@ static enum tb_wire_type wire_type_of(const struct tb_schema_field *f)
 	}
 }
 
-static void put_unsigned(struct tb_text *text, uint64_t n)
+static void put_unsigned(struct fg_text *text, uint64_t n)
 {
 	char digits[24];
 
 	snprintf(digits, sizeof(digits), "%llu", (unsigned long long)n);
-	tb_put(text, digits);
+	fg_put(text, digits);
 }
 
-static void put_enum(struct tb_text *text, const struct tb_schema *values, uint64_t bits)
+static void put_enum(struct fg_text *text, const struct tb_schema *values, uint64_t bits)
 {
 	for (size_t i = 0; i < values->n_fields; i++)
 		if (values->fields[i].number == (uint32_t)bits) {
-			tb_put_quoted(text, fg_span_str(values->fields[i].name));
+			fg_put_quoted(text, fg_span_str(values->fields[i].name));
 			return;
 		}
-	tb_put_number(text, (int32_t)bits);
+	fg_put_number(text, (int32_t)bits);
 }
 
 static double real_from(const struct tb_schema_field *f, uint64_t bits)
@@ -332,10 +332,10 @@ static double real_from(const struct tb_schema_field *f, uint64_t bits)
 }
 
 static int read_message(const struct tb_schema *schema, struct fg_span message,
-			struct tb_text *text, unsigned depth);
+			struct fg_text *text, unsigned depth);
 
 static int read_value(const struct tb_schema_field *f, const struct tb_wire_field *in,
-		      struct tb_text *text, unsigned depth)
+		      struct fg_text *text, unsigned depth)
 {
 	switch (f->type) {
 	case TB_FIELD_DOUBLE:
@@ -343,10 +343,10 @@ static int read_value(const struct tb_schema_field *f, const struct tb_wire_fiel
 		tb_put_double(text, real_from(f, in->bits));
 		return 0;
 	case TB_FIELD_BOOL:
-		tb_put(text, in->bits ? "true" : "false");
+		fg_put(text, in->bits ? "true" : "false");
 		return 0;
 	case TB_FIELD_STRING:
-		tb_put_quoted(text, in->bytes);
+		fg_put_quoted(text, in->bytes);
 		return 0;
 	case TB_FIELD_JSON:
 		tb_put_json_or_text(text, in->bytes);
@@ -364,21 +364,21 @@ static int read_value(const struct tb_schema_field *f, const struct tb_wire_fiel
 		return 0;
 	case TB_FIELD_SINT32:
 	case TB_FIELD_SINT64:
-		tb_put_number(text, (int64_t)(in->bits >> 1 ^ (in->bits & 1 ? UINT64_MAX : 0)));
+		fg_put_number(text, (int64_t)(in->bits >> 1 ^ (in->bits & 1 ? UINT64_MAX : 0)));
 		return 0;
 	case TB_FIELD_INT32:
 	case TB_FIELD_SFIXED32:
-		tb_put_number(text, (int32_t)in->bits);
+		fg_put_number(text, (int32_t)in->bits);
 		return 0;
 	default:
-		tb_put_number(text, (int64_t)in->bits);
+		fg_put_number(text, (int64_t)in->bits);
 		return 0;
 	}
 }
 
 /* Several numbers in one field, as proto3 packs them: @in->bytes. */
 static int read_packed(const struct tb_schema_field *f, const struct tb_wire_field *in,
-		       struct tb_text *text, const char **comma)
+		       struct fg_text *text, const char **comma)
 {
 	struct fg_span rest = in->bytes;
 	struct tb_wire_field one;
@@ -388,7 +388,7 @@ static int read_packed(const struct tb_schema_field *f, const struct tb_wire_fie
 		r = tb_wire_take(&rest, wire_type_of(f), &one);
 		if (r < 0)
 			return r;
-		tb_put(text, *comma);
+		fg_put(text, *comma);
 		*comma = ",";
 		read_value(f, &one, text, 0);
 	}
@@ -396,7 +396,7 @@ static int read_packed(const struct tb_schema_field *f, const struct tb_wire_fie
 }
 
 /* Write what @message has for @f, if anything, as a member. */
-static int read_field(const struct tb_schema_field *f, struct fg_span message, struct tb_text *text,
+static int read_field(const struct tb_schema_field *f, struct fg_span message, struct fg_text *text,
 		      const char **comma, unsigned depth)
 {
 	struct tb_wire_field in, last = {0};
@@ -412,16 +412,16 @@ static int read_field(const struct tb_schema_field *f, struct fg_span message, s
 		if (in.type != wire_type_of(f) && !is_packed)
 			return -EPROTO;
 		if (last.number == 0) {
-			tb_put(text, *comma);
-			tb_put_quoted(text, fg_span_str(f->name));
-			tb_put(text, f->is_repeated ? ":[" : ":");
+			fg_put(text, *comma);
+			fg_put_quoted(text, fg_span_str(f->name));
+			fg_put(text, f->is_repeated ? ":[" : ":");
 			*comma = ",";
 		}
 		last = in;
 		if (is_packed) {
 			r = read_packed(f, &in, text, &inner);
 		} else if (f->is_repeated) {
-			tb_put(text, inner);
+			fg_put(text, inner);
 			inner = ",";
 			r = read_value(f, &in, text, depth);
 		}
@@ -429,26 +429,26 @@ static int read_field(const struct tb_schema_field *f, struct fg_span message, s
 			return r;
 	}
 	if (r == 0 && last.number > 0 && f->is_repeated)
-		tb_put(text, "]");
+		fg_put(text, "]");
 	else if (r == 0 && last.number > 0)
 		r = read_value(f, &last, text, depth);
 	return r;
 }
 
 static int read_message(const struct tb_schema *schema, struct fg_span message,
-			struct tb_text *text, unsigned depth)
+			struct fg_text *text, unsigned depth)
 {
 	const char *comma = "";
 	int r = depth > MAX_DEPTH ? -EPROTO : 0;
 
-	tb_put(text, "{");
+	fg_put(text, "{");
 	for (size_t i = 0; i < schema->n_fields && r == 0; i++)
 		r = read_field(&schema->fields[i], message, text, &comma, depth);
-	tb_put(text, "}");
+	fg_put(text, "}");
 	return r;
 }
 
-int tb_schema_read(const struct tb_schema *schema, struct fg_span message, struct tb_text *text)
+int tb_schema_read(const struct tb_schema *schema, struct fg_span message, struct fg_text *text)
 {
 	return read_message(schema, message, text, 0);
 }

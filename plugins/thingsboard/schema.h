@@ -7,8 +7,8 @@
  * A schema is one of the tables below, or comes from a file that protoc has compiled
  * (--descriptor_set_out). Integers keep their 64 bits, an enum is its name.
  */
+#include "common/text.h"
 #include "model/json.h"
-#include "text.h"
 #include "wire.h"
 
 /** As in google/protobuf/descriptor.proto, FieldDescriptorProto.Type; and one of our own. */
@@ -63,10 +63,10 @@ unsigned tb_schema_write(const struct tb_schema *schema, struct fg_json_value ob
  * Write @message as a JSON object; text that is not UTF-8 stays so. What the schema does not know is
  * passed over. Returns 0, or -EPROTO: it is no such message, or nested too deep. See text->is_full.
  */
-int tb_schema_read(const struct tb_schema *schema, struct fg_span message, struct tb_text *text);
+int tb_schema_read(const struct tb_schema *schema, struct fg_span message, struct fg_text *text);
 
 /** @value as a JSON value of its own if it is one, else as a string. */
-void tb_put_json_or_text(struct tb_text *text, struct fg_span value);
+void tb_put_json_or_text(struct fg_text *text, struct fg_span value);
 
 /** The shortest text that says the same double, with a point; null for NaN and infinities. */
-void tb_put_double(struct tb_text *text, double value);
+void tb_put_double(struct fg_text *text, double value);

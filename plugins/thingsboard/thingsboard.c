@@ -9,16 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/packet.h"
 #include "rest.h"
 #include "util/cleanup.h"
-
-/* MQTT 5, 2.4: the reason codes ThingsBoard puts into a PUBACK, and their neighbours. */
-#define REASON_UNSPECIFIED 0x80u
-#define REASON_NOT_AUTHORIZED 0x87u
-#define REASON_TOPIC_NAME_INVALID 0x90u
-#define REASON_QUOTA_EXCEEDED 0x97u
-#define REASON_PAYLOAD_FORMAT_INVALID 0x99u
-#define REASON_CONNECTION_RATE_EXCEEDED 0x9fu
 
 #define TICK_MS 1000
 
@@ -123,18 +116,6 @@ static int tb_connect(void *ctx, const struct fg_connect_request *request, struc
 	return 0;
 }
 
-/* The largest Remaining Length of a packet of @packet_bytes in all (MQTT 5, 3.2.2.3.6). */
-static size_t remaining_length(size_t packet_bytes)
-{
-	size_t n_length_bytes = 1, largest = 127;
-
-	while (n_length_bytes < 4 && packet_bytes > 1 + n_length_bytes + largest) {
-		n_length_bytes++;
-		largest = largest << 7 | 127;
-	}
-	return packet_bytes > 1 + n_length_bytes ? packet_bytes - 1 - n_length_bytes : 1;
-}
-
 static void subscribe(struct tb *tb, enum tb_topic topic)
 {
 	char filter[TB_TOPIC_SIZE];
@@ -167,8 +148,7 @@ static void tb_connected(void *ctx, const char *session, const struct fg_connack
 	(void)session;
 	tb->is_up = true;
 	tb->mqtt_version = connack->mqtt_version;
-	tb->session_max_packet_bytes =
-		connack->max_packet_bytes > 0 ? remaining_length(connack->max_packet_bytes) : 0;
+	tb->session_max_packet_bytes = fg_remaining_length(connack->max_packet_bytes);
 	tb->has_run_errand = false;
 	tb->host->wake(tb->host_ctx, TICK_MS);
 	if (tb->is_setup) {
@@ -228,15 +208,15 @@ static void tb_remembered(void *ctx, const char *key, int error)
  */
 static enum fg_verdict verdict_of(unsigned code)
 {
-	if (code < REASON_UNSPECIFIED)
+	if (code < FG_REASON_UNSPECIFIED)
 		return FG_ACCEPTED;
 	switch (code) {
-	case REASON_QUOTA_EXCEEDED:
-	case REASON_CONNECTION_RATE_EXCEEDED:
-	case REASON_NOT_AUTHORIZED:
+	case FG_REASON_QUOTA_EXCEEDED:
+	case FG_REASON_CONNECTION_RATE_EXCEEDED:
+	case FG_REASON_NOT_AUTHORIZED:
 		return FG_LATER;
-	case REASON_TOPIC_NAME_INVALID:
-	case REASON_PAYLOAD_FORMAT_INVALID:
+	case FG_REASON_TOPIC_NAME_INVALID:
+	case FG_REASON_PAYLOAD_FORMAT_INVALID:
 		return FG_POISON;
 	default:
 		return FG_RETRY;
@@ -258,7 +238,7 @@ static enum fg_verdict tb_settled(void *ctx, const char *session, const struct f
 	(void)session;
 	if (verdict == FG_ACCEPTED)
 		tb->has_accepted = true;
-	if (how->reason_code == REASON_NOT_AUTHORIZED && !tb->has_warned_authorization) {
+	if (how->reason_code == FG_REASON_NOT_AUTHORIZED && !tb->has_warned_authorization) {
 		tb->has_warned_authorization = true;
 		tb->host->warn(tb->host_ctx,
 			       "the server refuses a publish as not authorized (0x87): "

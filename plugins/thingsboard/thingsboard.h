@@ -5,7 +5,7 @@
  * each file offers to the others. Topics and payloads follow ThingsBoard's device API and gateway
  * API (JSON).
  *
- *	options.c    the keys in the configuration      topics.c, text.c, values.c  spelling
+ *	options.c    the keys in the configuration      topics.c, values.c  spelling
  *	thingsboard.c  the plugin's table: sessions, what becomes of a publish, what comes down
  *	encode.c     whose turn it is                   data.c       telemetry and attributes going up
  *	announce.c   coming and going of sub-devices    devices.c    the table of them
@@ -24,6 +24,7 @@
  * Time: a timer of a second, from wake(), counts `uptime_s`; the UTC clock may jump and is used for
  * stamps only.
  */
+#include "common/text.h"
 #include "devices.h"
 #include "images.h"
 #include "limits.h"
@@ -31,7 +32,6 @@
 #include "protobuf.h"
 #include "provision.h"
 #include "questions.h"
-#include "text.h"
 #include "topics.h"
 #include "values.h"
 
@@ -186,10 +186,10 @@ int tb_set_topic(struct fg_publish *out, const char *topic);
  * Returns 0 or -EINVAL.
  */
 int tb_publish_begin(const struct tb *tb, struct fg_publish *out, enum tb_topic topic,
-		     int64_t number, struct tb_text *ret);
+		     int64_t number, struct fg_text *ret);
 
 /** Returns 1, or 0 when it does not fit into a packet. */
-int tb_publish_end(struct fg_publish *out, const struct tb_text *text, unsigned scope);
+int tb_publish_end(struct fg_publish *out, const struct fg_text *text, unsigned scope);
 
 /**
  * The device message @i is of, ready for this call. Returns 0; -EINVAL when it can never be one

@@ -201,7 +201,7 @@ static void the_hour_is_that_of_utc_in_every_time_zone(void **state)
 	static const char *const zones[] = {"UTC0", "CST-8", "NPT-5:45", "PST8PDT", "<+14>-14"};
 	struct hw_sign_in sign_in;
 	char stamp[64];
-	struct hw_text text;
+	struct fg_text text;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(zones) / sizeof(zones[0]); i++) {
@@ -209,7 +209,7 @@ static void the_hour_is_that_of_utc_in_every_time_zone(void **state)
 		tzset();
 		assert_int_equal(hw_sign_in_make("gw", "s", true, AT_095959, &sign_in), 0);
 		assert_string_equal(sign_in.client_id, "gw_0_1_2026031509");
-		text = hw_text_begin(stamp, sizeof(stamp));
+		text = fg_text_begin(stamp, sizeof(stamp));
 		assert_true(hw_put_time(&text, AT_095959, false));
 		assert_memory_equal(stamp, "20260315T095959Z", 16);
 	}

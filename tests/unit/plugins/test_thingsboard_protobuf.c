@@ -119,7 +119,7 @@ static const char *there_and_back(const char *json, unsigned *ret_dropped)
 {
 	static char message[4096], text[8192];
 	struct tb_wire w = tb_wire_begin(message, sizeof(message));
-	struct tb_text out = tb_text_begin(text, sizeof(text) - 1);
+	struct fg_text out = fg_text_begin(text, sizeof(text) - 1);
 	struct fg_json_value object;
 	struct fg_json_fault fault;
 
@@ -204,11 +204,11 @@ static void packed_lists_are_read_and_the_last_of_several_values_counts(void **s
 {
 	static const char message[] = "\xda\x01\x03\x02\x03\x06" /* list, packed: 1, -2, 3 */
 				      "\x70\x01\x70\x02";        /* int32: 1, then 2 */
-	struct tb_text text;
+	struct fg_text text;
 	char out[256];
 
 	(void)state;
-	text = tb_text_begin(out, sizeof(out) - 1);
+	text = fg_text_begin(out, sizeof(out) - 1);
 	assert_int_equal(tb_schema_read(&all, fg_span_of(message, sizeof(message) - 1), &text), 0);
 	*text.at = '\0';
 	assert_string_equal(out, "{\"int32\":2,\"list\":[1,-2,3]}");
@@ -218,7 +218,7 @@ static void a_message_nested_without_end_is_refused(void **state)
 {
 	static char message[4096], out[1 << 16];
 	size_t size = 0;
-	struct tb_text text = tb_text_begin(out, sizeof(out));
+	struct fg_text text = fg_text_begin(out, sizeof(out));
 
 	(void)state;
 	for (; size < 1000; size += 4) {

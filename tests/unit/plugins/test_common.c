@@ -1,0 +1,195 @@
+/*
+ * What the plugins share: text into a buffer of fixed size, and what a packet leaves for a payload.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/packet.h"
+#include "common/text.h"
+
+static void assert_text(const struct fg_text *text, const char *expected)
+{
+	assert_false(text->is_full);
+	assert_int_equal(fg_text_size(text), strlen(expected));
+	assert_true(fg_span_is(fg_text_span(text), expected));
+}
+
+static void text_grows_piece_by_piece(void **state)
+{
+	char buffer[64];
+	struct fg_text text = fg_text_begin(buffer, sizeof(buffer));
+
+	(void)state;
+	assert_text(&text, "");
+	fg_put(&text, "{\"n\":");
+	fg_put_number(&text, 42);
+	fg_put_span(&text, fg_span_of(",\"t\":+++", 5));
+	fg_put_span(&text, fg_span_str(NULL));
+	fg_put_quoted(&text, fg_span_str("a\"b\n"));
+	fg_put(&text, "}");
+	assert_text(&text, "{\"n\":42,\"t\":\"a\\\"b\\n\"}");
+}
+
+static void numbers_are_spelled_up_to_both_ends(void **state)
+{
+	static const struct {
+		int64_t number;
+		const char *spelled;
+	} cases[] = {
+		{0, "0"},
+		{-1, "-1"},
+		{10, "10"},
+		{INT64_MAX, "9223372036854775807"},
+		{INT64_MIN, "-9223372036854775808"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char buffer[20];
+		struct fg_text text = fg_text_begin(buffer, sizeof(buffer));
+
+		fg_put_number(&text, cases[i].number);
+		assert_text(&text, cases[i].spelled);
+	}
+}
+
+static void nothing_is_written_once_something_did_not_fit(void **state)
+{
+	char buffer[9] = "--------";
+	struct fg_text text = fg_text_begin(buffer, 4);
+
+	(void)state;
+	fg_put(&text, "abc");
+	fg_put(&text, "de");
+	fg_put(&text, "f");
+	fg_put_number(&text, 1);
+	fg_put_quoted(&text, fg_span_str(""));
+	fg_put_json(&text, fg_span_str("1"));
+	assert_true(text.is_full);
+	assert_true(fg_span_is(fg_text_span(&text), "abc"));
+	assert_string_equal(buffer, "abc-----");
+}
+
+static void a_quoted_text_fits_exactly_or_not_at_all(void **state)
+{
+	char buffer[9] = "--------";
+	struct fg_text text = fg_text_begin(buffer, 6);
+
+	(void)state;
+	fg_put_quoted(&text, fg_span_str("\"\\")); /* six bytes */
+	assert_text(&text, "\"\\\"\\\\\"");
+	text = fg_text_begin(buffer, 5);
+	fg_put_quoted(&text, fg_span_str("\"\\"));
+	assert_true(text.is_full);
+	assert_int_equal(fg_text_size(&text), 0);
+}
+
+static void json_loses_its_white_space_and_nothing_else(void **state)
+{
+	static const struct {
+		const char *json, *written;
+		bool is_finite;
+	} cases[] = {
+		{" { \"a b\" : [ 1 , -2.50e1 ,true\t,\r\n null ] } ",
+		 "{\"a b\":[1,-2.50e1,true,null]}", true},
+		{"\" NaN \\\" , Infinity\"", "\" NaN \\\" , Infinity\"", true},
+		{"{\"a\\\\\" : \"\\\\\" }", "{\"a\\\\\":\"\\\\\"}", true},
+		{"NaN", "\"NaN\"", false},
+		{"[ Infinity,-Infinity , -1]", "[\"Infinity\",\"-Infinity\",-1]", false},
+		{"{\"x\":{\"I\":NaN}}", "{\"x\":{\"I\":\"NaN\"}}", false},
+		{"", "", true},
+		{"  ", "", true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char buffer[64];
+		struct fg_text text = fg_text_begin(buffer, sizeof(buffer));
+
+		fg_put_json(&text, fg_span_str(cases[i].json));
+		assert_text(&text, cases[i].written);
+		assert_int_equal(fg_is_finite(fg_span_str(cases[i].json)), cases[i].is_finite);
+	}
+}
+
+/* MQTT 3.1.1, 2.2.3: a byte of the Remaining Length for each 7 bits, four at most. */
+static void a_remaining_length_is_the_packet_without_its_header(void **state)
+{
+	static const struct {
+		size_t packet, remaining;
+	} cases[] = {
+		{0, 0},
+		{1, 1},
+		{2, 1},
+		{3, 1},
+		{129, 127},
+		{130, 127},
+		{131, 128},
+		{16386, 16383},
+		{16387, 16383},
+		{16388, 16384},
+		{2097155, 2097151},
+		{2097157, 2097152},
+		{268435460, 268435455},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(fg_remaining_length(cases[i].packet), cases[i].remaining);
+}
+
+static void a_limit_of_zero_is_none(void **state)
+{
+	(void)state;
+	assert_int_equal(fg_least_limit(0, 0), 0);
+	assert_int_equal(fg_least_limit(0, 7), 7);
+	assert_int_equal(fg_least_limit(7, 0), 7);
+	assert_int_equal(fg_least_limit(7, 9), 7);
+	assert_int_equal(fg_least_limit(9, 7), 7);
+}
+
+static void a_payload_has_what_topic_and_packet_id_leave(void **state)
+{
+	static const struct {
+		size_t payload_size, max_packet_bytes, remaining_length;
+		unsigned mqtt_version;
+		size_t limit;
+	} cases[] = {
+		{100, 0, 0, 4, 100},  {100, 107, 0, 4, 100}, {100, 106, 0, 4, 99},
+		{100, 106, 0, 5, 98}, {100, 0, 50, 4, 43},   {100, 60, 50, 4, 43},
+		{100, 50, 60, 4, 43}, {100, 0, 50, 5, 42},   {100, 0, 8, 4, 1},
+		{100, 0, 7, 4, 0},    {100, 0, 1, 5, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct fg_publish out = {
+			.payload_size = cases[i].payload_size,
+			.max_packet_bytes = cases[i].max_packet_bytes,
+		};
+
+		assert_int_equal(fg_payload_limit(&out, "a/b", cases[i].mqtt_version,
+						  cases[i].remaining_length),
+				 cases[i].limit);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(text_grows_piece_by_piece),
+		cmocka_unit_test(numbers_are_spelled_up_to_both_ends),
+		cmocka_unit_test(nothing_is_written_once_something_did_not_fit),
+		cmocka_unit_test(a_quoted_text_fits_exactly_or_not_at_all),
+		cmocka_unit_test(json_loses_its_white_space_and_nothing_else),
+		cmocka_unit_test(a_remaining_length_is_the_packet_without_its_header),
+		cmocka_unit_test(a_limit_of_zero_is_none),
+		cmocka_unit_test(a_payload_has_what_topic_and_packet_id_leave),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
