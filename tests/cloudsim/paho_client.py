@@ -15,7 +15,7 @@ class Client:
     """A gateway made of paho. Remembers what came back."""
 
     def __init__(self, port, username=ThingsBoard.TOKEN, password=None, version=paho.MQTTv311, client_id="gw",
-                 keep_alive=60, clean=True):
+                 keep_alive=60, clean=True, ca=None, certificate=None, key=None):
         self.connack = self.gone = None
         self.raw = False  # keep payloads as bytes, whatever they look like
         self.acks, self.granted, self.received = {}, {}, []
@@ -23,6 +23,8 @@ class Client:
         self.mqtt = paho.Client(client_id, protocol=version, reconnect_on_failure=False, **arguments)
         if username is not None:
             self.mqtt.username_pw_set(username, password)
+        if ca:
+            self.mqtt.tls_set(ca, certificate, key)
         self.mqtt.on_connect = lambda c, u, f, code, *p: setattr(self, "connack", getattr(code, "value", code))
         self.mqtt.on_disconnect = self._closed
         self.mqtt.on_publish = lambda c, u, mid: self.acks.__setitem__(mid, True)

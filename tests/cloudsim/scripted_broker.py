@@ -16,6 +16,7 @@ import collections
 import concurrent.futures
 import selectors
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -156,11 +157,16 @@ def parse(kind, flags, body, version):
     return body
 
 
+# A handshake is done by the first recv(). What it writes finds room in the socket's buffer.
+WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
 class Connection:
-    """One client, as a script sees it."""
+    """One client, as a script sees it. @peer_certificate: the one it has shown, in DER, or None."""
 
     def __init__(self, server, sock, number):
         self.server, self.sock, self.number = server, sock, number
+        self.peer_certificate = None
         self.version = 4
         self.connect = None
         self.is_open = True
@@ -222,7 +228,7 @@ class Connection:
         try:
             while self._out and not self.server.is_frozen:
                 del self._out[:self.sock.send(self._out[:1 << 18])]
-        except BlockingIOError:
+        except WOULD_BLOCK:
             pass
         except OSError:
             return self.close()
@@ -231,13 +237,20 @@ class Connection:
     def _read(self):
         try:
             data = self.sock.recv(1 << 18)
-        except BlockingIOError:
+            while self.server.tls and self.sock.pending():
+                data += self.sock.recv(1 << 18)
+        except WOULD_BLOCK:
             return
+        except ssl.SSLError as error:
+            self.server.script.on_tls_error(self, error.reason or str(error))
+            data = b""
         except OSError:
             data = b""
         if not data:
             self.server.script.on_closed(self)
             return self.close()
+        if self.server.tls and not self.peer_certificate:
+            self.peer_certificate = self.sock.getpeercert(binary_form=True)
         self._in += data
         while self.is_open:
             size = shift = 0
@@ -286,16 +299,19 @@ class Script:
     def on_closed(self, c):
         """The client has gone without a word."""
 
+    def on_tls_error(self, c, why):
+        """TLS has failed, mostly in the handshake; @why: OpenSSL's word for it. on_closed() follows."""
+
     def on_tick(self, server):
         """About every 10 ms."""
 
 
 class ScriptedBroker:
-    """Serve @script on a loopback port. `log` keeps (monotonic time, connection number, packet) of all packets
-    received, in order."""
+    """Serve @script on a loopback port, over TLS with an ssl.SSLContext as @tls. `log` keeps (monotonic time,
+    connection number, packet) of all packets received, in order."""
 
-    def __init__(self, script=None, port=0):
-        self.script = script or Script()
+    def __init__(self, script=None, port=0, tls=None):
+        self.script, self.tls = script or Script(), tls
         self._listener = self._bound(port)
         self.port = self._listener.getsockname()[1]
         self.log = []
@@ -427,10 +443,12 @@ class ScriptedBroker:
                 if key.data is None:
                     try:
                         sock, _ = self._listener.accept()
+                        sock.setblocking(False)
+                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        if self.tls:
+                            sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                     except OSError:
                         continue
-                    sock.setblocking(False)
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     self._n += 1
                     c = Connection(self, sock, self._n)
                     self.connections.append(c)

@@ -102,7 +102,8 @@ class Broker(Script):
     def on_connect(self, c, connect):
         if self._session(c) or self.settings.refuse == "silent":
             return c.close()
-        code, why, device_id = login.judge(connect, self.registry.logins, self.settings, self.now())
+        code, why, device_id = login.judge(connect, c.peer_certificate, self.registry.logins, self.settings,
+                                           self.now())
         if self.settings.refuse is not None:
             code, why = self.settings.refuse, "told to"
         if code != login.ACCEPTED:
@@ -125,6 +126,9 @@ class Broker(Script):
         if session:
             self.end(session, "DISCONNECT")
         c.close()
+
+    def on_tls_error(self, c, why):
+        self.tell("refused", client=None, device=None, code=None, why=why)
 
     def on_closed(self, c):
         session = self._session(c)

@@ -1,5 +1,6 @@
 """Huawei Cloud IoTDA for tests: start it, set faults, send down, ask what came."""
 import json
+import ssl
 import time
 
 from arrivals import Arrivals
@@ -14,18 +15,31 @@ GATEWAY, SECRET = "65f0c1d2e3b4a5968778695a_gw1", "s3cr3t-Field-0001"
 PROJECT_ID = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 
 
+def server_side(tls):
+    """An ssl.SSLContext. A device may show a certificate: whether it has to is a matter of its registration."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls["certificate"], tls["key"])
+    if tls.get("device_ca"):
+        context.load_verify_locations(tls["device_ca"])
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
 class Huawei(Arrivals):
     """IoTDA as a gateway sees it; README.md says what it enforces."""
 
-    def __init__(self, devices=None, sub_devices=(), model=None, custom_topics=(), instance_id=None, now=time.time):
-        """@devices: [{"device_id", "secret", "sub_devices": [ids], "is_disabled": bool}] with a login; unless given
-        one, GATEWAY with SECRET, and @sub_devices behind it. @model: {service id: {property: "int", "decimal",
+    def __init__(self, devices=None, sub_devices=(), model=None, custom_topics=(), instance_id=None, now=time.time,
+                 tls=None):
+        """@devices: [{"device_id", "secret" or "fingerprint" (hexadecimal, of a certificate), "sub_devices": [ids],
+        "is_disabled": bool}] with a login; unless given one, GATEWAY with SECRET, and @sub_devices behind it. @tls:
+        {"certificate", "key"} of the platform and "device_ca", which signs those of devices: paths; None: no TLS. @model: {service id: {property: "int", "decimal",
         "string", "bool", "jsonObject" or "array"}}; None: anything is stored. @custom_topics: what the product
         declares. @instance_id: what the application has to send as Instance-Id, None: nothing. @now(): the
         platform's clock, seconds since 1970."""
         devices = devices or [{"device_id": GATEWAY, "secret": SECRET, "sub_devices": list(sub_devices)}]
         self._broker = Broker(devices, model, custom_topics, now)
-        self._server = ScriptedBroker(self._broker)
+        self._server = ScriptedBroker(self._broker, tls=server_side(tls) if tls else None)
         self._rest = None
         self._instance_id = instance_id
         self.port = self._server.port

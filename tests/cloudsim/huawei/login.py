@@ -1,5 +1,6 @@
 """Who may log in: client id, HMAC, timestamp and keep-alive, and the CONNACK code for who may not."""
 import calendar
+import hashlib
 import hmac
 import re
 import time
@@ -38,8 +39,16 @@ def is_current(timestamp, skew_h, now_s):
     return abs(then - this_hour) <= skew_h * 3600
 
 
-def judge(connect, logins, settings, now_s):
-    """(CONNACK code, why, device id or None). @logins: {device id: {"secret", "is_disabled"}}."""
+def has_shown(login, certificate):
+    """Whether @certificate (DER, or None) is the one registered for the device: by SHA-256, or SHA-1 as older ones."""
+    registered = login["fingerprint"].lower()
+    digest = hashlib.sha1 if len(registered) == 40 else hashlib.sha256
+    return certificate is not None and hmac.compare_digest(digest(certificate).hexdigest(), registered)
+
+
+def judge(connect, certificate, logins, settings, now_s):
+    """(CONNACK code, why, device id or None). @certificate: what the device has shown, in DER, its CA known; or None.
+    @logins: {device id: {"secret" or "fingerprint", "is_disabled"}}."""
     if connect.version not in settings.versions:
         return WRONG_VERSION, "protocol version %d" % connect.version, None
     found = CLIENT_ID.fullmatch(connect.client_id)
@@ -55,9 +64,13 @@ def judge(connect, logins, settings, now_s):
     # Without the check any ten digits will do, as long as they are also the key.
     if signature != UNCHECKED and not is_current(timestamp, settings.skew_h, now_s):
         return WRONG_CREDENTIALS, "timestamp", device_id
-    expected = password(login["secret"], timestamp, signature).encode()
-    if not hmac.compare_digest((connect.password or "").encode(), expected):
-        return WRONG_CREDENTIALS, "password", device_id
+    if "fingerprint" in login:
+        if not has_shown(login, certificate):
+            return WRONG_CREDENTIALS, "certificate", device_id
+    else:
+        expected = password(login["secret"], timestamp, signature).encode()
+        if not hmac.compare_digest((connect.password or "").encode(), expected):
+            return WRONG_CREDENTIALS, "password", device_id
     if login.get("is_disabled"):
         return NOT_AUTHORIZED, "disabled", device_id
     return ACCEPTED, None, device_id
