@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "control/server.h"
 #include "gateway_internal.h"
@@ -54,6 +55,20 @@ static const char *const loss_names[FG_N_LOSSES] = {
 	[FG_LOSS_DAMAGED] = "lost_damaged",
 };
 
+/* Where it connects to now, which the cloud may have named. */
+static void add_address(struct fg_object *o, const struct fg_address *address)
+{
+	char text[FG_HOST_MAX_BYTES + sizeof("[]:65535")];
+	bool is_v6;
+
+	if (!address)
+		return;
+	is_v6 = strchr(address->host, ':');
+	snprintf(text, sizeof(text), "%s%s%s:%u", is_v6 ? "[" : "", address->host, is_v6 ? "]" : "",
+		 address->port);
+	fg_object_add_string(o, "address", text);
+}
+
 static void add_link(struct fg_control_call *call, const struct fg_link *link)
 {
 	struct fg_object *o = fg_control_line(call);
@@ -63,6 +78,7 @@ static void add_link(struct fg_control_call *call, const struct fg_link *link)
 	fg_object_add_string(o, "what", "link");
 	fg_object_add_string(o, "name", fg_link_name(link));
 	fg_object_add_string(o, "state", fg_link_state_name(s.state));
+	add_address(o, s.address);
 	fg_object_add_uint(o, "sessions_open", s.n_sessions_open);
 	fg_object_add_uint(o, "sessions_online", s.n_sessions_online);
 	fg_object_add_uint(o, "behind", s.behind);

@@ -338,6 +338,10 @@ struct fg_connect {
 	unsigned keep_alive_s; /* 0: as configured */
 	int64_t renew_us;      /* UTC at which the session must be renewed; 0: never */
 	bool is_setup; /* a session for the plugin's own business (provisioning): no messages are offered */
+	/* HOST:PORT to connect to, as the cloud has named it, an IPv6 address in brackets; NULL: the
+	 * link's URL. With mqtts:// there TLS is spoken here, too, and the certificate must be for
+	 * HOST. */
+	const char *address;
 };
 
 /** The cloud has answered CONNACK 0. */

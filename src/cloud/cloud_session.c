@@ -25,6 +25,7 @@ struct fg_cloud_session {
 	struct fg_outbox_session *out;
 	enum fg_link_state state;
 	struct fg_mqtt_client *client;
+	struct fg_address address; /* of the newest attempt */
 	struct fg_backoff backoff;
 	char *label;         /* for the log: the link's name, and ours */
 	char *client_id;     /* for plugins that do not care */
@@ -247,7 +248,7 @@ static void on_connected(void *owner, const struct fg_mqtt_connack *connack)
 	fg_backoff_connected(&s->backoff, now_ms);
 	c->attempt_complaint.step = 0; /* a new outage is a new fact */
 	fg_notice("link %s: connected to %s:%u, MQTT %s, %s%s, backlog=%llu", s->label,
-		  c->config->url.host, c->config->url.port, c->mqtt_version == 5 ? "5" : "3.1.1",
+		  s->address.host, s->address.port, c->mqtt_version == 5 ? "5" : "3.1.1",
 		  connack->session_present ? "session present" : "new session",
 		  s->is_setup ? ", to set itself up" : "",
 		  (unsigned long long)fg_cursor_backlog(c->cursor));
@@ -264,7 +265,7 @@ static void end_for(struct fg_cloud_session *s, enum fg_mqtt_end_kind kind, cons
 {
 	struct fg_mqtt_end end = {.kind = kind, .was_connected = s->state != FG_LINK_CONNECTING};
 
-	snprintf(end.text, sizeof(end.text), "%s", text);
+	snprintf(end.text, sizeof(end.text), "%.*s", (int)sizeof(end.text) - 1, text);
 	session_ended(s, &end, suspicious);
 }
 
@@ -373,6 +374,7 @@ static void session_connect(struct fg_cloud_session *s)
 	};
 	struct fg_connect connect = {.clean_start = true};
 	struct fg_mqtt_params params;
+	struct fg_error err = {0};
 	int r;
 
 	session_enter(s, FG_LINK_CONNECTING);
@@ -380,6 +382,11 @@ static void session_connect(struct fg_cloud_session *s)
 	r = c->plugin->connect(c->ctx, &request, &connect);
 	if (r < 0) {
 		attempt_failed(s, "the plugin has no credentials to connect with");
+		return;
+	}
+	r = fg_address_set(&s->address, config, c->tls, connect.address, &err);
+	if (r < 0) {
+		attempt_failed(s, err.text[0] ? err.text : strerror(-r));
 		return;
 	}
 	/* Against the time the plugin was given: the clock may be set while we connect. */
@@ -390,9 +397,9 @@ static void session_connect(struct fg_cloud_session *s)
 		s->renew_at_ms =
 			fg_clock_monotonic_ms() + (connect.renew_us - request.now_us) / 1000;
 	params = (struct fg_mqtt_params){
-		.host = config->url.host,
-		.port = config->url.port,
-		.tls = c->tls,
+		.host = s->address.host,
+		.port = s->address.port,
+		.tls = s->address.tls,
 		.mqtt_version = c->mqtt_version,
 		.client_id = connect.client_id ? connect.client_id : s->client_id,
 		.username = connect.username,
@@ -609,6 +616,7 @@ struct fg_cloud_session *fg_cloud_session_free(struct fg_cloud_session *s)
 	session_enter(s, FG_LINK_STOPPED);
 	fg_mqtt_client_free(s->client);
 	fg_outbox_session_close(s->out);
+	fg_address_clear(&s->address);
 	free(s->label);
 	free(s->client_id);
 	free(s);
@@ -649,4 +657,9 @@ enum fg_link_state fg_cloud_session_state(const struct fg_cloud_session *s)
 const char *fg_cloud_session_name(const struct fg_cloud_session *s)
 {
 	return fg_outbox_session_name(s->out);
+}
+
+const struct fg_address *fg_cloud_session_address(const struct fg_cloud_session *s)
+{
+	return &s->address;
 }

@@ -26,6 +26,7 @@
  * commands that keep coming hold nothing up for longer. When it takes longer than the link's
  * ack_timeout the session ends instead, and the cloud sends the command again.
  */
+#include "cloud/address.h"
 #include "cloud/outbox.h"
 #include "net/mqtt_client.h"
 #include "util/backoff.h"
@@ -111,3 +112,6 @@ void fg_cloud_session_clock_set(struct fg_cloud_session *s, bool is_learnt);
 
 enum fg_link_state fg_cloud_session_state(const struct fg_cloud_session *s);
 const char *fg_cloud_session_name(const struct fg_cloud_session *s);
+
+/** Where it connects to, or did last; of no host when it has not yet. */
+const struct fg_address *fg_cloud_session_address(const struct fg_cloud_session *s);

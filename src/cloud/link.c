@@ -467,32 +467,34 @@ const char *fg_link_state_name(enum fg_link_state state)
 	return names[state];
 }
 
-static enum fg_link_state state_of(const struct fg_link *link)
+/* The one that is best off, or NULL. */
+static const struct fg_cloud_session *best_session(const struct fg_link *link)
 {
 	/* The best comes last. */
 	static const int rank[] = {
 		[FG_LINK_STOPPED] = 0,  [FG_LINK_BACKOFF] = 1, [FG_LINK_CONNECTING] = 2,
 		[FG_LINK_DRAINING] = 3, [FG_LINK_ONLINE] = 4,
 	};
-	enum fg_link_state best = FG_LINK_STOPPED;
+	const struct fg_cloud_session *best = NULL;
 
 	for (size_t i = 0; i < link->n_sessions; i++) {
-		enum fg_link_state state = fg_cloud_session_state(link->sessions[i]);
+		const struct fg_cloud_session *s = link->sessions[i];
 
-		if (rank[state] > rank[best])
-			best = state;
+		if (!best || rank[fg_cloud_session_state(s)] > rank[fg_cloud_session_state(best)])
+			best = s;
 	}
 	return best;
 }
 
 void fg_link_get_stats(const struct fg_link *link, struct fg_link_stats *ret)
 {
+	const struct fg_cloud_session *best = best_session(link);
 	struct fg_outbox_stats outbox;
 	uint64_t alarm_losses[FG_N_LOSSES];
 
 	fg_outbox_get_stats(link->outbox, &outbox);
 	*ret = (struct fg_link_stats){
-		.state = state_of(link),
+		.state = best ? fg_cloud_session_state(best) : FG_LINK_STOPPED,
 		.n_sessions_open = (unsigned)link->n_sessions,
 		.n_sessions_online = link->common.n_online,
 		.backlog = fg_cursor_backlog(link->cursors[FG_LANE_MAIN]),
@@ -506,6 +508,8 @@ void fg_link_get_stats(const struct fg_link *link, struct fg_link_stats *ret)
 		.sessions = link->common.n_sessions,
 		.commands = link->commands,
 	};
+	if (best && fg_cloud_session_address(best)->host[0])
+		ret->address = fg_cloud_session_address(best);
 	fg_cursor_get_losses(link->cursors[FG_LANE_MAIN], ret->losses);
 	fg_cursor_get_losses(link->cursors[FG_LANE_ALARM], alarm_losses);
 	for (size_t i = 0; i < FG_N_LOSSES; i++) {

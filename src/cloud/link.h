@@ -62,14 +62,15 @@ struct fg_link_options {
 
 /** What there is to know from outside. */
 struct fg_link_stats {
-	enum fg_link_state state;   /* of several sessions: the best one's */
-	unsigned n_sessions_open;   /* … and how many there are, up or not */
-	unsigned n_sessions_online; /* … and of these are up */
-	uint64_t backlog;           /* synced records not yet settled */
-	uint64_t alarm_backlog;     /* the same of the alarm lane */
-	uint64_t behind;            /* sessions that have fallen behind the others */
-	uint64_t published;         /* publishes sent */
-	uint64_t records_acked;     /* records in acknowledged publishes */
+	enum fg_link_state state;         /* of several sessions: the best one's */
+	const struct fg_address *address; /* where that one connects to; NULL: nowhere yet */
+	unsigned n_sessions_open;         /* … and how many there are, up or not */
+	unsigned n_sessions_online;       /* … and of these are up */
+	uint64_t backlog;                 /* synced records not yet settled */
+	uint64_t alarm_backlog;           /* the same of the alarm lane */
+	uint64_t behind;                  /* sessions that have fallen behind the others */
+	uint64_t published;               /* publishes sent */
+	uint64_t records_acked;           /* records in acknowledged publishes */
 	uint64_t quarantined;
 	uint64_t values_dropped;      /* members the cloud has no form for */
 	uint64_t stale_requests;      /* not sent, since their device has given up waiting */

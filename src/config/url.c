@@ -27,12 +27,28 @@ static bool host_ok(const char *host)
 		       strlen(host);
 }
 
+/* Returns what follows the host, or NULL. */
+static const char *parse_host(const char *text, char out[FG_HOST_MAX_BYTES + 1])
+{
+	bool is_bracketed = *text == '[';
+	struct in6_addr address;
+	size_t size;
+
+	text += is_bracketed;
+	size = strcspn(text, is_bracketed ? "]" : ":/");
+	if (size > FG_HOST_MAX_BYTES)
+		return NULL;
+	memcpy(out, text, size);
+	out[size] = 0;
+	text += size;
+	if (is_bracketed)
+		return *text == ']' && inet_pton(AF_INET6, out, &address) == 1 ? text + 1 : NULL;
+	return host_ok(out) ? text : NULL;
+}
+
 int fg_url_parse(const char *text, struct fg_url_parts *ret)
 {
 	struct fg_url_parts parts = {0};
-	struct in6_addr address;
-	bool is_bracketed;
-	size_t size;
 
 	if (strchr(text, '@'))
 		return -EPERM;
@@ -44,25 +60,26 @@ int fg_url_parse(const char *text, struct fg_url_parts *ret)
 		return -EINVAL;
 	parts.port = parts.is_tls ? 8883 : 1883;
 
-	is_bracketed = *text == '[';
-	text += is_bracketed;
-	size = strcspn(text, is_bracketed ? "]" : ":/");
-	if (size > FG_HOST_MAX_BYTES)
+	text = parse_host(text, parts.host);
+	if (!text)
 		return -EINVAL;
-	memcpy(parts.host, text, size);
-	text += size;
-	if (is_bracketed) {
-		if (*text++ != ']' || inet_pton(AF_INET6, parts.host, &address) != 1)
-			return -EINVAL;
-	} else if (!host_ok(parts.host)) {
-		return -EINVAL;
-	}
 	if (*text == ':') {
 		if (parse_port(text + 1, &parts.port) < 0)
 			return -EINVAL;
 	} else if (*text && strcmp(text, "/") != 0) {
 		return -EINVAL;
 	}
+	*ret = parts;
+	return 0;
+}
+
+int fg_url_parse_address(const char *text, struct fg_url_parts *ret)
+{
+	struct fg_url_parts parts = {0};
+	const char *port = parse_host(text, parts.host);
+
+	if (!port || *port != ':' || strchr(port, '/') || parse_port(port + 1, &parts.port) < 0)
+		return -EINVAL;
 	*ret = parts;
 	return 0;
 }

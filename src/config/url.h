@@ -18,3 +18,6 @@ struct fg_url_parts {
  * here, and no message may show them.
  */
 int fg_url_parse(const char *text, struct fg_url_parts *ret);
+
+/** Take HOST:PORT apart, an IPv6 address in brackets; `is_tls` is false. Returns 0 or -EINVAL. */
+int fg_url_parse_address(const char *text, struct fg_url_parts *ret);

@@ -92,7 +92,7 @@ struct fg_mqtt_ops {
 struct fg_mqtt_params {
 	const char *host;
 	uint16_t port;
-	struct fg_tls *tls;    /* NULL: plain; else outlives the client */
+	struct fg_tls *tls;    /* NULL: plain; the client holds its context */
 	unsigned mqtt_version; /* 4 or 5 */
 	const char *client_id;
 	const char *username; /* or NULL */

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +19,57 @@ struct fg_tls {
 			      there */
 	_Atomic long verify_error; /* X509_V_ERR_…; set on a connecting thread, read on the loop */
 };
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int owner_index = -1;
+
+static void tls_release(struct fg_tls *tls)
+{
+	if (tls->key_password)
+		OPENSSL_cleanse(tls->key_password, strlen(tls->key_password));
+	free(tls->key_password);
+	free(tls->server_name);
+	free(tls);
+}
+
+/* The last one who held the context has let go of it. */
+static void context_gone(void *parent, void *tls, CRYPTO_EX_DATA *data, int index, long argl,
+			 void *argp)
+{
+	(void)parent;
+	(void)data;
+	(void)index;
+	(void)argl;
+	(void)argp;
+	if (tls)
+		tls_release(tls);
+}
+
+static void make_index(void)
+{
+	owner_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, context_gone);
+}
+
+/*
+ * A handshake that runs on another thread looks at `tls`, and may outlive its owner: so the context
+ * owns it, and OpenSSL counts who has the context.
+ */
+static int tls_alloc(struct fg_tls **ret)
+{
+	struct fg_tls *tls = calloc(1, sizeof(*tls));
+
+	pthread_once(&once, make_index);
+	if (tls)
+		tls->context = SSL_CTX_new(TLS_client_method());
+	if (!tls || !tls->context || SSL_CTX_set_ex_data(tls->context, owner_index, tls) != 1) {
+		if (tls)
+			SSL_CTX_free(tls->context);
+		free(tls);
+		return -ENOMEM;
+	}
+	*ret = tls;
+	return 0;
+}
 
 static void tls_freep(struct fg_tls **tls)
 {
@@ -156,17 +208,16 @@ static int set_verification(struct fg_tls *tls, const struct fg_tls_params *p, s
 
 int fg_tls_new(const struct fg_tls_params *params, struct fg_tls **ret, struct fg_error *err)
 {
-	FG_CLEANUP(tls_freep) struct fg_tls *tls = calloc(1, sizeof(*tls));
-	int r;
+	FG_CLEANUP(tls_freep) struct fg_tls *tls = NULL;
+	int r = tls_alloc(&tls);
 
-	if (!tls)
-		return -ENOMEM;
-	tls->context = SSL_CTX_new(TLS_client_method());
+	if (r < 0)
+		return r;
 	if (params->key_password)
 		tls->key_password = strdup(params->key_password);
 	if (!is_address(params->host))
 		tls->server_name = strdup(params->host);
-	if (!tls->context || (params->key_password && !tls->key_password) ||
+	if ((params->key_password && !tls->key_password) ||
 	    (!is_address(params->host) && !tls->server_name))
 		return -ENOMEM;
 
@@ -197,17 +248,8 @@ int fg_tls_new(const struct fg_tls_params *params, struct fg_tls **ret, struct f
 
 struct fg_tls *fg_tls_free(struct fg_tls *tls)
 {
-	if (!tls)
-		return NULL;
-	if (tls->context) {
-		SSL_CTX_set_app_data(tls->context, NULL);
+	if (tls)
 		SSL_CTX_free(tls->context);
-	}
-	if (tls->key_password)
-		OPENSSL_cleanse(tls->key_password, strlen(tls->key_password));
-	free(tls->key_password);
-	free(tls->server_name);
-	free(tls);
 	return NULL;
 }
 

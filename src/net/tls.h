@@ -28,6 +28,8 @@ struct fg_tls;
  * sentence that names the file.
  */
 int fg_tls_new(const struct fg_tls_params *params, struct fg_tls **ret, struct fg_error *err);
+
+/** Let go of it; who has taken a reference of the context keeps it as it is. Takes NULL. */
 struct fg_tls *fg_tls_free(struct fg_tls *tls);
 
 /** Borrowed; whoever keeps it takes a reference of its own. */

@@ -40,6 +40,7 @@ static int script_connect(void *ctx, const struct fg_connect_request *request,
 	if (s->connect_result < 0)
 		return s->connect_result;
 	out->username = "user";
+	out->address = s->address;
 	if (s->renew_after_us)
 		out->renew_us = request->now_us + s->renew_after_us;
 	return 0;

@@ -49,6 +49,7 @@ struct script {
 	struct fg_connect_request last_request;
 	/* for connect() */
 	int connect_result;
+	const char *address; /* NULL: the link's URL */
 	int receive_result;
 	const struct fg_command *command; /* comes with whatever is received; or NULL */
 	const struct fg_image *image;     /* begins with whatever is received; or NULL */

@@ -261,6 +261,53 @@ static void connecting_uses_what_the_plugin_says(void **state)
 	assert_int_equal(script.last_request.now_us, fake_utc_us);
 }
 
+static void an_attempt_goes_where_the_plugin_says(void **state)
+{
+	struct captured log;
+
+	(void)state;
+	make();
+	assert_null(stats().address);
+	script.address = "other.example:8884";
+	fg_link_start(link_);
+	assert_string_equal(fake_mqtt.host, "other.example");
+	assert_int_equal(fake_mqtt.params.port, 8884);
+	fg_log_open(FG_LOG_STDERR, LOG_NOTICE);
+	captured_begin(&log);
+	fake_mqtt_connect(65535, 0);
+	captured_end(&log);
+	fg_log_open(FG_LOG_STDERR, LOG_ERR);
+	assert_non_null(strstr(log.text, "connected to other.example:8884"));
+	assert_string_equal(stats().address->host, "other.example");
+	assert_int_equal(stats().address->port, 8884);
+
+	script.address = NULL;
+	script.host->reconnect(script.host_ctx, "", "somewhere else");
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+	assert_string_equal(fake_mqtt.host, "cloud.example");
+	assert_int_equal(fake_mqtt.params.port, 1883);
+}
+
+static void an_address_that_is_none_is_a_failed_attempt(void **state)
+{
+	struct captured log;
+
+	(void)state;
+	make();
+	script.address = "other.example";
+	fg_log_open(FG_LOG_STDERR, LOG_NOTICE);
+	captured_begin(&log);
+	fg_link_start(link_);
+	captured_end(&log);
+	fg_log_open(FG_LOG_STDERR, LOG_ERR);
+	assert_state(FG_LINK_BACKOFF);
+	assert_int_equal(fake_mqtt.n_made, 0);
+	assert_non_null(strstr(log.text, "no address to connect to: \"other.example\""));
+	script.address = NULL;
+	fake_time_pass(1000);
+	assert_string_equal(fake_mqtt.host, "cloud.example");
+}
+
 static void nothing_is_sent_while_connecting(void **state)
 {
 	(void)state;
@@ -1615,6 +1662,8 @@ int main(void)
 		TEST(a_broken_plugin_stops_all_its_sessions),
 		TEST(a_link_that_cannot_be_opened_leaves_nothing_behind),
 		TEST(connecting_uses_what_the_plugin_says),
+		TEST(an_attempt_goes_where_the_plugin_says),
+		TEST(an_address_that_is_none_is_a_failed_attempt),
 		TEST(nothing_is_sent_while_connecting),
 		TEST(an_attempt_that_fails_is_repeated_after_a_pause),
 		TEST(a_plugin_without_credentials_is_asked_again_later),

@@ -137,12 +137,59 @@ static void urls_are_taken_apart(void **state)
 	}
 }
 
+static void an_address_has_a_host_and_a_port_and_nothing_else(void **state)
+{
+	static const struct {
+		const char *text, *host;
+		unsigned port;
+	} good[] = {
+		{"iotda.example.com:8883", "iotda.example.com", 8883},
+		{"10.0.0.5:1", "10.0.0.5", 1},
+		{"[2001:db8::1]:65535", "2001:db8::1", 65535},
+	};
+	static const char *const bad[] = {
+		"",          "h",
+		"h:",        ":8883",
+		"h:0",       "h:65536",
+		"h:8883/",   "h:88 83",
+		"h :8883",   "h:-1",
+		"h:+1",      "h:0x1",
+		"[::1]",     "[::1",
+		"[h]:8883",  "::1",
+		"mqtts://h", "mqtts://h:8883",
+		"u@h:1",     "-h:1",
+		".h:1",      "h\n:8883",
+		"h:8883\n",  "h,i:8883",
+		"h:1,i:2",   "h/p:1",
+		"h?x:1",     "h:99999999999999999999",
+	};
+	struct fg_url_parts parts;
+	char text[300];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(fg_url_parse_address(good[i].text, &parts), 0);
+		assert_string_equal(parts.host, good[i].host);
+		assert_int_equal(parts.port, good[i].port);
+		assert_false(parts.is_tls);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (fg_url_parse_address(bad[i], &parts) != -EINVAL)
+			fail_msg("\"%s\" is taken", bad[i]);
+	for (size_t size = 253; size <= 254; size++) {
+		memset(text, 'h', size);
+		strcpy(text + size, ":8883");
+		assert_int_equal(fg_url_parse_address(text, &parts), size == 253 ? 0 : -EINVAL);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(durations_and_sizes_are_read_with_their_unit),
 		cmocka_unit_test(numbers_are_printed_with_the_largest_unit_that_fits),
 		cmocka_unit_test(urls_are_taken_apart),
+		cmocka_unit_test(an_address_has_a_host_and_a_port_and_nothing_else),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

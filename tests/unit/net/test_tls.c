@@ -184,6 +184,29 @@ static void an_expired_client_certificate_is_told_and_taken(void **state)
 	fg_tls_free(tls);
 }
 
+/* As on the connector's thread, while the loop throws the session away. */
+static void who_uses_the_context_may_outlive_its_owner(void **state)
+{
+	const struct fg_tls_params params = {.host = "cloud.example", .ca = PATH("ca.pem")};
+	struct fg_tls *tls = NULL;
+	SSL_CTX *context;
+	SSL *ssl;
+
+	(void)state;
+	assert_int_equal(fg_tls_new(&params, &tls, NULL), 0);
+	context = fg_tls_context(tls);
+	SSL_CTX_up_ref(context);
+	fg_tls_free(tls);
+	ssl = SSL_new(context);
+	SSL_CTX_free(context);
+	assert_non_null(ssl);
+	SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	SSL_set_connect_state(ssl);
+	assert_true(SSL_do_handshake(ssl) < 0); /* nobody answers */
+	assert_string_equal(SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name), "cloud.example");
+	SSL_free(ssl);
+}
+
 static void freeing_nothing_is_allowed(void **state)
 {
 	(void)state;
@@ -201,6 +224,7 @@ int main(void)
 		cmocka_unit_test(an_overlong_passphrase_is_wrong_and_no_overflow),
 		cmocka_unit_test(files_that_hold_no_certificate_or_key_are_refused),
 		cmocka_unit_test(an_expired_client_certificate_is_told_and_taken),
+		cmocka_unit_test(who_uses_the_context_may_outlive_its_owner),
 		cmocka_unit_test(freeing_nothing_is_allowed),
 	};
 
