@@ -14,6 +14,8 @@
 /* IoTDA takes 30 to 1200 s, and recommends this. */
 #define KEEP_ALIVE_S 120
 
+#define TICK_MS 1000
+
 /* ------------------------------------------------------------------ opening */
 
 static void hw_close(void *ctx)
@@ -119,6 +121,7 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	const struct fg_rate publishes = rate_of(hw->with.max_rate);
 
 	(void)session;
+	hw->host->wake(hw->host_ctx, TICK_MS);
 	hw_sign_in_wipe(&hw->sign_in);
 	hw->mqtt_version = connack->mqtt_version;
 	hw->session_max_packet_bytes = fg_remaining_length(connack->max_packet_bytes);
@@ -141,6 +144,16 @@ static void hw_disconnected(void *ctx, const char *session)
 	hw->session_max_packet_bytes = 0;
 	hw->tells_status = false;
 	hw_devices_forget_told(&hw->devices);
+}
+
+/* Each second, with and without a session. */
+static void hw_woken(void *ctx, int64_t now_us)
+{
+	struct hw *hw = ctx;
+
+	(void)now_us;
+	hw->uptime_s++;
+	hw->host->wake(hw->host_ctx, TICK_MS);
 }
 
 /* ------------------------------------------------------------------ how a publish ended */
@@ -236,4 +249,5 @@ FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {
 	.encode = hw_encode,
 	.settled = hw_settled,
 	.receive = hw_receive,
+	.woken = hw_woken,
 };

@@ -80,6 +80,8 @@ struct hw {
 	struct hw_options with;
 	struct hw_sign_in sign_in;
 
+	uint32_t uptime_s; /* since the first session began; nobody sets this clock */
+
 	/* the session */
 	unsigned mqtt_version;
 	size_t session_max_packet_bytes; /* of the Remaining Length; 0: none announced */

@@ -88,6 +88,12 @@ static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char 
 	batch->states[i] = FG_REFUSED;
 }
 
+static void wake(void *host_ctx, int64_t in_ms)
+{
+	(void)host_ctx;
+	(void)in_ms;
+}
+
 static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
 		  size_t n)
 {
@@ -110,6 +116,7 @@ static const struct fg_host host = {
 	.subscribe = subscribe,
 	.refuse = refuse,
 	.limit = limit,
+	.wake = wake,
 	.command = command,
 };
 
