@@ -102,14 +102,6 @@ class Login(HuaweiTest):
         self.accept(second, REPORT, {"services": services(n=1)})
         self.assertEqual([e["why"] for e in self.cloud.events("disconnect")], ["taken over"])
 
-    def test_silence_of_one_and_a_half_keep_alives_ends_the_session(self):
-        self.cloud.set(keep_alive_s=(1, 1200))
-        client = self.client(keep_alive=1)
-        client.on_message = lambda *_: time.sleep(3)  # no PINGREQ leaves while it sleeps
-        self.cloud.push("messages/down", "{}")
-        client.wait_received(1)
-        wait_for(lambda: [e["why"] for e in self.cloud.events("disconnect")] == ["keep-alive"], 5)
-
 
 class Certificate(HuaweiTest):
     """Devices that have a certificate, over TLS."""
