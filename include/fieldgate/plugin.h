@@ -317,6 +317,7 @@ struct fg_open {
 	const char *gateway_name;    /* gateway.name */
 	bool has_client_certificate; /* the link's `tls:` section carries one */
 	const char *host_name;       /* of the link's URL */
+	unsigned keep_alive_s;       /* the link's keep_alive; 0: not configured */
 };
 
 /* ------------------------------------------------------------------ a session */
@@ -335,8 +336,11 @@ struct fg_connect {
 	const char *username;  /* NULL: none */
 	const char *password;  /* NULL: none */
 	bool clean_start;
-	unsigned keep_alive_s; /* 0: as configured */
-	int64_t renew_us;      /* UTC at which the session must be renewed; 0: never */
+	unsigned keep_alive_s; /* 0: as configured, else 60 */
+	/* They are made from the request's now_us: when they are refused, the host asks for others at once,
+	 * one time. */
+	bool is_timed;
+	int64_t renew_us; /* UTC at which the session must be renewed; 0: never */
 	bool is_setup; /* a session for the plugin's own business (provisioning): no messages are offered */
 	/* HOST:PORT to connect to, as the cloud has named it, an IPv6 address in brackets; NULL: the
 	 * link's URL. With mqtts:// there TLS is spoken here, too, and the certificate must be for

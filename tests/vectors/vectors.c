@@ -241,6 +241,7 @@ static bool open_plugin(struct fg_json_value of_case)
 		.host_name = "tb.example.com",
 		.has_client_certificate = get(of_case, "certificate", &certificate) &&
 					  certificate.type == FG_JSON_TRUE,
+		.keep_alive_s = (unsigned)get_number(of_case, "keep_alive", 0),
 	};
 	int r;
 
@@ -291,6 +292,8 @@ static bool connect_plugin(struct fg_json_value *wanted, bool is_to_fail)
 	if (connect.keep_alive_s !=
 	    (unsigned)get_number(*wanted, "keep_alive", connect.keep_alive_s))
 		return fail("keep alive is %u; ", connect.keep_alive_s);
+	if (get(*wanted, "timed", &value) && connect.is_timed != (value.type == FG_JSON_TRUE))
+		return fail("is_timed is %d; ", connect.is_timed);
 	return same_text("CONNECT", connect.client_id, *wanted, "client_id") &&
 	       same_text("CONNECT", connect.username, *wanted, "username") &&
 	       same_text("CONNECT", connect.password, *wanted, "password");
