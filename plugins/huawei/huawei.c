@@ -11,9 +11,6 @@
 #include "common/packet.h"
 #include "util/cleanup.h"
 
-/* IoTDA takes 30 to 1200 s, and recommends this. */
-#define KEEP_ALIVE_S 120
-
 #define TICK_MS 1000
 
 /* ------------------------------------------------------------------ opening */
@@ -60,6 +57,10 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	if (options.mode == HW_MODE_GATEWAY && options.reports_status &&
 	    hw_devices_open(&hw->devices, options.max_devices) < 0)
 		return -ENOMEM;
+	if (options.is_keep_alive_bent)
+		hw->host->warn(hw->host_ctx,
+			       "keep_alive is %u s: IoTDA takes 30 s to 20 min; %u s it is",
+			       with->keep_alive_s, options.keep_alive_s);
 	*ret_ctx = hw;
 	hw = NULL;
 	return 0;
@@ -70,12 +71,17 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 static int hw_connect(void *ctx, const struct fg_connect_request *request, struct fg_connect *out)
 {
 	struct hw *hw = ctx;
-	int r = hw_sign_in_make(hw->with.device_id, hw->with.secret, hw->with.is_time_checked,
-				request->now_us, &hw->sign_in);
+	const struct hw_account account = {
+		.id = hw->with.device_id,
+		.secret = hw->with.secret,
+		.sign_type = hw->with.sign_type,
+		.is_bridge = hw->with.is_bridge,
+	};
+	int r = hw_sign_in_make(&account, request->now_us, &hw->sign_in);
 
 	if (r < 0) {
 		hw->host->warn(hw->host_ctx, "cannot make a client id and password: %s",
-			       r == -EIO ? "OpenSSL has no HMAC-SHA256" : "the clock is not set");
+			       r == -EIO ? "OpenSSL makes no such HMAC" : "the clock is not set");
 		return -EINVAL;
 	}
 	hw->mqtt_version = request->mqtt_version;
@@ -84,7 +90,8 @@ static int hw_connect(void *ctx, const struct fg_connect_request *request, struc
 		.username = hw->with.device_id,
 		.password = hw->with.secret ? hw->sign_in.password : NULL,
 		.clean_start = true,
-		.keep_alive_s = KEEP_ALIVE_S,
+		.keep_alive_s = hw->with.keep_alive_s,
+		.is_timed = hw->with.secret,
 	};
 	return 0;
 }

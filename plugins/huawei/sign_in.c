@@ -24,14 +24,28 @@ static int put_hour(int64_t now_us, char out[HOUR_SIZE])
 	return 0;
 }
 
+static const char *hash_of(enum hw_sign_type sign_type)
+{
+	return sign_type == HW_SIGN_SM3 ? "SM3" : "SHA256";
+}
+
+bool hw_sign_in_can(enum hw_sign_type sign_type)
+{
+	EVP_MD *hash = EVP_MD_fetch(NULL, hash_of(sign_type), NULL);
+
+	EVP_MD_free(hash);
+	return hash;
+}
+
 /* The digest is bytes, zero bytes among them: it is never handled as a string. */
-static int put_password(const char *hour, const char *secret, char *out)
+static int put_password(const struct hw_account *account, const char *hour, char *out)
 {
 	unsigned char digest[DIGEST_SIZE];
 	size_t n = 0;
 
-	if (!EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, hour, strlen(hour),
-		       (const unsigned char *)secret, strlen(secret), digest, sizeof(digest), &n) ||
+	if (!EVP_Q_mac(NULL, "HMAC", NULL, hash_of(account->sign_type), NULL, hour, strlen(hour),
+		       (const unsigned char *)account->secret, strlen(account->secret), digest,
+		       sizeof(digest), &n) ||
 	    n != sizeof(digest))
 		return -EIO;
 	for (size_t i = 0; i < sizeof(digest); i++)
@@ -40,25 +54,24 @@ static int put_password(const char *hour, const char *secret, char *out)
 	return 0;
 }
 
-int hw_sign_in_make(const char *device_id, const char *secret, bool is_time_checked, int64_t now_us,
-		    struct hw_sign_in *ret)
+int hw_sign_in_make(const struct hw_account *account, int64_t now_us, struct hw_sign_in *ret)
 {
 	char hour[HOUR_SIZE];
 	int r;
 
-	if (strlen(device_id) > HW_DEVICE_ID_MAX)
+	if (strlen(account->id) > HW_DEVICE_ID_MAX)
 		return -EINVAL;
 	r = put_hour(now_us, hour);
 	if (r < 0)
 		return r;
 	ret->password[0] = 0;
-	if (secret) {
-		r = put_password(hour, secret, ret->password);
+	if (account->secret) {
+		r = put_password(account, hour, ret->password);
 		if (r < 0)
 			return r;
 	}
-	snprintf(ret->client_id, sizeof(ret->client_id), "%s_0_%d_%s", device_id, is_time_checked,
-		 hour);
+	snprintf(ret->client_id, sizeof(ret->client_id), "%s_%d_%d_%s", account->id,
+		 account->is_bridge ? 3 : 0, account->sign_type, hour);
 	return 0;
 }
 

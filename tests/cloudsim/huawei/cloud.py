@@ -33,8 +33,8 @@ class Huawei(Arrivals):
     def __init__(self, devices=None, sub_devices=(), model=None, custom_topics=(), instance_id=None, now=time.time,
                  elapsed=time.monotonic, tls=None):
         """@devices: [{"device_id", "secret" or "fingerprint" (hexadecimal, of a certificate), "sub_devices": [ids],
-        "is_disabled": bool}] with a login; unless given one, GATEWAY with SECRET, and @sub_devices behind it. @model:
-        {service id: {property: "int", "decimal", "string", "bool", "jsonObject" or "array"}}; None: anything is
+        "is_disabled": bool, "is_bridge": bool}] with a login; unless given one, GATEWAY with SECRET, and @sub_devices
+        behind it. @model: {service id: {property: "int", "decimal", "string", "bool", "jsonObject" or "array"}}; None: anything is
         stored. @custom_topics: what the product declares. @instance_id: what the application has to send as
         Instance-Id, None: nothing. @now(): the platform's clock, seconds since 1970; @elapsed(): the one it measures
         time-outs, repeats, keep-alives and rates with, in seconds. @tls: {"certificate", "key"} of the platform and
