@@ -11,6 +11,9 @@
 #include "common/packet.h"
 #include "util/cleanup.h"
 
+/* IoTDA takes 30 to 1200 s, and recommends this. */
+#define KEEP_ALIVE_S 120
+
 #define TICK_MS 1000
 
 /* ------------------------------------------------------------------ opening */
@@ -23,6 +26,7 @@ static void hw_close(void *ctx)
 		return;
 	hw_sign_in_wipe(&hw->sign_in);
 	hw_devices_close(&hw->devices);
+	hw_ota_close(&hw->ota);
 	free(hw->items);
 	free(hw->scratch);
 	free(hw);
@@ -57,10 +61,6 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	if (options.mode == HW_MODE_GATEWAY && options.reports_status &&
 	    hw_devices_open(&hw->devices, options.max_devices) < 0)
 		return -ENOMEM;
-	if (options.is_keep_alive_bent)
-		hw->host->warn(hw->host_ctx,
-			       "keep_alive is %u s: IoTDA takes 30 s to 20 min; %u s it is",
-			       with->keep_alive_s, options.keep_alive_s);
 	*ret_ctx = hw;
 	hw = NULL;
 	return 0;
@@ -71,17 +71,12 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 static int hw_connect(void *ctx, const struct fg_connect_request *request, struct fg_connect *out)
 {
 	struct hw *hw = ctx;
-	const struct hw_account account = {
-		.id = hw->with.device_id,
-		.secret = hw->with.secret,
-		.sign_type = hw->with.sign_type,
-		.is_bridge = hw->with.is_bridge,
-	};
-	int r = hw_sign_in_make(&account, request->now_us, &hw->sign_in);
+	int r = hw_sign_in_make(hw->with.device_id, hw->with.secret, hw->with.is_time_checked,
+				request->now_us, &hw->sign_in);
 
 	if (r < 0) {
 		hw->host->warn(hw->host_ctx, "cannot make a client id and password: %s",
-			       r == -EIO ? "OpenSSL makes no such HMAC" : "the clock is not set");
+			       r == -EIO ? "OpenSSL has no HMAC-SHA256" : "the clock is not set");
 		return -EINVAL;
 	}
 	hw->mqtt_version = request->mqtt_version;
@@ -90,8 +85,7 @@ static int hw_connect(void *ctx, const struct fg_connect_request *request, struc
 		.username = hw->with.device_id,
 		.password = hw->with.secret ? hw->sign_in.password : NULL,
 		.clean_start = true,
-		.keep_alive_s = hw->with.keep_alive_s,
-		.is_timed = hw->with.secret,
+		.keep_alive_s = KEEP_ALIVE_S,
 	};
 	return 0;
 }
@@ -141,6 +135,7 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	subscribe(hw, "properties/set/#");
 	subscribe(hw, "properties/get/#");
 	subscribe(hw, "events/down");
+	hw_ota_connected(hw);
 }
 
 static void hw_disconnected(void *ctx, const char *session)
@@ -151,6 +146,7 @@ static void hw_disconnected(void *ctx, const char *session)
 	hw->session_max_packet_bytes = 0;
 	hw->tells_status = false;
 	hw_devices_forget_told(&hw->devices);
+	hw_ota_disconnected(hw);
 }
 
 /* Each second, with and without a session. */
@@ -160,6 +156,7 @@ static void hw_woken(void *ctx, int64_t now_us)
 
 	(void)now_us;
 	hw->uptime_s++;
+	hw_ota_tick(hw);
 	hw->host->wake(hw->host_ctx, TICK_MS);
 }
 
@@ -174,6 +171,8 @@ static enum fg_verdict hw_settled(void *ctx, const char *session, const struct f
 	struct hw *hw = ctx;
 
 	(void)session;
+	if ((how->tag & ((1u << HW_TAG_BITS) - 1)) == HW_TAG_OTA)
+		return hw_ota_settled(hw, how);
 	if (how->reason_code < FG_REASON_UNSPECIFIED)
 		return FG_ACCEPTED;
 	if (how->tag == HW_TAG_STATUS) {
@@ -256,5 +255,6 @@ FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {
 	.encode = hw_encode,
 	.settled = hw_settled,
 	.receive = hw_receive,
+	.image_progress = hw_image_progress,
 	.woken = hw_woken,
 };

@@ -2,19 +2,16 @@
 
 #include <string.h>
 
-#define SERVICE_ID_MAX 64
+#include "sign_in.h"
 
-/* IoTDA refuses a connection whose keep alive is outside of these, and recommends the third. */
-#define KEEP_ALIVE_MIN_S 30
-#define KEEP_ALIVE_MAX_S 1200
-#define KEEP_ALIVE_S 120
+#define SERVICE_ID_MAX 64
+#define VERSION_MAX 255
 
 enum {
 	OPTION_MODE,
 	OPTION_DEVICE_ID,
 	OPTION_SECRET,
-	OPTION_SIGN_TYPE,
-	OPTION_IDENTITY,
+	OPTION_CHECK_TIME,
 	OPTION_DEVICE,
 	OPTION_PRODUCT_ID,
 	OPTION_SERVICE_ID,
@@ -24,12 +21,11 @@ enum {
 	OPTION_MAX_RATE,
 	OPTION_REPORT_STATUS,
 	OPTION_MAX_DEVICES,
+	OPTION_UNKNOWN_VERSION,
 	N_OPTIONS,
 };
 
 static const char *const mode_choices[] = {"gateway", "device", NULL};
-static const char *const sign_type_choices[] = {"0", "1", "2", NULL}; /* enum hw_sign_type */
-static const char *const identity_choices[] = {"device", "bridge", NULL};
 static const char *const event_time_choices[] = {"seconds", "milliseconds", NULL};
 static const char *const command_names_choices[] = {"plain", "service", NULL};
 
@@ -46,17 +42,11 @@ const struct fg_option hw_option_table[] = {
 	[OPTION_SECRET] = {.name = "secret",
 			   .type = FG_OPTION_SECRET,
 			   .help = "its secret; absent: it has a certificate"},
-	[OPTION_SIGN_TYPE] = {.name = "sign_type",
-			      .type = FG_OPTION_CHOICE,
-			      .help = "0: HMAC-SHA256; 1: the same, and IoTDA compares the "
-				      "gateway's clock with its own; 2: as 1, with HMAC-SM3",
-			      .fallback = "0",
-			      .choices = sign_type_choices},
-	[OPTION_IDENTITY] = {.name = "identity",
-			     .type = FG_OPTION_CHOICE,
-			     .help = "whose id device_id is: a device's or a bridge's",
-			     .fallback = "device",
-			     .choices = identity_choices},
+	[OPTION_CHECK_TIME] = {.name = "check_time",
+			       .type = FG_OPTION_BOOLEAN,
+			       .help = "let IoTDA compare the gateway's clock with its own when it "
+				       "connects",
+			       .fallback = "false"},
 	[OPTION_DEVICE] = {.name = "device",
 			   .type = FG_OPTION_STRING,
 			   .help = "mode device: send only what this device says"},
@@ -102,6 +92,10 @@ const struct fg_option hw_option_table[] = {
 				.fallback = "10000",
 				.min = 1,
 				.max = 1000000},
+	[OPTION_UNKNOWN_VERSION] = {.name = "unknown_version",
+				    .type = FG_OPTION_STRING,
+				    .help = "what IoTDA is told when it asks for a version nobody "
+					    "knows; default: nothing"},
 	[N_OPTIONS] = {0},
 };
 
@@ -124,6 +118,7 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 	const char *device = values[OPTION_DEVICE].string;
 	const char *product_id = values[OPTION_PRODUCT_ID].string;
 	const char *service_id = values[OPTION_SERVICE_ID].string;
+	const char *unknown_version = values[OPTION_UNKNOWN_VERSION].string;
 	bool is_gateway = values[OPTION_MODE].number == HW_MODE_GATEWAY;
 
 	if (!device_id || !hw_is_id(device_id, strlen(device_id)))
@@ -135,8 +130,6 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 		       "the other";
 	if (!secret && !has_certificate)
 		return "credentials are missing: give secret, or a client certificate in tls";
-	if (secret && !hw_sign_in_can((enum hw_sign_type)values[OPTION_SIGN_TYPE].number))
-		return "sign_type: the OpenSSL of this machine has no SM3; take 0 or 1";
 	if (device && is_gateway)
 		return "device is for mode: device; a gateway says which device speaks in each "
 		       "message";
@@ -148,24 +141,15 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 		return "product_id: expected letters, digits, '_' and '-'";
 	if (!service_id || !*service_id || strlen(service_id) > SERVICE_ID_MAX)
 		return "service_id: expected 1 to 64 bytes";
+	if (unknown_version && (!*unknown_version || strlen(unknown_version) > VERSION_MAX))
+		return "unknown_version: expected 1 to 255 bytes";
 	return NULL;
-}
-
-/* What IoTDA takes that is nearest to @wanted_s; 0: what it recommends. */
-static unsigned keep_alive_within(unsigned wanted_s)
-{
-	if (wanted_s == 0)
-		return KEEP_ALIVE_S;
-	if (wanted_s < KEEP_ALIVE_MIN_S)
-		return KEEP_ALIVE_MIN_S;
-	return wanted_s > KEEP_ALIVE_MAX_S ? KEEP_ALIVE_MAX_S : wanted_s;
 }
 
 const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
 {
 	const struct fg_value *values = with->values;
 	const char *fault = options_fault(values, with->has_client_certificate);
-	unsigned keep_alive_s = keep_alive_within(with->keep_alive_s);
 
 	if (fault)
 		return fault;
@@ -173,8 +157,7 @@ const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
 		.mode = (enum hw_mode)values[OPTION_MODE].number,
 		.device_id = values[OPTION_DEVICE_ID].string,
 		.secret = values[OPTION_SECRET].string,
-		.sign_type = (enum hw_sign_type)values[OPTION_SIGN_TYPE].number,
-		.is_bridge = values[OPTION_IDENTITY].number == 1,
+		.is_time_checked = values[OPTION_CHECK_TIME].number,
 		.device = values[OPTION_DEVICE].string,
 		.product_id = values[OPTION_PRODUCT_ID].string,
 		.service_id = values[OPTION_SERVICE_ID].string,
@@ -183,9 +166,8 @@ const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
 		.answer_within_ms = values[OPTION_ANSWER_WITHIN].number,
 		.reports_status = values[OPTION_REPORT_STATUS].number,
 		.max_devices = (uint32_t)values[OPTION_MAX_DEVICES].number,
+		.unknown_version = values[OPTION_UNKNOWN_VERSION].string,
 		.max_rate = (uint32_t)values[OPTION_MAX_RATE].number,
-		.keep_alive_s = keep_alive_s,
-		.is_keep_alive_bent = with->keep_alive_s > 0 && with->keep_alive_s != keep_alive_s,
 	};
 	return NULL;
 }

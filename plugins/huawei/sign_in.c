@@ -5,8 +5,7 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "common/utc.h"
+#include <time.h>
 
 #define HOUR_SIZE sizeof("2026031509")
 #define DIGEST_SIZE 32
@@ -14,37 +13,25 @@
 /* The hour of @now_us in UTC, whatever the time zone of the process. */
 static int put_hour(int64_t now_us, char out[HOUR_SIZE])
 {
-	struct fg_utc utc;
+	time_t seconds = now_us / 1000000;
+	struct tm tm;
 
-	if (!fg_utc_of(now_us, &utc))
+	if (!gmtime_r(&seconds, &tm) || tm.tm_year + 1900 < 1000 || tm.tm_year + 1900 > 9999)
 		return -EINVAL;
-	snprintf(out, HOUR_SIZE, "%04u%02u%02u%02u", utc.year % 10000, utc.month % 100,
-		 utc.day % 100, utc.hour % 100);
+	snprintf(out, HOUR_SIZE, "%04u%02u%02u%02u", (unsigned)(tm.tm_year + 1900) % 10000,
+		 (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100,
+		 (unsigned)tm.tm_hour % 100);
 	return 0;
 }
 
-static const char *hash_of(enum hw_sign_type sign_type)
-{
-	return sign_type == HW_SIGN_SM3 ? "SM3" : "SHA256";
-}
-
-bool hw_sign_in_can(enum hw_sign_type sign_type)
-{
-	EVP_MD *hash = EVP_MD_fetch(NULL, hash_of(sign_type), NULL);
-
-	EVP_MD_free(hash);
-	return hash;
-}
-
 /* The digest is bytes, zero bytes among them: it is never handled as a string. */
-static int put_password(const struct hw_account *account, const char *hour, char *out)
+static int put_password(const char *hour, const char *secret, char *out)
 {
 	unsigned char digest[DIGEST_SIZE];
 	size_t n = 0;
 
-	if (!EVP_Q_mac(NULL, "HMAC", NULL, hash_of(account->sign_type), NULL, hour, strlen(hour),
-		       (const unsigned char *)account->secret, strlen(account->secret), digest,
-		       sizeof(digest), &n) ||
+	if (!EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, hour, strlen(hour),
+		       (const unsigned char *)secret, strlen(secret), digest, sizeof(digest), &n) ||
 	    n != sizeof(digest))
 		return -EIO;
 	for (size_t i = 0; i < sizeof(digest); i++)
@@ -53,24 +40,25 @@ static int put_password(const struct hw_account *account, const char *hour, char
 	return 0;
 }
 
-int hw_sign_in_make(const struct hw_account *account, int64_t now_us, struct hw_sign_in *ret)
+int hw_sign_in_make(const char *device_id, const char *secret, bool is_time_checked, int64_t now_us,
+		    struct hw_sign_in *ret)
 {
 	char hour[HOUR_SIZE];
 	int r;
 
-	if (strlen(account->id) > HW_DEVICE_ID_MAX)
+	if (strlen(device_id) > HW_DEVICE_ID_MAX)
 		return -EINVAL;
 	r = put_hour(now_us, hour);
 	if (r < 0)
 		return r;
 	ret->password[0] = 0;
-	if (account->secret) {
-		r = put_password(account, hour, ret->password);
+	if (secret) {
+		r = put_password(hour, secret, ret->password);
 		if (r < 0)
 			return r;
 	}
-	snprintf(ret->client_id, sizeof(ret->client_id), "%s_%d_%d_%s", account->id,
-		 account->is_bridge ? 3 : 0, account->sign_type, hour);
+	snprintf(ret->client_id, sizeof(ret->client_id), "%s_0_%d_%s", device_id, is_time_checked,
+		 hour);
 	return 0;
 }
 

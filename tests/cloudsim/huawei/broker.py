@@ -40,12 +40,12 @@ class Settings:
 class Bucket:
     """@per_s, and as much at once."""
 
-    def __init__(self, per_s, elapsed):
+    def __init__(self, per_s):
         self._per_s = self._level = per_s
-        self._elapsed, self._at = elapsed, elapsed()
+        self._at = time.monotonic()
 
     def take(self, n):
-        now = self._elapsed()
+        now = time.monotonic()
         self._level = min(self._per_s, self._level + (now - self._at) * self._per_s)
         self._at = now
         if self._level < n:
@@ -57,17 +57,12 @@ class Bucket:
 class Session:
     """One login."""
 
-    def __init__(self, number, connection, device_id, settings, elapsed):
+    def __init__(self, number, connection, device_id, settings):
         self.number, self.connection, self.device_id = number, connection, device_id
         self.client_id, self.keep_alive = connection.connect.client_id, connection.connect.keep_alive
         self.filters = {}
-        self.messages, self.bytes = Bucket(settings.messages_per_s, elapsed), Bucket(settings.bytes_per_s, elapsed)
-        self._elapsed = elapsed
-        self.hear()
-
-    def hear(self):
-        """A packet has come."""
-        self.heard_s = self._elapsed()
+        self.messages, self.bytes = Bucket(settings.messages_per_s), Bucket(settings.bytes_per_s)
+        self.heard_s = time.monotonic()
 
     def qos_of(self, topic):
         """The highest QoS of the filters that match, None if none does."""
@@ -75,14 +70,14 @@ class Session:
 
 
 class Broker(Script):
-    def __init__(self, devices, model, custom_topics, now, elapsed):
-        """@now(): seconds since 1970, as the platform's clock has it; @elapsed(): seconds since whenever."""
+    def __init__(self, devices, model, custom_topics, now):
+        """@now(): seconds since 1970, as the platform's clock has it."""
         self.settings = Settings()
         self.registry = Registry(devices)
         self.sessions = {}  # device id: Session
         self.downlink = Downlink(self)
         self.events, self.readings = [], []
-        self.now, self.elapsed = now, elapsed
+        self.now = now
         self._model, self._custom = model, custom_topics
         self._n_sessions = self._n_publishes = 0
 
@@ -120,8 +115,7 @@ class Broker(Script):
         if device_id in self.sessions:
             self.end(self.sessions[device_id], "taken over")
         self._n_sessions += 1
-        session = self.sessions[device_id] = Session(self._n_sessions, c, device_id, self.settings,
-                                                             self.elapsed)
+        session = self.sessions[device_id] = Session(self._n_sessions, c, device_id, self.settings)
         self.tell("connect", session, version=connect.version, clean=connect.clean, keep_alive=connect.keep_alive,
                   has_will=connect.has_will)
         c.connack(login.ACCEPTED)
@@ -145,11 +139,11 @@ class Broker(Script):
         session = self._session(c)
         if not session:
             return c.close()
-        session.hear()
+        session.heard_s = time.monotonic()
         super().on_ping(c)
 
     def on_tick(self, server):
-        now = self.elapsed()
+        now = time.monotonic()
         for session in list(self.sessions.values()):
             if now - session.heard_s > 1.5 * session.keep_alive:
                 self.end(session, "keep-alive")
@@ -161,7 +155,7 @@ class Broker(Script):
         session = self._session(c)
         if not session:
             return c.close()
-        session.hear()
+        session.heard_s = time.monotonic()
         codes = []
         for filter_, options in subscribe.filters:
             qos = options & 3
@@ -185,7 +179,7 @@ class Broker(Script):
     def on_ack(self, c, ack):
         session = self._session(c)
         if session:
-            session.hear()
+            session.heard_s = time.monotonic()
             self.downlink.acknowledged(session, ack.id)
 
     # ---- messages
@@ -194,7 +188,7 @@ class Broker(Script):
         session, settings = self._session(c), self.settings
         if not session:
             return c.close()
-        session.hear()
+        session.heard_s = time.monotonic()
         self._n_publishes += 1
         if settings.drop_at:
             settings.drop_at -= 1
@@ -237,7 +231,7 @@ class Broker(Script):
             yield "retain is not supported"
         found = topics.split(session.device_id, publish.topic)
         if not found or found[0] == "messages/up":
-            if payload.content_size(publish.payload) > payload.MAX_CONTENT_BYTES:
+            if len(publish.payload) > payload.MAX_CONTENT_BYTES:
                 yield "content of more than 256 KB"
             return
         name, query = found
