@@ -6,7 +6,7 @@
  * a certificate has to be for the host in it.
  */
 #include "config/config.h"
-#include "config/url.h"
+#include "util/url.h"
 #include "net/tls.h"
 
 struct fg_address {

@@ -13,10 +13,12 @@
 #include "util/span.h"
 
 #define CONNACK_TIMEOUT_S 30
+#define KEEP_ALIVE_S 60
 /* Sessions this short, so many in a row, look like two clients that throw each other out. */
 #define TAKEOVER_MS 5000
 #define TAKEOVER_COUNT 3
 /* MQTT 5, 2.4: what the server would have said. */
+#define BAD_USER_NAME_OR_PASSWORD 0x86
 #define TOPIC_NAME_INVALID 0x90
 #define PACKET_TOO_LARGE 0x95
 
@@ -35,7 +37,8 @@ struct fg_cloud_session {
 	int64_t renew_us;    /* UTC, as the plugin said */
 	int64_t online_since_ms;
 	unsigned short_sessions; /* in a row */
-	bool is_setup;           /* as the plugin said */
+	bool is_setup, is_timed; /* as the plugin said */
+	bool has_tried_anew;     /* refused for its credentials; since the last session */
 	bool is_renewing;        /* DRAINING: connect again at once */
 	bool is_stopping;
 	uint64_t held_ticket; /* nothing is written before this commit; 0: no */
@@ -129,6 +132,22 @@ static bool fall_back_to_311(struct fg_cloud_session *s, const struct fg_mqtt_en
 	return false;
 }
 
+/*
+ * Credentials that are made of the time may have been refused for it, and the clock may have been set
+ * since: others are worth one attempt. More than one would be a loop.
+ */
+static bool may_try_anew(struct fg_cloud_session *s, const struct fg_mqtt_end *end)
+{
+	unsigned wrong = s->common->mqtt_version == 5 ? BAD_USER_NAME_OR_PASSWORD : 4;
+
+	if (!s->is_timed || s->has_tried_anew || end->kind != FG_MQTT_END_REFUSED ||
+	    end->reason_code != wrong)
+		return false;
+	s->has_tried_anew = true;
+	fg_notice("link %s: %s; trying once more, with new ones", s->label, end->text);
+	return true;
+}
+
 /* Did the peer end it in a way that a record in flight may have caused? */
 static bool is_suspicious(const struct fg_mqtt_end *end)
 {
@@ -168,10 +187,17 @@ static void complain_about_end(struct fg_cloud_session *s, const struct fg_mqtt_
 			       enum fg_backoff_class class, int64_t delay_ms, unsigned in_flight,
 			       int64_t now_ms)
 {
+	bool is_client_id = end->reason_code == (s->common->mqtt_version == 5 ? 0x85u : 2u);
+
+	/* Someone must act: a complaint of its own, so that an outage before it does not hide it. */
 	if (class == FG_BACKOFF_CREDENTIALS)
-		fg_complain(&s->common->attempt_complaint, now_ms, LOG_ERR,
-			    "link %s: %s; check its credentials, trying again in %lld ms", s->label,
-			    end->text, (long long)delay_ms);
+		fg_complain(
+			&s->common->refusal_complaint, now_ms, LOG_ERR,
+			"link %s: %s; check its %s, trying again in %lld ms", s->label, end->text,
+			is_client_id ? "configuration: the client id, or the keep alive, is not "
+				       "accepted"
+				     : "credentials",
+			(long long)delay_ms);
 	else
 		fg_complain(&s->common->attempt_complaint, now_ms, LOG_WARNING,
 			    "link %s: %s, reconnecting in %lld ms, in_flight=%u attempt=%u",
@@ -213,7 +239,7 @@ static void session_ended(struct fg_cloud_session *s, const struct fg_mqtt_end *
 		return;
 	}
 	note_short_session(s, end, now_ms);
-	if (fall_back_to_311(s, end)) {
+	if (fall_back_to_311(s, end) || may_try_anew(s, end)) {
 		session_connect(s);
 		return;
 	}
@@ -244,9 +270,11 @@ static void on_connected(void *owner, const struct fg_mqtt_connack *connack)
 		return;
 	c->n_sessions++;
 	c->is_version_proven = true;
+	s->has_tried_anew = false;
 	s->online_since_ms = now_ms;
 	fg_backoff_connected(&s->backoff, now_ms);
 	c->attempt_complaint.step = 0; /* a new outage is a new fact */
+	c->refusal_complaint.step = 0;
 	fg_notice("link %s: connected to %s:%u, MQTT %s, %s%s, backlog=%llu", s->label,
 		  s->address.host, s->address.port, c->mqtt_version == 5 ? "5" : "3.1.1",
 		  connack->session_present ? "session present" : "new session",
@@ -391,6 +419,7 @@ static void session_connect(struct fg_cloud_session *s)
 	}
 	/* Against the time the plugin was given: the clock may be set while we connect. */
 	s->is_setup = connect.is_setup;
+	s->is_timed = connect.is_timed;
 	s->renew_us = connect.renew_us;
 	s->renew_at_ms = 0;
 	if (connect.renew_us)
@@ -405,7 +434,9 @@ static void session_connect(struct fg_cloud_session *s)
 		.username = connect.username,
 		.password = connect.password,
 		.clean_start = connect.clean_start,
-		.keep_alive_s = connect.keep_alive_s ? connect.keep_alive_s : config->keep_alive_s,
+		.keep_alive_s = connect.keep_alive_s   ? connect.keep_alive_s
+				: config->keep_alive_s ? config->keep_alive_s
+						       : KEEP_ALIVE_S,
 		.connack_timeout_s = CONNACK_TIMEOUT_S,
 	};
 	r = fg_mqtt_client_new(c->loop, c->connector, &params, &ops, s, &s->client);

@@ -59,7 +59,8 @@ struct fg_session_common {
 	uint64_t n_sessions;            /* successful CONNECTs */
 	unsigned n_online;
 	struct fg_cloud_session *receiving; /* whose message the plugin looks at now, or NULL */
-	struct fg_complaint attempt_complaint, takeover_complaint, nonsense_complaint;
+	struct fg_complaint attempt_complaint, refusal_complaint, takeover_complaint,
+		nonsense_complaint;
 	/* There may be something to send, or room for it. */
 	void (*pump)(void *arg);
 	void *arg;

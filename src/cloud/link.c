@@ -191,6 +191,7 @@ static int link_open_plugin(struct fg_link *link, struct fg_error *err)
 		.gateway_name = link->with.gateway_name,
 		.has_client_certificate = link->with.config->tls.certificate != NULL,
 		.host_name = link->with.config->url.host,
+		.keep_alive_s = link->with.config->keep_alive_s,
 	};
 	char sentence[256] = "";
 	int r;

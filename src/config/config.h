@@ -261,7 +261,7 @@ struct fg_cloud_config {
 	struct fg_place url_place, plugin_place;
 	struct fg_tls_config tls;
 	enum fg_mqtt_version mqtt_version;
-	unsigned keep_alive_s;          /* 10..1200, default 60 */
+	unsigned keep_alive_s;          /* 10..1200; 0: as the plugin says */
 	unsigned max_in_flight;         /* publishes, 1..1000, default 16 */
 	unsigned max_in_flight_records; /* P2: the most that a crash sends twice; 100..1000000,
 					   default 10000 */

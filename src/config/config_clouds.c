@@ -176,7 +176,7 @@ const struct fg_key fg_cloud_keys[] = {
 	{"mqtt_version", FG_KEY_CHOICE, FG_KEY_AT(struct fg_cloud_config, mqtt_version),
 	 .choices = fg_mqtt_versions, .choice_values = fg_mqtt_version_values, .fallback = "auto"},
 	{"keep_alive", FG_KEY_SECONDS, FG_KEY_AT(struct fg_cloud_config, keep_alive_s),
-	 .min = 10000, .max = 1200000, .fallback = "60s"},
+	 .min = 10000, .max = 1200000},
 	{"max_in_flight", FG_KEY_INTEGER, FG_KEY_AT(struct fg_cloud_config, max_in_flight),
 	 .min = 1, .max = 1000, .fallback = "16"},
 	{"max_in_flight_records", FG_KEY_INTEGER,

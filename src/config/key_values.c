@@ -13,8 +13,8 @@
 #include "config/read_file.h"
 #include "config/secret.h"
 #include "config/units.h"
-#include "config/url.h"
 #include "util/cleanup.h"
+#include "util/url.h"
 
 #define FORM_BYTES 400 /* of what was expected, in words */
 

@@ -195,7 +195,7 @@ static void what_is_not_given_has_its_default(void **state)
 
 	cloud = &config->clouds[0];
 	assert_int_equal(cloud->mqtt_version, FG_MQTT_AUTO);
-	assert_int_equal(cloud->keep_alive_s, 60);
+	assert_int_equal(cloud->keep_alive_s, 0);
 	assert_int_equal(cloud->max_in_flight, 16);
 	assert_int_equal(cloud->max_in_flight_records, 10000);
 	assert_int_equal(cloud->ack_timeout_ms, 30000);
@@ -579,7 +579,7 @@ static void one_run_reports_all_mistakes(void **state)
 	assert_string_equal(config->mappings[0].topic, "ok");
 	assert_int_equal(config->mappings[0].telemetry.n_select, 1);
 	assert_int_equal(config->n_clouds, 2);
-	assert_int_equal(config->clouds[0].keep_alive_s, 60);
+	assert_int_equal(config->clouds[0].keep_alive_s, 0);
 	assert_string_equal(config->clouds[1].name, "");
 	assert_string_equal(config->clouds[1].url.host, "");
 	assert_true(config->journal.max_bytes == UINT64_C(2) << 30);

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "config/units.h"
-#include "config/url.h"
+#include "util/url.h"
 
 static void durations_and_sizes_are_read_with_their_unit(void **state)
 {

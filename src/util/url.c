@@ -1,4 +1,4 @@
-#include "config/url.h"
+#include "util/url.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
