@@ -51,7 +51,6 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 static int (*const own[])(struct hw_call *call) = {
 	hw_publish_note,   /* who asked is waiting */
 	hw_publish_untold, /* before data of the same sub-devices */
-	hw_publish_ota,
 };
 
 static int publish_own(struct hw_call *call)
@@ -111,6 +110,8 @@ int hw_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 	memset(hw->group_slots, 0, sizeof(hw->group_slots));
 
 	hw->call++;
+	if (hw->bootstrap.is_setup)
+		return hw_publish_bootstrap(&call);
 	r = publish_own(&call);
 	if (r != 0)
 		return r;

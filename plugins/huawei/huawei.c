@@ -11,9 +11,6 @@
 #include "common/packet.h"
 #include "util/cleanup.h"
 
-/* IoTDA takes 30 to 1200 s, and recommends this. */
-#define KEEP_ALIVE_S 120
-
 #define TICK_MS 1000
 
 /* ------------------------------------------------------------------ opening */
@@ -25,8 +22,8 @@ static void hw_close(void *ctx)
 	if (!hw)
 		return;
 	hw_sign_in_wipe(&hw->sign_in);
+	hw_bootstrap_close(hw);
 	hw_devices_close(&hw->devices);
-	hw_ota_close(&hw->ota);
 	free(hw->items);
 	free(hw->scratch);
 	free(hw);
@@ -54,6 +51,11 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	hw->host_ctx = with->host_ctx;
 	hw->with = options;
 	hw->mqtt_version = 4;
+	fault = hw_bootstrap_open(hw, with);
+	if (fault) {
+		snprintf(error, error_size, "%s", fault);
+		return -EINVAL;
+	}
 	hw->items = calloc(HW_MAX_ITEMS, sizeof(*hw->items));
 	hw->scratch = malloc(HW_MAX_REPORT);
 	if (!hw->items || !hw->scratch)
@@ -61,6 +63,10 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	if (options.mode == HW_MODE_GATEWAY && options.reports_status &&
 	    hw_devices_open(&hw->devices, options.max_devices) < 0)
 		return -ENOMEM;
+	if (options.is_keep_alive_bent)
+		hw->host->warn(hw->host_ctx,
+			       "keep_alive is %u s: IoTDA takes 30 s to 20 min; %u s it is",
+			       with->keep_alive_s, options.keep_alive_s);
 	*ret_ctx = hw;
 	hw = NULL;
 	return 0;
@@ -71,27 +77,37 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 static int hw_connect(void *ctx, const struct fg_connect_request *request, struct fg_connect *out)
 {
 	struct hw *hw = ctx;
-	int r = hw_sign_in_make(hw->with.device_id, hw->with.secret, hw->with.is_time_checked,
-				request->now_us, &hw->sign_in);
+	struct hw_account account = {
+		.id = hw->with.device_id,
+		.secret = hw->with.secret,
+		.sign_type = hw->with.sign_type,
+		.is_bridge = hw->with.is_bridge,
+	};
+	int r;
 
+	*out = (struct fg_connect){
+		.username = hw->with.device_id,
+		.clean_start = true,
+		.keep_alive_s = hw->with.keep_alive_s,
+	};
+	r = hw_bootstrap_connect(hw, &account, out);
+	if (r < 0)
+		return r;
+	r = hw_sign_in_make(&account, request->now_us, &hw->sign_in);
 	if (r < 0) {
 		hw->host->warn(hw->host_ctx, "cannot make a client id and password: %s",
-			       r == -EIO ? "OpenSSL has no HMAC-SHA256" : "the clock is not set");
+			       r == -EIO ? "OpenSSL makes no such HMAC" : "the clock is not set");
 		return -EINVAL;
 	}
 	hw->mqtt_version = request->mqtt_version;
-	*out = (struct fg_connect){
-		.client_id = hw->sign_in.client_id,
-		.username = hw->with.device_id,
-		.password = hw->with.secret ? hw->sign_in.password : NULL,
-		.clean_start = true,
-		.keep_alive_s = KEEP_ALIVE_S,
-	};
+	out->client_id = hw->sign_in.client_id;
+	out->password = account.secret ? hw->sign_in.password : NULL;
+	out->is_timed = account.secret;
 	return 0;
 }
 
 /* IoTDA delivers without a SUBSCRIBE, too, but then at QoS 0 only. */
-static void subscribe(struct hw *hw, const char *suffix)
+void hw_subscribe(struct hw *hw, const char *suffix)
 {
 	char filter[HW_TOPIC_SIZE];
 
@@ -126,16 +142,17 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	hw_sign_in_wipe(&hw->sign_in);
 	hw->mqtt_version = connack->mqtt_version;
 	hw->session_max_packet_bytes = fg_remaining_length(connack->max_packet_bytes);
+	if (hw_bootstrap_connected(hw))
+		return;
 	if (hw->with.max_rate > 0)
 		hw->host->limit(hw->host_ctx, 0, FG_LIMIT_MESSAGES, &publishes, 1);
 	hw->has_warned_status = false;
 	hw->tells_status = hw->devices.all && (connack->max_packet_bytes == 0 ||
 					       connack->max_packet_bytes >= HW_MIN_PACKET);
-	subscribe(hw, "commands/#");
-	subscribe(hw, "properties/set/#");
-	subscribe(hw, "properties/get/#");
-	subscribe(hw, "events/down");
-	hw_ota_connected(hw);
+	hw_subscribe(hw, "commands/#");
+	hw_subscribe(hw, "properties/set/#");
+	hw_subscribe(hw, "properties/get/#");
+	hw_subscribe(hw, "events/down");
 }
 
 static void hw_disconnected(void *ctx, const char *session)
@@ -143,10 +160,10 @@ static void hw_disconnected(void *ctx, const char *session)
 	struct hw *hw = ctx;
 
 	(void)session;
+	hw_bootstrap_disconnected(hw);
 	hw->session_max_packet_bytes = 0;
 	hw->tells_status = false;
 	hw_devices_forget_told(&hw->devices);
-	hw_ota_disconnected(hw);
 }
 
 /* Each second, with and without a session. */
@@ -156,8 +173,13 @@ static void hw_woken(void *ctx, int64_t now_us)
 
 	(void)now_us;
 	hw->uptime_s++;
-	hw_ota_tick(hw);
+	hw_bootstrap_tick(hw);
 	hw->host->wake(hw->host_ctx, TICK_MS);
+}
+
+static void hw_remembered(void *ctx, const char *key, int error)
+{
+	hw_bootstrap_remembered(ctx, key, error);
 }
 
 /* ------------------------------------------------------------------ how a publish ended */
@@ -171,10 +193,10 @@ static enum fg_verdict hw_settled(void *ctx, const char *session, const struct f
 	struct hw *hw = ctx;
 
 	(void)session;
-	if ((how->tag & ((1u << HW_TAG_BITS) - 1)) == HW_TAG_OTA)
-		return hw_ota_settled(hw, how);
 	if (how->reason_code < FG_REASON_UNSPECIFIED)
 		return FG_ACCEPTED;
+	if (how->tag == HW_TAG_BOOTSTRAP)
+		return FG_ACCEPTED; /* it is asked again when no answer comes */
 	if (how->tag == HW_TAG_STATUS) {
 		if (!hw->has_warned_status)
 			hw->host->warn(hw->host_ctx,
@@ -226,6 +248,10 @@ static int hw_receive(void *ctx, const char *session, const struct fg_delivery *
 	suffix = behind(delivery->topic, prefix);
 	if (!suffix)
 		return -EPROTO;
+	if (hw->bootstrap.is_setup)
+		return strcmp(suffix, "bootstrap/down") == 0
+			       ? hw_bootstrap_answered(hw, delivery->payload)
+			       : -EPROTO;
 	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
 		id = behind(suffix, requests[i].prefix);
 		if (id)
@@ -255,6 +281,6 @@ FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {
 	.encode = hw_encode,
 	.settled = hw_settled,
 	.receive = hw_receive,
-	.image_progress = hw_image_progress,
 	.woken = hw_woken,
+	.remembered = hw_remembered,
 };

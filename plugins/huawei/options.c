@@ -2,16 +2,24 @@
 
 #include <string.h>
 
-#include "sign_in.h"
-
 #define SERVICE_ID_MAX 64
-#define VERSION_MAX 255
+#define KEYWORD_MAX 256
+
+/* IoTDA refuses a connection whose keep alive is outside of these, and recommends the third. */
+#define KEEP_ALIVE_MIN_S 30
+#define KEEP_ALIVE_MAX_S 1200
+#define KEEP_ALIVE_S 120
 
 enum {
 	OPTION_MODE,
 	OPTION_DEVICE_ID,
 	OPTION_SECRET,
-	OPTION_CHECK_TIME,
+	OPTION_SIGN_TYPE,
+	OPTION_IDENTITY,
+	OPTION_BOOTSTRAP,
+	OPTION_SCOPE_ID,
+	OPTION_GROUP_SECRET,
+	OPTION_STRATEGY_KEYWORD,
 	OPTION_DEVICE,
 	OPTION_PRODUCT_ID,
 	OPTION_SERVICE_ID,
@@ -21,11 +29,12 @@ enum {
 	OPTION_MAX_RATE,
 	OPTION_REPORT_STATUS,
 	OPTION_MAX_DEVICES,
-	OPTION_UNKNOWN_VERSION,
 	N_OPTIONS,
 };
 
 static const char *const mode_choices[] = {"gateway", "device", NULL};
+static const char *const sign_type_choices[] = {"0", "1", "2", NULL}; /* enum hw_sign_type */
+static const char *const identity_choices[] = {"device", "bridge", NULL};
 static const char *const event_time_choices[] = {"seconds", "milliseconds", NULL};
 static const char *const command_names_choices[] = {"plain", "service", NULL};
 
@@ -42,11 +51,35 @@ const struct fg_option hw_option_table[] = {
 	[OPTION_SECRET] = {.name = "secret",
 			   .type = FG_OPTION_SECRET,
 			   .help = "its secret; absent: it has a certificate"},
-	[OPTION_CHECK_TIME] = {.name = "check_time",
-			       .type = FG_OPTION_BOOLEAN,
-			       .help = "let IoTDA compare the gateway's clock with its own when it "
-				       "connects",
-			       .fallback = "false"},
+	[OPTION_SIGN_TYPE] = {.name = "sign_type",
+			      .type = FG_OPTION_CHOICE,
+			      .help = "0: HMAC-SHA256; 1: the same, and IoTDA compares the "
+				      "gateway's clock with its own; 2: as 1, with HMAC-SM3",
+			      .fallback = "0",
+			      .choices = sign_type_choices},
+	[OPTION_IDENTITY] = {.name = "identity",
+			     .type = FG_OPTION_CHOICE,
+			     .help = "whose id device_id is: a device's or a bridge's",
+			     .fallback = "device",
+			     .choices = identity_choices},
+	[OPTION_BOOTSTRAP] = {.name = "bootstrap",
+			      .type = FG_OPTION_BOOLEAN,
+			      .help = "url is that of the bootstrap service, which says where "
+				      "IoTDA is",
+			      .fallback = "false"},
+	[OPTION_SCOPE_ID] = {.name = "scope_id",
+			     .type = FG_OPTION_STRING,
+			     .help = "bootstrap: the scope id of the registration group the device "
+				     "belongs to; absent: it is registered by itself"},
+	[OPTION_GROUP_SECRET] =
+		{.name = "group_secret",
+		 .type = FG_OPTION_SECRET,
+		 .help = "bootstrap with a scope_id: the group's secret, in Base64; "
+			 "absent: it has a certificate"},
+	[OPTION_STRATEGY_KEYWORD] = {.name = "strategy_keyword",
+				     .type = FG_OPTION_STRING,
+				     .help = "bootstrap: what a static strategy knows the device "
+					     "by, when that is to be reported"},
 	[OPTION_DEVICE] = {.name = "device",
 			   .type = FG_OPTION_STRING,
 			   .help = "mode device: send only what this device says"},
@@ -92,10 +125,6 @@ const struct fg_option hw_option_table[] = {
 				.fallback = "10000",
 				.min = 1,
 				.max = 1000000},
-	[OPTION_UNKNOWN_VERSION] = {.name = "unknown_version",
-				    .type = FG_OPTION_STRING,
-				    .help = "what IoTDA is told when it asks for a version nobody "
-					    "knows; default: nothing"},
 	[N_OPTIONS] = {0},
 };
 
@@ -111,25 +140,69 @@ bool hw_is_id(const char *text, size_t size)
 	return size > 0 && size <= HW_DEVICE_ID_MAX;
 }
 
-static const char *options_fault(const struct fg_value *values, bool has_certificate)
+static const char *bootstrap_fault(const struct fg_value *values, bool has_certificate)
 {
-	const char *device_id = values[OPTION_DEVICE_ID].string;
-	const char *secret = values[OPTION_SECRET].string;
-	const char *device = values[OPTION_DEVICE].string;
-	const char *product_id = values[OPTION_PRODUCT_ID].string;
-	const char *service_id = values[OPTION_SERVICE_ID].string;
-	const char *unknown_version = values[OPTION_UNKNOWN_VERSION].string;
-	bool is_gateway = values[OPTION_MODE].number == HW_MODE_GATEWAY;
+	const char *scope_id = values[OPTION_SCOPE_ID].string;
+	const char *group_secret = values[OPTION_GROUP_SECRET].string;
+	const char *keyword = values[OPTION_STRATEGY_KEYWORD].string;
 
-	if (!device_id || !hw_is_id(device_id, strlen(device_id)))
-		return "device_id: expected 1 to 128 letters, digits, '_' and '-'";
+	if (!values[OPTION_BOOTSTRAP].number)
+		return scope_id || group_secret || keyword
+			       ? "scope_id, group_secret and strategy_keyword are for bootstrap: "
+				 "true"
+			       : NULL;
+	if (values[OPTION_IDENTITY].number == 1)
+		return "bootstrap is for devices; a bridge has none";
+	if (keyword && (!*keyword || strlen(keyword) > KEYWORD_MAX))
+		return "strategy_keyword: expected 1 to 256 bytes";
+	if (group_secret && !scope_id)
+		return "group_secret is for a device of a registration group: give scope_id, too";
+	if (!scope_id)
+		return NULL;
+	if (strlen(scope_id) > HW_SCOPE_ID_MAX || !hw_is_id(scope_id, strlen(scope_id)))
+		return "scope_id: expected 1 to 64 letters, digits, '_' and '-'";
+	if (values[OPTION_SECRET].string)
+		return "secret excludes scope_id: a device of a registration group gets its own "
+		       "secret by bootstrap";
+	if (!group_secret == !has_certificate)
+		return "a device of a registration group needs one of group_secret and a client "
+		       "certificate in tls";
+	return NULL;
+}
+
+/* Nothing of a registration group is a credential at IoTDA itself. */
+static const char *credentials_fault(const struct fg_value *values, bool has_certificate)
+{
+	const char *secret = values[OPTION_SECRET].string;
+
 	if (secret && !*secret)
 		return "secret is empty";
 	if (secret && has_certificate)
 		return "secret excludes a client certificate in tls: a device of IoTDA has one or "
 		       "the other";
-	if (!secret && !has_certificate)
+	if (!secret && !has_certificate && !values[OPTION_GROUP_SECRET].string)
 		return "credentials are missing: give secret, or a client certificate in tls";
+	if (!hw_sign_in_can((enum hw_sign_type)values[OPTION_SIGN_TYPE].number))
+		return "sign_type: the OpenSSL of this machine has no SM3; take 0 or 1";
+	return NULL;
+}
+
+static const char *options_fault(const struct fg_value *values, bool has_certificate)
+{
+	const char *device_id = values[OPTION_DEVICE_ID].string;
+	const char *device = values[OPTION_DEVICE].string;
+	const char *product_id = values[OPTION_PRODUCT_ID].string;
+	const char *service_id = values[OPTION_SERVICE_ID].string;
+	bool is_gateway = values[OPTION_MODE].number == HW_MODE_GATEWAY;
+	const char *fault;
+
+	if (!device_id || !hw_is_id(device_id, strlen(device_id)))
+		return "device_id: expected 1 to 128 letters, digits, '_' and '-'";
+	fault = bootstrap_fault(values, has_certificate);
+	if (!fault)
+		fault = credentials_fault(values, has_certificate);
+	if (fault)
+		return fault;
 	if (device && is_gateway)
 		return "device is for mode: device; a gateway says which device speaks in each "
 		       "message";
@@ -141,15 +214,24 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 		return "product_id: expected letters, digits, '_' and '-'";
 	if (!service_id || !*service_id || strlen(service_id) > SERVICE_ID_MAX)
 		return "service_id: expected 1 to 64 bytes";
-	if (unknown_version && (!*unknown_version || strlen(unknown_version) > VERSION_MAX))
-		return "unknown_version: expected 1 to 255 bytes";
 	return NULL;
+}
+
+/* What IoTDA takes that is nearest to @wanted_s; 0: what it recommends. */
+static unsigned keep_alive_within(unsigned wanted_s)
+{
+	if (wanted_s == 0)
+		return KEEP_ALIVE_S;
+	if (wanted_s < KEEP_ALIVE_MIN_S)
+		return KEEP_ALIVE_MIN_S;
+	return wanted_s > KEEP_ALIVE_MAX_S ? KEEP_ALIVE_MAX_S : wanted_s;
 }
 
 const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
 {
 	const struct fg_value *values = with->values;
 	const char *fault = options_fault(values, with->has_client_certificate);
+	unsigned keep_alive_s = keep_alive_within(with->keep_alive_s);
 
 	if (fault)
 		return fault;
@@ -157,7 +239,12 @@ const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
 		.mode = (enum hw_mode)values[OPTION_MODE].number,
 		.device_id = values[OPTION_DEVICE_ID].string,
 		.secret = values[OPTION_SECRET].string,
-		.is_time_checked = values[OPTION_CHECK_TIME].number,
+		.sign_type = (enum hw_sign_type)values[OPTION_SIGN_TYPE].number,
+		.is_bridge = values[OPTION_IDENTITY].number == 1,
+		.bootstraps = values[OPTION_BOOTSTRAP].number,
+		.scope_id = values[OPTION_SCOPE_ID].string,
+		.group_secret = values[OPTION_GROUP_SECRET].string,
+		.strategy_keyword = values[OPTION_STRATEGY_KEYWORD].string,
 		.device = values[OPTION_DEVICE].string,
 		.product_id = values[OPTION_PRODUCT_ID].string,
 		.service_id = values[OPTION_SERVICE_ID].string,
@@ -166,8 +253,9 @@ const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
 		.answer_within_ms = values[OPTION_ANSWER_WITHIN].number,
 		.reports_status = values[OPTION_REPORT_STATUS].number,
 		.max_devices = (uint32_t)values[OPTION_MAX_DEVICES].number,
-		.unknown_version = values[OPTION_UNKNOWN_VERSION].string,
 		.max_rate = (uint32_t)values[OPTION_MAX_RATE].number,
+		.keep_alive_s = keep_alive_s,
+		.is_keep_alive_bent = with->keep_alive_s > 0 && with->keep_alive_s != keep_alive_s,
 	};
 	return NULL;
 }

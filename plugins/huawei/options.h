@@ -5,15 +5,21 @@
  * as long as the ctx.
  */
 #include "fieldgate/plugin.h"
+#include "sign_in.h"
 
 enum hw_mode { HW_MODE_GATEWAY, HW_MODE_DEVICE };
 
 struct hw_options {
 	enum hw_mode mode;
-	const char *device_id;  /* the one that connects */
-	const char *secret;     /* NULL: a certificate */
-	bool is_time_checked;   /* sign type 1 */
-	const char *device;     /* mode device: only this one; NULL: all */
+	const char *device_id; /* the one that connects */
+	const char *secret;    /* NULL: a certificate */
+	enum hw_sign_type sign_type;
+	bool is_bridge;               /* device_id is a bridge's */
+	bool bootstraps;              /* the URL is that of the bootstrap service */
+	const char *scope_id;         /* of its registration group; NULL: it has none */
+	const char *group_secret;     /* Base64; NULL: a certificate, or no group */
+	const char *strategy_keyword; /* or NULL */
+	const char *device;           /* mode device: only this one; NULL: all */
 	const char *product_id; /* mode gateway: of sub-devices; NULL: their names are their ids */
 	const char *service_id; /* of a message without a stream */
 	bool has_milliseconds;  /* in event_time */
@@ -21,9 +27,9 @@ struct hw_options {
 	int64_t answer_within_ms;
 	bool reports_status; /* mode gateway: of sub-devices */
 	uint32_t max_devices;
-	const char
-		*unknown_version; /* told of a device whose version nobody knows; NULL: nothing */
-	uint32_t max_rate;        /* publishes in a second; 0: no limit */
+	unsigned keep_alive_s;
+	bool is_keep_alive_bent; /* it is not the one configured */
+	uint32_t max_rate;       /* publishes in a second; 0: no limit */
 };
 
 /** The table for struct fg_plugin. */

@@ -8,7 +8,6 @@
 #include <time.h>
 
 #define HOUR_SIZE sizeof("2026031509")
-#define DIGEST_SIZE 32
 
 /* The hour of @now_us in UTC, whatever the time zone of the process. */
 static int put_hour(int64_t now_us, char out[HOUR_SIZE])
@@ -24,40 +23,43 @@ static int put_hour(int64_t now_us, char out[HOUR_SIZE])
 	return 0;
 }
 
-/* The digest is bytes, zero bytes among them: it is never handled as a string. */
-static int put_password(const char *hour, const char *secret, char *out)
+static const char *hash_of(enum hw_sign_type sign_type)
 {
-	unsigned char digest[DIGEST_SIZE];
-	size_t n = 0;
-
-	if (!EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, hour, strlen(hour),
-		       (const unsigned char *)secret, strlen(secret), digest, sizeof(digest), &n) ||
-	    n != sizeof(digest))
-		return -EIO;
-	for (size_t i = 0; i < sizeof(digest); i++)
-		snprintf(out + 2 * i, 3, "%02x", digest[i]);
-	OPENSSL_cleanse(digest, sizeof(digest));
-	return 0;
+	return sign_type == HW_SIGN_SM3 ? "SM3" : "SHA256";
 }
 
-int hw_sign_in_make(const char *device_id, const char *secret, bool is_time_checked, int64_t now_us,
-		    struct hw_sign_in *ret)
+bool hw_sign_in_can(enum hw_sign_type sign_type)
 {
+	EVP_MD *hash = EVP_MD_fetch(NULL, hash_of(sign_type), NULL);
+
+	EVP_MD_free(hash);
+	return hash;
+}
+
+int hw_sign_in_make(const struct hw_account *account, int64_t now_us, struct hw_sign_in *ret)
+{
+	const char *scope_id = account->scope_id ? account->scope_id : "";
 	char hour[HOUR_SIZE];
 	int r;
 
-	if (strlen(device_id) > HW_DEVICE_ID_MAX)
+	if (strlen(account->id) > HW_DEVICE_ID_MAX || strlen(scope_id) > HW_SCOPE_ID_MAX)
 		return -EINVAL;
+	ret->password[0] = 0;
+	if (*scope_id && !account->secret) {
+		snprintf(ret->client_id, sizeof(ret->client_id), "%s_0_%s", account->id, scope_id);
+		return 0;
+	}
 	r = put_hour(now_us, hour);
 	if (r < 0)
 		return r;
-	ret->password[0] = 0;
-	if (secret) {
-		r = put_password(hour, secret, ret->password);
+	if (account->secret) {
+		r = hw_hmac(hash_of(account->sign_type), fg_span_str(hour),
+			    fg_span_str(account->secret), ret->password);
 		if (r < 0)
 			return r;
 	}
-	snprintf(ret->client_id, sizeof(ret->client_id), "%s_0_%d_%s", device_id, is_time_checked,
+	snprintf(ret->client_id, sizeof(ret->client_id), "%s_%d_%s%s%d_%s", account->id,
+		 account->is_bridge ? 3 : 0, scope_id, *scope_id ? "_" : "", account->sign_type,
 		 hour);
 	return 0;
 }

@@ -40,6 +40,15 @@ class Login(HuaweiTest):
             self.assertEqual(client.connack, 0, (id_, hour, signature))
             self.assertEqual(cloud.complaints(), [])
 
+    def test_a_bridge_says_in_its_client_id_that_it_is_one(self):
+        hour, bridge = "2026070113", "bridge-eu-01"
+        cloud = self.begin(devices=[{"device_id": bridge, "secret": "bridge-secret-XY", "is_bridge": True}])
+        for kind, code in ((3, 0), (0, 4)):
+            client = self.client(cloud, client_id="%s_%d_0_%s" % (bridge, kind, hour), username=bridge,
+                                 password="7773dc7a95f1933f2e39fd88a018424a225b69d17898f5c83d0768b4c36222ed")
+            self.assertEqual(client.connack, code)
+        self.assertEqual(self.client(client_id="%s_3_0_%s" % (GATEWAY, hour)).connack, 4)
+
     def test_what_is_wrong_is_refused_with_the_code_for_it(self):
         hour = login.hour()
         good = login.password(SECRET, hour)
@@ -101,14 +110,6 @@ class Login(HuaweiTest):
         first.wait_gone()
         self.accept(second, REPORT, {"services": services(n=1)})
         self.assertEqual([e["why"] for e in self.cloud.events("disconnect")], ["taken over"])
-
-    def test_silence_of_one_and_a_half_keep_alives_ends_the_session(self):
-        self.cloud.set(keep_alive_s=(1, 1200))
-        client = self.client(keep_alive=1)
-        client.on_message = lambda *_: time.sleep(3)  # no PINGREQ leaves while it sleeps
-        self.cloud.push("messages/down", "{}")
-        client.wait_received(1)
-        wait_for(lambda: [e["why"] for e in self.cloud.events("disconnect")] == ["keep-alive"], 5)
 
 
 class Certificate(HuaweiTest):

@@ -66,7 +66,7 @@ class Telemetry(HuaweiTest):
         self.assertEqual((connect["clean"], connect["keep_alive"]), (True, 120))
 
     def test_times_of_iotda_are_as_fine_as_they_are_asked_for(self):
-        self.begin(event_time="milliseconds", check_time=True)
+        self.begin(event_time="milliseconds", sign_type=1)
         self.device.burst(5)
         self.wait_delivered(self.cloud, in_iotda(self.device.sent))
         self.assertEqual([ms for _, ms, _, _ in self.cloud.samples()], [1718000000000 + n for n in range(5)])

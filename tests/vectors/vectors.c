@@ -241,6 +241,7 @@ static bool open_plugin(struct fg_json_value of_case)
 		.host_name = "tb.example.com",
 		.has_client_certificate = get(of_case, "certificate", &certificate) &&
 					  certificate.type == FG_JSON_TRUE,
+		.keep_alive_s = (unsigned)get_number(of_case, "keep_alive", 0),
 	};
 	int r;
 
@@ -291,9 +292,12 @@ static bool connect_plugin(struct fg_json_value *wanted, bool is_to_fail)
 	if (connect.keep_alive_s !=
 	    (unsigned)get_number(*wanted, "keep_alive", connect.keep_alive_s))
 		return fail("keep alive is %u; ", connect.keep_alive_s);
+	if (get(*wanted, "timed", &value) && connect.is_timed != (value.type == FG_JSON_TRUE))
+		return fail("is_timed is %d; ", connect.is_timed);
 	return same_text("CONNECT", connect.client_id, *wanted, "client_id") &&
 	       same_text("CONNECT", connect.username, *wanted, "username") &&
-	       same_text("CONNECT", connect.password, *wanted, "password");
+	       same_text("CONNECT", connect.password, *wanted, "password") &&
+	       same_text("CONNECT", connect.address, *wanted, "address");
 }
 
 static void connected(struct fg_json_value how)
@@ -706,9 +710,6 @@ static bool progress(struct fg_json_value what)
 		.title = fg_span_str(get_text(what, "title")),
 		.version = fg_span_str(get_text(what, "version")),
 		.error = get_text(what, "error"),
-		.have = (uint64_t)get_number(what, "have", 0),
-		.size = (uint64_t)get_number(what, "size", 0),
-		.fault = (enum fg_image_fault)get_number(what, "fault", FG_IMAGE_FAULT_OTHER),
 	};
 	const char *state = get_text(what, "state");
 

@@ -40,12 +40,12 @@ class Settings:
 class Bucket:
     """@per_s, and as much at once."""
 
-    def __init__(self, per_s):
+    def __init__(self, per_s, elapsed):
         self._per_s = self._level = per_s
-        self._at = time.monotonic()
+        self._elapsed, self._at = elapsed, elapsed()
 
     def take(self, n):
-        now = time.monotonic()
+        now = self._elapsed()
         self._level = min(self._per_s, self._level + (now - self._at) * self._per_s)
         self._at = now
         if self._level < n:
@@ -57,12 +57,17 @@ class Bucket:
 class Session:
     """One login."""
 
-    def __init__(self, number, connection, device_id, settings):
+    def __init__(self, number, connection, device_id, settings, elapsed):
         self.number, self.connection, self.device_id = number, connection, device_id
         self.client_id, self.keep_alive = connection.connect.client_id, connection.connect.keep_alive
         self.filters = {}
-        self.messages, self.bytes = Bucket(settings.messages_per_s), Bucket(settings.bytes_per_s)
-        self.heard_s = time.monotonic()
+        self.messages, self.bytes = Bucket(settings.messages_per_s, elapsed), Bucket(settings.bytes_per_s, elapsed)
+        self._elapsed = elapsed
+        self.hear()
+
+    def hear(self):
+        """A packet has come."""
+        self.heard_s = self._elapsed()
 
     def qos_of(self, topic):
         """The highest QoS of the filters that match, None if none does."""
@@ -70,14 +75,14 @@ class Session:
 
 
 class Broker(Script):
-    def __init__(self, devices, model, custom_topics, now):
-        """@now(): seconds since 1970, as the platform's clock has it."""
+    def __init__(self, devices, model, custom_topics, now, elapsed):
+        """@now(): seconds since 1970, as the platform's clock has it; @elapsed(): seconds since whenever."""
         self.settings = Settings()
         self.registry = Registry(devices)
         self.sessions = {}  # device id: Session
         self.downlink = Downlink(self)
         self.events, self.readings = [], []
-        self.now = now
+        self.now, self.elapsed = now, elapsed
         self._model, self._custom = model, custom_topics
         self._n_sessions = self._n_publishes = 0
 
@@ -115,7 +120,8 @@ class Broker(Script):
         if device_id in self.sessions:
             self.end(self.sessions[device_id], "taken over")
         self._n_sessions += 1
-        session = self.sessions[device_id] = Session(self._n_sessions, c, device_id, self.settings)
+        session = self.sessions[device_id] = Session(self._n_sessions, c, device_id, self.settings,
+                                                             self.elapsed)
         self.tell("connect", session, version=connect.version, clean=connect.clean, keep_alive=connect.keep_alive,
                   has_will=connect.has_will)
         c.connack(login.ACCEPTED)
@@ -139,11 +145,11 @@ class Broker(Script):
         session = self._session(c)
         if not session:
             return c.close()
-        session.heard_s = time.monotonic()
+        session.hear()
         super().on_ping(c)
 
     def on_tick(self, server):
-        now = time.monotonic()
+        now = self.elapsed()
         for session in list(self.sessions.values()):
             if now - session.heard_s > 1.5 * session.keep_alive:
                 self.end(session, "keep-alive")
@@ -155,7 +161,7 @@ class Broker(Script):
         session = self._session(c)
         if not session:
             return c.close()
-        session.heard_s = time.monotonic()
+        session.hear()
         codes = []
         for filter_, options in subscribe.filters:
             qos = options & 3
@@ -179,7 +185,7 @@ class Broker(Script):
     def on_ack(self, c, ack):
         session = self._session(c)
         if session:
-            session.heard_s = time.monotonic()
+            session.hear()
             self.downlink.acknowledged(session, ack.id)
 
     # ---- messages
@@ -188,7 +194,7 @@ class Broker(Script):
         session, settings = self._session(c), self.settings
         if not session:
             return c.close()
-        session.heard_s = time.monotonic()
+        session.hear()
         self._n_publishes += 1
         if settings.drop_at:
             settings.drop_at -= 1
@@ -231,7 +237,7 @@ class Broker(Script):
             yield "retain is not supported"
         found = topics.split(session.device_id, publish.topic)
         if not found or found[0] == "messages/up":
-            if len(publish.payload) > payload.MAX_CONTENT_BYTES:
+            if payload.content_size(publish.payload) > payload.MAX_CONTENT_BYTES:
                 yield "content of more than 256 KB"
             return
         name, query = found

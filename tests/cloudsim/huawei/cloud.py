@@ -8,6 +8,7 @@ from scripted_broker import ScriptedBroker
 
 from . import downlink
 from .broker import Broker, Bucket
+from .payload import MAX_CONTENT_BYTES, content_size
 from .registry import MANAGER, event
 from .rest import Rest
 
@@ -30,15 +31,16 @@ class Huawei(Arrivals):
     """IoTDA as a gateway sees it; README.md says what it enforces."""
 
     def __init__(self, devices=None, sub_devices=(), model=None, custom_topics=(), instance_id=None, now=time.time,
-                 tls=None):
+                 elapsed=time.monotonic, tls=None):
         """@devices: [{"device_id", "secret" or "fingerprint" (hexadecimal, of a certificate), "sub_devices": [ids],
-        "is_disabled": bool}] with a login; unless given one, GATEWAY with SECRET, and @sub_devices behind it. @tls:
-        {"certificate", "key"} of the platform and "device_ca", which signs those of devices: paths; None: no TLS. @model: {service id: {property: "int", "decimal",
-        "string", "bool", "jsonObject" or "array"}}; None: anything is stored. @custom_topics: what the product
-        declares. @instance_id: what the application has to send as Instance-Id, None: nothing. @now(): the
-        platform's clock, seconds since 1970."""
+        "is_disabled": bool, "is_bridge": bool}] with a login; unless given one, GATEWAY with SECRET, and @sub_devices
+        behind it. @model: {service id: {property: "int", "decimal", "string", "bool", "jsonObject" or "array"}}; None: anything is
+        stored. @custom_topics: what the product declares. @instance_id: what the application has to send as
+        Instance-Id, None: nothing. @now(): the platform's clock, seconds since 1970; @elapsed(): the one it measures
+        time-outs, repeats, keep-alives and rates with, in seconds. @tls: {"certificate", "key"} of the platform and
+        "device_ca", which signs those of devices: paths; None: no TLS."""
         devices = devices or [{"device_id": GATEWAY, "secret": SECRET, "sub_devices": list(sub_devices)}]
-        self._broker = Broker(devices, model, custom_topics, now)
+        self._broker = Broker(devices, model, custom_topics, now, elapsed)
         self._server = ScriptedBroker(self._broker, tls=server_side(tls) if tls else None)
         self._rest = None
         self._instance_id = instance_id
@@ -99,9 +101,9 @@ class Huawei(Arrivals):
                 setattr(self._broker.settings, name, value)
             for session in self._broker.sessions.values():
                 if "messages_per_s" in settings:
-                    session.messages = Bucket(settings["messages_per_s"])
+                    session.messages = Bucket(settings["messages_per_s"], self._broker.elapsed)
                 if "bytes_per_s" in settings:
-                    session.bytes = Bucket(settings["bytes_per_s"])
+                    session.bytes = Bucket(settings["bytes_per_s"], self._broker.elapsed)
         self._server.call(run)
 
     def set_secret(self, device_id, secret):
@@ -145,9 +147,13 @@ class Huawei(Arrivals):
         return self._server.call(lambda: self._broker.downlink.repeat(call))
 
     def message(self, device_id, content, name="message"):
-        """Send a message on messages/down; for a device that is away the newest 20 are kept."""
+        """Send a message on messages/down; for a device that is away the newest 20 are kept. Raises ValueError for
+        content of more than 256 KB, as the application would be answered."""
         body = {"object_device_id": device_id, "name": name, "id": "%d" % (time.time() * 1e6), "content": content}
-        self._server.call(lambda: self._broker.downlink.message(device_id, json.dumps(body).encode()))
+        data = json.dumps(body).encode()
+        if content_size(data) > MAX_CONTENT_BYTES:
+            raise ValueError("content of more than 256 KB")
+        self._server.call(lambda: self._broker.downlink.message(device_id, data))
 
     def push(self, suffix, payload, device_id=GATEWAY):
         """Send any bytes on $oc/devices/DEVICE/sys/SUFFIX. False: it is not subscribed."""

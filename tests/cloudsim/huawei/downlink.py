@@ -49,9 +49,9 @@ class Call:
         self.response, self.error = response, error
         self._done.set()
 
-    def wait(self, timeout_s=None):
+    def wait(self, timeout_s=120):
         """The response, parsed; CommandError if there is none."""
-        if not self._done.wait(max(0, self.deadline - time.monotonic()) + 10 if timeout_s is None else timeout_s):
+        if not self._done.wait(timeout_s):
             raise AssertionError("%s %s to %s has not ended" % (self.kind, self.id, self.device_id))
         if self.error:
             raise CommandError(self.error)
@@ -81,7 +81,7 @@ class Downlink:
     # ---- calls
 
     def begin(self, kind, device_id, body, timeout_s):
-        call = Call(kind, device_id, time.monotonic() + timeout_s)
+        call = Call(kind, device_id, self._broker.elapsed() + timeout_s)
         self._calls[call.id] = call
         login = self._broker.registry.login_of(device_id)
         if not login:
@@ -169,7 +169,7 @@ class Downlink:
                                            delivery.packet_id if is_again else None, is_again)
         delivery.session = session
         delivery.n_left -= 1
-        delivery.next_s = time.monotonic() + delivery.every_s
+        delivery.next_s = self._broker.elapsed() + delivery.every_s
 
     def acknowledged(self, session, packet_id):
         mine = self._deliveries.get(session.device_id, [])
@@ -179,7 +179,7 @@ class Downlink:
         return len(self._deliveries.get(login, ()))
 
     def on_tick(self):
-        now = time.monotonic()
+        now = self._broker.elapsed()
         for login, session in list(self._broker.sessions.items()):
             for delivery in self._deliveries.get(login, ()):
                 # After a new login it waits for the subscription: QoS 0 would be no delivery at all.

@@ -10,9 +10,11 @@ ACCEPTED, WRONG_VERSION, WRONG_CLIENT_ID, UNAVAILABLE, WRONG_CREDENTIALS, NOT_AU
 MQTT5_CODES = {WRONG_VERSION: 0x84, WRONG_CLIENT_ID: 0x85, UNAVAILABLE: 0x88, WRONG_CREDENTIALS: 0x86,
                NOT_AUTHORIZED: 0x87}
 
-# device_0_signature_hour. Device ids hold underscores and may end in what looks like the rest: the last one counts.
-CLIENT_ID = re.compile(r"([A-Za-z0-9_-]{1,128})_0_([012])_(\d{10})")
+# device_0_signature_hour, or bridge_3_signature_hour. Device ids hold underscores and may end in what looks like the
+# rest: the last one counts.
+CLIENT_ID = re.compile(r"([A-Za-z0-9_-]{1,128})_([03])_([012])_(\d{10})")
 UNCHECKED, CHECKED, CHECKED_SM3 = "012"
+DEVICE, BRIDGE = "03"
 
 
 def password(secret, timestamp, signature=UNCHECKED):
@@ -21,8 +23,8 @@ def password(secret, timestamp, signature=UNCHECKED):
     return hmac.new(timestamp.encode(), secret.encode(), digest).hexdigest()
 
 
-def client_id(device_id, timestamp, signature=UNCHECKED):
-    return "%s_0_%s_%s" % (device_id, signature, timestamp)
+def client_id(device_id, timestamp, signature=UNCHECKED, kind=DEVICE):
+    return "%s_%s_%s_%s" % (device_id, kind, signature, timestamp)
 
 
 def hour(now_s=None):
@@ -48,18 +50,18 @@ def has_shown(login, certificate):
 
 def judge(connect, certificate, logins, settings, now_s):
     """(CONNACK code, why, device id or None). @certificate: what the device has shown, in DER, its CA known; or None.
-    @logins: {device id: {"secret" or "fingerprint", "is_disabled"}}."""
+    @logins: {device id: {"secret" or "fingerprint", "is_disabled", "is_bridge"}}."""
     if connect.version not in settings.versions:
         return WRONG_VERSION, "protocol version %d" % connect.version, None
     found = CLIENT_ID.fullmatch(connect.client_id)
     if not found:
         return WRONG_CLIENT_ID, "client id", None
-    device_id, signature, timestamp = found.groups()
+    device_id, kind, signature, timestamp = found.groups()
     least, most = settings.keep_alive_s
     if not least <= connect.keep_alive <= most:
         return WRONG_CLIENT_ID, "keep-alive", device_id
     login = logins.get(device_id)
-    if not login or connect.username != device_id:
+    if not login or connect.username != device_id or login.get("is_bridge", False) != (kind == BRIDGE):
         return WRONG_CREDENTIALS, "username", device_id
     # Without the check any ten digits will do, as long as they are also the key.
     if signature != UNCHECKED and not is_current(timestamp, settings.skew_h, now_s):

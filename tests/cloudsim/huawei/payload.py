@@ -37,6 +37,15 @@ def parse(data):
     return body if isinstance(body, dict) else None
 
 
+def content_size(data):
+    """Bytes of a free message's content; one that is not of the platform's form is content as a whole."""
+    body = parse(data)
+    content = body.get("content", data) if body else data
+    if isinstance(content, bytes):
+        return len(content)
+    return len((content if isinstance(content, str) else json.dumps(content)).encode())
+
+
 def fits(value, kind):
     """Whether @value is of a product model's type."""
     if kind == "decimal":

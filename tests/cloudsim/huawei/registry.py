@@ -17,7 +17,7 @@ def members(paras, name, kind, most):
 
 class Registry:
     def __init__(self, devices):
-        """@devices: [{"device_id", "secret", "sub_devices": [ids], "is_disabled": bool}]."""
+        """@devices: [{"device_id", "secret", "sub_devices": [ids], "is_disabled": bool, "is_bridge": bool}]."""
         self.logins = {}
         self.subs = {}      # id: {"gateway", "node_id", "product_id", "status"}
         self.version = {}   # gateway: rises with each change of its sub-devices

@@ -17,6 +17,7 @@ static int script_open(const struct fg_open *with, void **ret_ctx, char *error, 
 	}
 	script_next->host = with->host;
 	script_next->host_ctx = with->host_ctx;
+	script_next->told_keep_alive_s = with->keep_alive_s;
 	script_next->n_opened++;
 	*ret_ctx = script_next;
 	return 0;
@@ -41,6 +42,8 @@ static int script_connect(void *ctx, const struct fg_connect_request *request,
 		return s->connect_result;
 	out->username = "user";
 	out->address = s->address;
+	out->is_timed = s->is_timed;
+	out->keep_alive_s = s->keep_alive_s;
 	if (s->renew_after_us)
 		out->renew_us = request->now_us + s->renew_after_us;
 	return 0;

@@ -50,6 +50,8 @@ struct script {
 	/* for connect() */
 	int connect_result;
 	const char *address; /* NULL: the link's URL */
+	bool is_timed;
+	unsigned keep_alive_s, told_keep_alive_s; /* of connect(), of open() */
 	int receive_result;
 	const struct fg_command *command; /* comes with whatever is received; or NULL */
 	const struct fg_image *image;     /* begins with whatever is received; or NULL */

@@ -390,6 +390,106 @@ static void wrong_credentials_wait_at_least_a_minute(void **state)
 	make();
 }
 
+static void credentials_with_a_time_in_them_are_made_anew_at_once_but_only_once(void **state)
+{
+	static const struct {
+		enum fg_mqtt_version version;
+		unsigned code;
+	} table[] = {{FG_MQTT_311, 4}, {FG_MQTT_5, 0x86}};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		config.mqtt_version = table[i].version;
+		script.is_timed = true;
+		make();
+		fg_link_start(link_);
+		fake_utc_us += 3600 * INT64_C(1000000);
+		fake_mqtt_end(FG_MQTT_END_REFUSED, table[i].code);
+		assert_state(FG_LINK_CONNECTING);
+		assert_int_equal(script.n_connects, 2);
+		assert_int_equal(script.last_request.now_us, fake_utc_us);
+		for (unsigned k = 0; k < 3; k++) {
+			fake_mqtt_end(FG_MQTT_END_REFUSED, table[i].code);
+			assert_state(FG_LINK_BACKOFF);
+			assert_int_equal(script.n_connects, 2 + k);
+			fake_time_pass(59999);
+			assert_state(FG_LINK_BACKOFF);
+			fake_time_pass(600000);
+			assert_state(FG_LINK_CONNECTING);
+		}
+		/* A session in between is a reason to try it again. */
+		fake_mqtt_connect(0, 0);
+		fake_mqtt_end(FG_MQTT_END_LOST, 0);
+		fake_time_pass(60000);
+		fake_mqtt_end(FG_MQTT_END_REFUSED, table[i].code);
+		assert_state(FG_LINK_CONNECTING);
+		teardown(state);
+		setup(state);
+	}
+	make();
+}
+
+static void a_device_that_is_locked_out_or_misnamed_is_not_tried_anew_at_once(void **state)
+{
+	static const unsigned codes[] = {2, 5};
+
+	config.mqtt_version = FG_MQTT_311;
+	script.is_timed = true;
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		make();
+		fg_link_start(link_);
+		fake_mqtt_end(FG_MQTT_END_REFUSED, codes[i]);
+		fake_time_pass(59999);
+		assert_state(FG_LINK_BACKOFF);
+		teardown(state);
+		setup(state);
+		config.mqtt_version = FG_MQTT_311;
+		script.is_timed = true;
+	}
+	make();
+}
+
+static void wrong_credentials_are_logged_whatever_failed_before(void **state)
+{
+	struct captured log;
+
+	(void)state;
+	config.mqtt_version = FG_MQTT_311;
+	make();
+	captured_begin(&log);
+	fg_link_start(link_);
+	for (unsigned i = 0; i < 3; i++) {
+		fake_mqtt_end(FG_MQTT_END_UNREACHABLE, 0);
+		fake_time_pass(20000);
+		assert_state(FG_LINK_CONNECTING);
+	}
+	fake_mqtt_end(FG_MQTT_END_REFUSED, 4);
+	captured_end(&log);
+	assert_non_null(strstr(log.text, "check its credentials"));
+}
+
+static void the_keep_alive_is_the_plugins_or_as_configured_or_a_minute(void **state)
+{
+	static const unsigned table[][3] = {
+		/* configured, the plugin's, sent */
+		{0, 0, 60},
+		{100, 0, 100},
+		{0, 120, 120},
+		{10, 30, 30},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		config.keep_alive_s = table[i][0];
+		script.keep_alive_s = table[i][1];
+		make();
+		assert_int_equal(script.told_keep_alive_s, table[i][0]);
+		fg_link_start(link_);
+		assert_int_equal(fake_mqtt.params.keep_alive_s, table[i][2]);
+		teardown(state);
+		setup(state);
+	}
+	make();
+}
+
 /* ---- the version of MQTT */
 
 static void a_server_without_mqtt_5_is_asked_again_with_3_1_1_at_once(void **state)
@@ -1669,6 +1769,10 @@ int main(void)
 		TEST(a_plugin_without_credentials_is_asked_again_later),
 		TEST(a_client_that_cannot_be_made_is_tried_again_later),
 		TEST(wrong_credentials_wait_at_least_a_minute),
+		TEST(credentials_with_a_time_in_them_are_made_anew_at_once_but_only_once),
+		TEST(a_device_that_is_locked_out_or_misnamed_is_not_tried_anew_at_once),
+		TEST(wrong_credentials_are_logged_whatever_failed_before),
+		TEST(the_keep_alive_is_the_plugins_or_as_configured_or_a_minute),
 		TEST(a_server_without_mqtt_5_is_asked_again_with_3_1_1_at_once),
 		TEST(silence_makes_the_other_version_tried_without_hurry),
 		TEST(an_unreachable_server_says_nothing_about_its_version),

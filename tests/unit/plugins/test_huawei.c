@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,20 @@ void *__wrap_malloc(size_t size)
 void *__wrap_calloc(size_t n, size_t size)
 {
 	return may_allocate() ? __real_calloc(n, size) : NULL;
+}
+
+/* ------------------------------------------------------------------ an OpenSSL without SM3 */
+
+static bool has_no_sm3;
+
+EVP_MD *__real_EVP_MD_fetch(OSSL_LIB_CTX *libctx, const char *name, const char *properties);
+EVP_MD *__wrap_EVP_MD_fetch(OSSL_LIB_CTX *libctx, const char *name, const char *properties);
+
+EVP_MD *__wrap_EVP_MD_fetch(OSSL_LIB_CTX *libctx, const char *name, const char *properties)
+{
+	if (has_no_sm3 && strcmp(name, "SM3") == 0)
+		return NULL;
+	return __real_EVP_MD_fetch(libctx, name, properties);
 }
 
 /* ------------------------------------------------------------------ a host */
@@ -121,6 +136,8 @@ static const struct fg_host host = {
 };
 
 static bool reports_status; /* the option */
+static enum hw_sign_type sign_type;
+static char open_error[256];
 
 static int open_gateway(void **ret_ctx)
 {
@@ -128,7 +145,6 @@ static int open_gateway(void **ret_ctx)
 	struct fg_open with = {
 		.values = values, .host = &host, .link_name = "x", .gateway_name = "y"};
 	const struct fg_option *option = fg_plugin.options;
-	char error[256];
 
 	for (size_t i = 0; option[i].name; i++) {
 		values[i].is_set = option[i].fallback;
@@ -140,12 +156,14 @@ static int open_gateway(void **ret_ctx)
 			values[i].number = 15000;
 		if (strcmp(option[i].name, "report_status") == 0)
 			values[i].number = reports_status;
+		if (strcmp(option[i].name, "sign_type") == 0)
+			values[i].number = sign_type;
 		if (strcmp(option[i].name, "device_id") == 0)
 			values[i] = (struct fg_value){.is_set = true, .string = GATEWAY};
 		if (strcmp(option[i].name, "secret") == 0)
 			values[i] = (struct fg_value){.is_set = true, .string = "s3cr3t"};
 	}
-	return fg_plugin.open(&with, ret_ctx, error, sizeof(error));
+	return fg_plugin.open(&with, ret_ctx, open_error, sizeof(open_error));
 }
 
 static void begin_session(void *ctx, struct fg_connect *ret)
@@ -203,22 +221,48 @@ static unsigned occurrences(const char *text)
 #define SECONDS(s) ((int64_t)(s)*1000000)
 #define AT_095959 SECONDS(1773568799) /* 2026-03-15T09:59:59Z */
 
+static const struct hw_account pump = {
+	.id = "65f0c1d2e3b4a5968778695a_pump-01",
+	.secret = "s3cr3t-Field-0001",
+};
+
 static void the_hour_is_that_of_utc_in_every_time_zone(void **state)
 {
 	static const char *const zones[] = {"UTC0", "CST-8", "NPT-5:45", "PST8PDT", "<+14>-14"};
+	static const struct {
+		int64_t s;
+		const char *hour, *stamp;
+	} times[] = {
+		{1773568799, "2026031509", "20260315T095959Z"},
+		{1773568800, "2026031510", "20260315T100000Z"},
+		/* Around the leap second at the end of 2016, and on the day before. */
+		{1483142399, "2016123023", "20161230T235959Z"},
+		{1483142400, "2016123100", "20161231T000000Z"},
+		{1483228799, "2016123123", "20161231T235959Z"},
+		{1483228800, "2017010100", "20170101T000000Z"},
+		/* Where a year of 366 days ends; and where some of these zones put their clocks on. */
+		{1709251199, "2024022923", "20240229T235959Z"},
+		{1773568800 - 7 * 86400, "2026030810", "20260308T100000Z"},
+	};
+	struct hw_account account = {.id = "gw", .secret = "s", .sign_type = HW_SIGN_SHA256};
 	struct hw_sign_in sign_in;
-	char stamp[64];
+	char stamp[64], wanted[64];
 	struct fg_text text;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(zones) / sizeof(zones[0]); i++) {
 		setenv("TZ", zones[i], 1);
 		tzset();
-		assert_int_equal(hw_sign_in_make("gw", "s", true, AT_095959, &sign_in), 0);
-		assert_string_equal(sign_in.client_id, "gw_0_1_2026031509");
-		text = fg_text_begin(stamp, sizeof(stamp));
-		assert_true(hw_put_time(&text, AT_095959, false));
-		assert_memory_equal(stamp, "20260315T095959Z", 16);
+		for (size_t k = 0; k < sizeof(times) / sizeof(times[0]); k++) {
+			assert_int_equal(
+				hw_sign_in_make(&account, SECONDS(times[k].s) + 999999, &sign_in),
+				0);
+			snprintf(wanted, sizeof(wanted), "gw_0_1_%s", times[k].hour);
+			assert_string_equal(sign_in.client_id, wanted);
+			text = fg_text_begin(stamp, sizeof(stamp));
+			assert_true(hw_put_time(&text, SECONDS(times[k].s) + 999999, false));
+			assert_memory_equal(stamp, times[k].stamp, 16);
+		}
 	}
 	unsetenv("TZ");
 	tzset();
@@ -229,37 +273,73 @@ static void key_and_message_are_not_swapped(void **state)
 	struct hw_sign_in sign_in;
 
 	(void)state;
-	assert_int_equal(hw_sign_in_make("65f0c1d2e3b4a5968778695a_pump-01", "s3cr3t-Field-0001",
-					 false, AT_095959, &sign_in),
-			 0);
+	assert_int_equal(hw_sign_in_make(&pump, AT_095959, &sign_in), 0);
 	assert_int_equal(strlen(sign_in.password), 64);
 	assert_memory_equal(sign_in.password, "bbf7cefae0bd9081", 16);
 	assert_memory_not_equal(sign_in.password, "0625a957e2bd6cca", 16);
 }
 
+/* A digest that is copied as a string ends at its first zero byte: some hours of any secret have one. */
+static void a_digest_is_bytes_and_none_of_them_ends_it(void **state)
+{
+	struct hw_sign_in sign_in;
+	unsigned n_zero = 0;
+
+	(void)state;
+	for (int64_t hour = 0; hour < 1000; hour++) {
+		bool has_zero = false;
+
+		assert_int_equal(hw_sign_in_make(&pump, AT_095959 + SECONDS(3600 * hour), &sign_in),
+				 0);
+		assert_int_equal(strlen(sign_in.password), 64);
+		for (size_t i = 0; i < 64; i += 2)
+			has_zero |= memcmp(sign_in.password + i, "00", 2) == 0;
+		n_zero += has_zero;
+	}
+	assert_in_range(n_zero, 50, 250);
+}
+
 static void a_clock_that_has_no_such_hour_makes_no_password(void **state)
 {
+	const struct hw_account account = {.id = "gw", .secret = "s"};
 	struct hw_sign_in sign_in;
 
 	(void)state;
-	assert_int_equal(hw_sign_in_make("gw", "s", false, INT64_MAX, &sign_in), -EINVAL);
-	assert_int_equal(hw_sign_in_make("gw", "s", false, INT64_MIN, &sign_in), -EINVAL);
-	assert_int_equal(hw_sign_in_make("gw", "s", false, 0, &sign_in), 0);
+	assert_int_equal(hw_sign_in_make(&account, INT64_MAX, &sign_in), -EINVAL);
+	assert_int_equal(hw_sign_in_make(&account, INT64_MIN, &sign_in), -EINVAL);
+	assert_int_equal(hw_sign_in_make(&account, 0, &sign_in), 0);
 	assert_string_equal(sign_in.client_id, "gw_0_0_1970010100");
 }
 
 static void the_longest_device_id_fits_and_a_longer_one_is_refused(void **state)
 {
-	struct hw_sign_in sign_in;
 	char id[HW_DEVICE_ID_MAX + 2];
+	const struct hw_account account = {
+		.id = id, .secret = "s", .sign_type = HW_SIGN_SM3, .is_bridge = true};
+	struct hw_sign_in sign_in;
 
 	(void)state;
 	memset(id, 'a', sizeof(id));
 	id[HW_DEVICE_ID_MAX + 1] = 0;
-	assert_int_equal(hw_sign_in_make(id, "s", false, 0, &sign_in), -EINVAL);
+	assert_int_equal(hw_sign_in_make(&account, 0, &sign_in), -EINVAL);
 	id[HW_DEVICE_ID_MAX] = 0;
-	assert_int_equal(hw_sign_in_make(id, "s", false, 0, &sign_in), 0);
-	assert_string_equal(sign_in.client_id + HW_DEVICE_ID_MAX, "_0_0_1970010100");
+	assert_int_equal(hw_sign_in_make(&account, 0, &sign_in), 0);
+	assert_string_equal(sign_in.client_id + HW_DEVICE_ID_MAX, "_3_2_1970010100");
+}
+
+static void a_sign_type_openssl_has_no_hash_for_is_refused_when_the_plugin_is_opened(void **state)
+{
+	void *ctx = NULL;
+
+	(void)state;
+	sign_type = HW_SIGN_SM3;
+	assert_int_equal(open_gateway(&ctx), 0);
+	fg_plugin.close(ctx);
+	has_no_sm3 = true;
+	assert_int_equal(open_gateway(&ctx), -EINVAL);
+	assert_non_null(strstr(open_error, "sign_type"));
+	has_no_sm3 = false;
+	sign_type = HW_SIGN_SHA256_UNCHECKED;
 }
 
 static void the_password_is_overwritten_once_the_session_is_up(void **state)
@@ -501,8 +581,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_hour_is_that_of_utc_in_every_time_zone),
 		cmocka_unit_test(key_and_message_are_not_swapped),
+		cmocka_unit_test(a_digest_is_bytes_and_none_of_them_ends_it),
 		cmocka_unit_test(a_clock_that_has_no_such_hour_makes_no_password),
 		cmocka_unit_test(the_longest_device_id_fits_and_a_longer_one_is_refused),
+		cmocka_unit_test(
+			a_sign_type_openssl_has_no_hash_for_is_refused_when_the_plugin_is_opened),
 		cmocka_unit_test(the_password_is_overwritten_once_the_session_is_up),
 		cmocka_unit_test(a_report_names_at_most_100_sub_devices_and_none_is_left),
 		cmocka_unit_test(all_sub_devices_are_told_to_be_online_in_each_session),
