@@ -622,7 +622,7 @@ int fg_cloud_session_new(struct fg_session_common *common, const char *name, con
 	if (!s)
 		return -ENOMEM;
 	s->common = common;
-	fg_backoff_init(&s->backoff, seed);
+	fg_backoff_init(&s->backoff, seed, common->config->max_reconnect_delay_ms);
 	ev_timer_init(&s->wait, waited, 0., 0.);
 	ev_init(&s->tick, ticked);
 	s->wait.data = s->tick.data = s;

@@ -61,12 +61,13 @@ struct fg_broker_config {
 	enum fg_mqtt_version mqtt_version;
 	char *client_id; /* default "fieldgate-<gateway.name>-<name>" */
 	char *username;
-	char *password;            /* resolved; or NULL */
-	char *share;               /* shared subscription group, or NULL */
-	unsigned qos;              /* of the subscriptions, 0 or 1; default 1 */
-	unsigned keep_alive_s;     /* 5..65535, default 60 */
-	unsigned receive_maximum;  /* MQTT 5, 3.1.2.11.3: 1..65535, default 4096 */
-	uint32_t session_expiry_s; /* MQTT 5, 3.1.2.11.2: default 7 days */
+	char *password;                 /* resolved; or NULL */
+	char *share;                    /* shared subscription group, or NULL */
+	unsigned qos;                   /* of the subscriptions, 0 or 1; default 1 */
+	unsigned keep_alive_s;          /* 5..65535, default 60 */
+	int64_t max_reconnect_delay_ms; /* 1s..10min, default 60s */
+	unsigned receive_maximum;       /* MQTT 5, 3.1.2.11.3: 1..65535, default 4096 */
+	uint32_t session_expiry_s;      /* MQTT 5, 3.1.2.11.2: default 7 days */
 };
 
 enum fg_payload_format {
@@ -262,6 +263,7 @@ struct fg_cloud_config {
 	struct fg_tls_config tls;
 	enum fg_mqtt_version mqtt_version;
 	unsigned keep_alive_s;          /* 10..1200; 0: as the plugin says */
+	int64_t max_reconnect_delay_ms; /* 1s..10min, default 60s */
 	unsigned max_in_flight;         /* publishes, 1..1000, default 16 */
 	unsigned max_in_flight_records; /* P2: the most that a crash sends twice; 100..1000000,
 					   default 10000 */

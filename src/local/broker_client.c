@@ -466,7 +466,7 @@ int fg_broker_client_new(const struct fg_broker_client_options *options,
 	b->with = *options;
 	b->source.name = options->config->name;
 	b->mqtt_version = options->config->mqtt_version == FG_MQTT_311 ? 4 : 5;
-	fg_backoff_init(&b->backoff, options->seed);
+	fg_backoff_init(&b->backoff, options->seed, options->config->max_reconnect_delay_ms);
 	ev_timer_init(&b->wait, broker_waited, 0., 0.);
 	b->wait.data = b;
 	r = load_tls(options->config, &b->tls, err);

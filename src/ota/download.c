@@ -514,7 +514,7 @@ int fg_download_new(struct ev_loop *loop, struct fg_http *http, struct fg_image_
 	d->max_attempts = params->max_attempts ? params->max_attempts : FG_DOWNLOAD_ATTEMPTS;
 	d->gives_up_room = params->gives_up_room;
 	d->total = params->image.size;
-	fg_backoff_init(&d->backoff, params->seed);
+	fg_backoff_init(&d->backoff, params->seed, FG_BACKOFF_MAX_MS);
 	ev_init(&d->timer, attempt_due);
 	d->timer.data = d;
 	ev_init(&d->progress, progress_due);

@@ -196,6 +196,9 @@ class Gateway:
         return "fieldgate-%s-%s" % (self.name, broker)
 
     def write(self):
+        """Writes the configuration. A peer that is back is found within two seconds, unless a test says otherwise."""
+        for peer in self.config["local"]["brokers"] + self.config["clouds"]:
+            peer.setdefault("max_reconnect_delay", "2s")
         with open(self.config_path, "w") as f:
             json.dump(self.config, f, indent=1)
 

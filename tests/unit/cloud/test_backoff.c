@@ -19,7 +19,7 @@ static void range(enum fg_backoff_class class, unsigned nth, int64_t *ret_low, i
 		struct fg_backoff b;
 		int64_t delay = 0;
 
-		fg_backoff_init(&b, seed * 0x9e3779b97f4a7c15ull);
+		fg_backoff_init(&b, seed * 0x9e3779b97f4a7c15ull, FG_BACKOFF_MAX_MS);
 		for (unsigned i = 0; i < nth; i++)
 			delay = fg_backoff_next(&b, class, 1000000);
 		if (delay < *ret_low)
@@ -51,12 +51,29 @@ static void the_delay_never_exceeds_a_minute_however_often_it_fails(void **state
 	struct fg_backoff b;
 
 	(void)state;
-	fg_backoff_init(&b, 0);
+	fg_backoff_init(&b, 0, FG_BACKOFF_MAX_MS);
 	for (int i = 0; i < 100000; i++) {
 		int64_t delay = fg_backoff_next(&b, FG_BACKOFF_TRANSIENT, i);
 
 		assert_in_range(delay, 100, 60000);
 	}
+}
+
+static void a_delay_stays_below_the_one_that_was_asked_for_but_with_wrong_credentials(void **state)
+{
+	struct fg_backoff b;
+	int64_t longest = 0;
+
+	(void)state;
+	fg_backoff_init(&b, 42, 2000);
+	for (int i = 0; i < 10000; i++) {
+		int64_t delay = fg_backoff_next(&b, FG_BACKOFF_TRANSIENT, i);
+
+		assert_in_range(delay, 100, 2000);
+		longest = delay > longest ? delay : longest;
+	}
+	assert_true(longest > 1900);
+	assert_true(fg_backoff_next(&b, FG_BACKOFF_CREDENTIALS, 0) >= 60000);
 }
 
 static void wrong_credentials_are_tried_again_after_one_to_ten_minutes(void **state)
@@ -79,7 +96,7 @@ static void only_a_stable_minute_makes_failures_forgotten(void **state)
 	struct fg_backoff b;
 
 	(void)state;
-	fg_backoff_init(&b, 42);
+	fg_backoff_init(&b, 42, FG_BACKOFF_MAX_MS);
 	for (int i = 0; i < 10; i++)
 		fg_backoff_next(&b, FG_BACKOFF_TRANSIENT, 0);
 	assert_int_equal(b.failures, 10);
@@ -103,6 +120,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_delay_is_anything_up_to_a_bound_that_doubles_to_a_minute),
 		cmocka_unit_test(the_delay_never_exceeds_a_minute_however_often_it_fails),
+		cmocka_unit_test(
+			a_delay_stays_below_the_one_that_was_asked_for_but_with_wrong_credentials),
 		cmocka_unit_test(wrong_credentials_are_tried_again_after_one_to_ten_minutes),
 		cmocka_unit_test(only_a_stable_minute_makes_failures_forgotten),
 	};

@@ -83,6 +83,7 @@ static int setup(void **state)
 		.plugin = (char *)"script",
 		.url = {.host = (char *)"cloud.example", .port = 1883},
 		.keep_alive_s = 60,
+		.max_reconnect_delay_ms = 60000,
 		.max_in_flight = 16,
 		.max_in_flight_records = 10000,
 		.ack_timeout_ms = 30000,

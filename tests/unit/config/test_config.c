@@ -580,6 +580,7 @@ static void one_run_reports_all_mistakes(void **state)
 	assert_int_equal(config->mappings[0].telemetry.n_select, 1);
 	assert_int_equal(config->n_clouds, 2);
 	assert_int_equal(config->clouds[0].keep_alive_s, 0);
+	assert_int_equal(config->clouds[0].max_reconnect_delay_ms, 60000);
 	assert_string_equal(config->clouds[1].name, "");
 	assert_string_equal(config->clouds[1].url.host, "");
 	assert_true(config->journal.max_bytes == UINT64_C(2) << 30);

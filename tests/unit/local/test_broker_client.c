@@ -137,6 +137,7 @@ static int setup(void **state)
 		.client_id = (char *)"fieldgate-plant7-hall2",
 		.qos = 1,
 		.keep_alive_s = 60,
+		.max_reconnect_delay_ms = 60000,
 		.receive_maximum = 4096,
 		.session_expiry_s = 604800,
 	};

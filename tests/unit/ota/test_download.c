@@ -27,9 +27,9 @@
 
 static unsigned n_backoffs, n_slow_backoffs;
 
-void fg_backoff_init(struct fg_backoff *b, uint64_t seed)
+void fg_backoff_init(struct fg_backoff *b, uint64_t seed, int64_t max_ms)
 {
-	*b = (struct fg_backoff){.random = seed};
+	*b = (struct fg_backoff){.random = seed, .max_ms = max_ms};
 }
 
 void fg_backoff_connected(struct fg_backoff *b, int64_t now_ms)
