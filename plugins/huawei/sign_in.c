@@ -5,21 +5,20 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+#include "common/utc.h"
 
 #define HOUR_SIZE sizeof("2026031509")
 
 /* The hour of @now_us in UTC, whatever the time zone of the process. */
 static int put_hour(int64_t now_us, char out[HOUR_SIZE])
 {
-	time_t seconds = now_us / 1000000;
-	struct tm tm;
+	struct fg_utc utc;
 
-	if (!gmtime_r(&seconds, &tm) || tm.tm_year + 1900 < 1000 || tm.tm_year + 1900 > 9999)
+	if (!fg_utc_of(now_us, &utc))
 		return -EINVAL;
-	snprintf(out, HOUR_SIZE, "%04u%02u%02u%02u", (unsigned)(tm.tm_year + 1900) % 10000,
-		 (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100,
-		 (unsigned)tm.tm_hour % 100);
+	snprintf(out, HOUR_SIZE, "%04u%02u%02u%02u", utc.year % 10000, utc.month % 100,
+		 utc.day % 100, utc.hour % 100);
 	return 0;
 }
 

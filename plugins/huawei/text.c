@@ -1,28 +1,24 @@
 #include "text.h"
 
 #include <stdio.h>
-#include <time.h>
+
+#include "common/utc.h"
 
 bool hw_put_time(struct fg_text *text, int64_t time_us, bool has_milliseconds)
 {
-	int64_t in_second = time_us % 1000000;
-	time_t seconds;
-	char out[64];
-	struct tm tm;
+	struct fg_utc utc;
+	char out[96];
 	int n;
 
-	if (in_second < 0)
-		in_second += 1000000; /* before 1970, too, a time is cut to the earlier one */
-	seconds = (time_us - in_second) / 1000000;
-	if (!gmtime_r(&seconds, &tm) || tm.tm_year + 1900 < 1000 || tm.tm_year + 1900 > 9999)
+	if (!fg_utc_of(time_us, &utc))
 		return false;
 	if (has_milliseconds)
-		n = snprintf(out, sizeof(out), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ",
-			     tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-			     tm.tm_sec, (int)(in_second / 1000));
+		n = snprintf(out, sizeof(out), "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", utc.year,
+			     utc.month, utc.day, utc.hour, utc.minute, utc.second,
+			     utc.microsecond / 1000);
 	else
-		n = snprintf(out, sizeof(out), "%04d%02d%02dT%02d%02d%02dZ", tm.tm_year + 1900,
-			     tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+		n = snprintf(out, sizeof(out), "%04u%02u%02uT%02u%02u%02uZ", utc.year, utc.month,
+			     utc.day, utc.hour, utc.minute, utc.second);
 	fg_put_span(text, fg_span_of(out, (size_t)n));
 	return true;
 }

@@ -353,15 +353,26 @@ static struct fg_span padded_body(size_t size)
 	return fg_span_of(body, size);
 }
 
+/* The @number-th of several devices that share a message: pump-1, pump-2. */
+static const char *numbered(const char *name, long long number)
+{
+	char *text = keep(malloc(strlen(name) + 24));
+
+	sprintf(text, "%s-%lld", name, number);
+	return text;
+}
+
 static bool offer_message(struct fg_json_value from)
 {
 	const char *kind = get_text(from, "kind"), *quality = get_text(from, "time_from");
+	const char *device = get_text(from, "device");
+	long long n_devices = get_number(from, "devices", 0);
 	long long copies = get_number(from, "copies", 1), ms = get_number(from, "time", 0);
 	long long pad = get_number(from, "body_size", 0);
 	struct fg_json_value body;
 	struct fg_message m = {
 		.time_us = get_number(from, "time_us", ms * 1000),
-		.device = fg_span_str(host_name_of(get_text(from, "device"))),
+		.device = fg_span_str(host_name_of(device)),
 		.stream = fg_span_str(get_text(from, "stream")),
 		.content_type = fg_span_str(get_text(from, "content_type")),
 		.ref = fg_span_str(get_text(from, "ref")),
@@ -378,13 +389,15 @@ static bool offer_message(struct fg_json_value from)
 		m.body = padded_body((size_t)pad);
 	else if (get(from, "body", &body))
 		m.body = body.text;
-	if (!m.kind || !get_text(from, "device"))
+	if (!m.kind || !device)
 		return fail("a message without kind or device; ");
 	if (m.device.size == 0)
 		return true; /* muted: the host offers nothing of it */
 	for (long long i = 0; i < copies; i++) {
 		if (play.n_messages == MAX_MESSAGES)
 			return fail("too many messages; ");
+		if (n_devices > 0)
+			m.device = fg_span_str(numbered(device, i % n_devices + 1));
 		m.seq = play.n_messages + 1;
 		play.states[play.n_messages] = FG_OFFERED;
 		play.messages[play.n_messages++] = m;

@@ -1,5 +1,6 @@
 /*
- * What the plugins share: text into a buffer of fixed size, and what a packet leaves for a payload.
+ * What the plugins share: text into a buffer of fixed size, what a packet leaves for a payload, the
+ * calendar of UTC.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,9 +8,13 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
 #include "common/packet.h"
 #include "common/text.h"
+#include "common/utc.h"
 
 static void assert_text(const struct fg_text *text, const char *expected)
 {
@@ -178,6 +183,72 @@ static void a_payload_has_what_topic_and_packet_id_leave(void **state)
 	}
 }
 
+/* ------------------------------------------------------------------ the calendar */
+
+#define US_PER_DAY ((int64_t)86400 * 1000000)
+#define FIRST_OF_1000 (-354285 * US_PER_DAY)
+#define FIRST_OF_10000 (2932897 * US_PER_DAY)
+
+static void assert_utc(int64_t time_us, const char *expected)
+{
+	struct fg_utc utc;
+	char is[96];
+
+	assert_true(fg_utc_of(time_us, &utc));
+	snprintf(is, sizeof(is), "%04u-%02u-%02u %02u:%02u:%02u.%06u", utc.year, utc.month, utc.day,
+		 utc.hour, utc.minute, utc.second, utc.microsecond);
+	assert_string_equal(is, expected);
+}
+
+static void hours_days_and_leap_days_begin_where_they_do(void **state)
+{
+	(void)state;
+	assert_utc(0, "1970-01-01 00:00:00.000000");
+	assert_utc(-1, "1969-12-31 23:59:59.999999");
+	assert_utc(1773568799999999, "2026-03-15 09:59:59.999999");
+	assert_utc(1773568800000000, "2026-03-15 10:00:00.000000");
+	assert_utc(1709251199000000, "2024-02-29 23:59:59.000000");
+	assert_utc(1709251200000000, "2024-03-01 00:00:00.000000");
+	assert_utc(951782400000000, "2000-02-29 00:00:00.000000");
+	assert_utc(4107542400000000, "2100-03-01 00:00:00.000000");
+	/* The leap second between them has no number of its own. */
+	assert_utc(1483228799000000, "2016-12-31 23:59:59.000000");
+	assert_utc(1483228800000000, "2017-01-01 00:00:00.000000");
+}
+
+static void a_year_has_four_digits(void **state)
+{
+	struct fg_utc utc;
+
+	(void)state;
+	assert_utc(FIRST_OF_1000, "1000-01-01 00:00:00.000000");
+	assert_utc(FIRST_OF_10000 - 1, "9999-12-31 23:59:59.999999");
+	assert_false(fg_utc_of(FIRST_OF_1000 - 1, &utc));
+	assert_false(fg_utc_of(FIRST_OF_10000, &utc));
+	assert_false(fg_utc_of(INT64_MIN, &utc));
+	assert_false(fg_utc_of(INT64_MAX, &utc));
+}
+
+static void every_day_of_nine_thousand_years_is_the_one_of_the_c_library(void **state)
+{
+	struct fg_utc utc;
+	time_t seconds;
+	struct tm tm;
+
+	(void)state;
+	setenv("TZ", "UTC0", 1);
+	tzset();
+	for (int64_t at = FIRST_OF_1000; at < FIRST_OF_10000; at += US_PER_DAY) {
+		seconds = at / 1000000;
+		assert_non_null(gmtime_r(&seconds, &tm));
+		if (!fg_utc_of(at, &utc) || utc.year != (unsigned)tm.tm_year + 1900 ||
+		    utc.month != (unsigned)tm.tm_mon + 1 || utc.day != (unsigned)tm.tm_mday)
+			fail_msg("the day that begins at %lld s", (long long)seconds);
+	}
+	unsetenv("TZ");
+	tzset();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -189,6 +260,9 @@ int main(void)
 		cmocka_unit_test(a_remaining_length_is_the_packet_without_its_header),
 		cmocka_unit_test(a_limit_of_zero_is_none),
 		cmocka_unit_test(a_payload_has_what_topic_and_packet_id_leave),
+		cmocka_unit_test(hours_days_and_leap_days_begin_where_they_do),
+		cmocka_unit_test(a_year_has_four_digits),
+		cmocka_unit_test(every_day_of_nine_thousand_years_is_the_one_of_the_c_library),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

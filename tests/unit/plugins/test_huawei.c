@@ -228,7 +228,8 @@ static const struct hw_account pump = {
 
 static void the_hour_is_that_of_utc_in_every_time_zone(void **state)
 {
-	static const char *const zones[] = {"UTC0", "CST-8", "NPT-5:45", "PST8PDT", "<+14>-14"};
+	static const char *const zones[] = {"UTC0",    "CST-8",    "NPT-5:45",
+					    "PST8PDT", "<+14>-14", "right/Asia/Shanghai"};
 	static const struct {
 		int64_t s;
 		const char *hour, *stamp;
