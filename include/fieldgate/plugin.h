@@ -318,6 +318,7 @@ struct fg_open {
 	bool has_client_certificate; /* the link's `tls:` section carries one */
 	const char *host_name;       /* of the link's URL */
 	unsigned keep_alive_s;       /* the link's keep_alive; 0: not configured */
+	bool has_fallback;           /* while MQTT is blocked, the link shall use HTTP */
 };
 
 /* ------------------------------------------------------------------ a session */
@@ -355,6 +356,12 @@ struct fg_connack {
 	size_t max_packet_bytes; /* Maximum Packet Size (MQTT 5, 3.2.2.3.6) or 0: none announced */
 };
 
+/** What carries a session: MQTT, or HTTP instead, where a link has a fallback (see fg_plugin.http). */
+enum fg_carrier {
+	FG_CARRIER_MQTT = 0, /* encode() makes a PUBLISH */
+	FG_CARRIER_HTTP = 1, /* encode() makes the POST of an HTTP request; nothing comes down */
+};
+
 /* ------------------------------------------------------------------ up: messages to publishes */
 
 /** What has become of a message that was offered to encode(). */
@@ -377,31 +384,37 @@ struct fg_batch {
 			     sought) */
 	/* At most so many data points in one publish of that scope, as limit() allows now. */
 	size_t max_points[FG_SCOPES];
+	enum fg_carrier carrier; /* what will carry the publish */
 	int64_t now_us;          /* UTC */
 	uint64_t values_dropped; /* add 1 for each member left out (NaN, Infinity, …) */
 };
 
-/** One PUBLISH. The buffers are the host's. Retain is never set. */
+/** One PUBLISH, or one POST. The buffers are the host's. Retain is never set. */
 struct fg_publish {
-	char *topic; /* NUL-terminated by the plugin */
+	char *topic; /* NUL-terminated by the plugin; HTTP: path and query, from the first slash */
 	size_t topic_size;
 	char *payload;
 	size_t payload_size;
 	size_t payload_len;
-	size_t max_packet_bytes;  /* bound for the Remaining Length (MQTT 3.1.1, 2.2.3), 0: none */
-	unsigned qos;             /* 0 or 1; preset 1 */
+	size_t max_packet_bytes;  /* bound for the Remaining Length (MQTT 3.1.1, 2.2.3), HTTP: for
+				     the payload; 0: none */
+	unsigned qos;             /* 0 or 1; preset 1. Of no use to HTTP */
 	const char *content_type; /* MQTT 5, 3.3.2.3.9; NULL: none. Static or the ctx's */
-	uint64_t tag;             /* handed back to settled() */
-	unsigned scope;           /* of limit(), below FG_SCOPES; preset 0 */
-	size_t n_points;          /* data points in it, for FG_LIMIT_POINTS; preset 0 */
+	/* HTTP: "Name: value", NULL-terminated; NULL: none. As long as the session lasts, the ctx's */
+	const char *const *headers;
+	uint64_t tag;    /* handed back to settled() */
+	unsigned scope;  /* of limit(), below FG_SCOPES; preset 0 */
+	size_t n_points; /* data points in it, for FG_LIMIT_POINTS; preset 0 */
 };
 
 /** How a publish ended. */
 struct fg_settlement {
 	uint64_t tag;
-	unsigned reason_code; /* MQTT 5, 3.4.2.1; 0 for MQTT 3.1.1 */
+	unsigned reason_code; /* MQTT 5, 3.4.2.1; 0 for MQTT 3.1.1 and for HTTP */
 	size_t n_messages;    /* how many messages travelled in it; 0: the plugin's own publish */
 	int64_t now_us;       /* UTC */
+	unsigned http_status; /* of the answer; 0: it went by MQTT */
+	struct fg_span http_body;
 };
 
 enum fg_verdict {
@@ -409,7 +422,44 @@ enum fg_verdict {
 	FG_RETRY = 1,  /* not now: send again after a pause; after a few times treat as FG_POISON */
 	FG_LATER = 2,  /* a rate limit: send again after a pause, as often as it takes */
 	FG_POISON = 3, /* never again: find the message at fault and put it into quarantine */
+	FG_SIGN_IN =
+		4, /* HTTP: we are not who we say (any more). Sign in and send again; the second
+			   time in a row that is a fault of the credentials, and waits for long */
 };
+
+/* ------------------------------------------------------------------ a session by HTTP */
+
+/** What a sign-in by HTTP has got. */
+struct fg_http_sign_in {
+	int64_t renew_ms; /* sign in anew after so long; 0: when an answer asks for it (FG_SIGN_IN) */
+	size_t max_body_bytes; /* of a request; 0: the host's own limit, 1 MiB */
+};
+
+/**
+ * A session that HTTP carries: the way up while MQTT is blocked. One request is under way at a time,
+ * so the order stays. For such a session encode() gets FG_CARRIER_HTTP, settled() an HTTP status, and
+ * disconnected() the end; connect() and connected() are for MQTT alone.
+ */
+struct fg_http_uplink {
+	uint32_t size; /* sizeof(struct fg_http_uplink); members beyond it count as NULL */
+
+	/**
+	 * The request that signs in; the url is path and query, from the first slash, and the tag of
+	 * no use. request->mqtt_version is 0. Called for each session. Returns 1; 0: there is nothing
+	 * to sign in to, the session is up; or -EINVAL: there are no credentials now, ask again later.
+	 */
+	int (*sign_in)(void *ctx, const struct fg_connect_request *request,
+		       struct fg_http_call *out);
+
+	/**
+	 * Its answer; @out is zeroed. Returns 0: the session is up; -EACCES: our credentials are not
+	 * accepted, which waits for long; -EAGAIN: not now; or -EPROTO: it makes no sense.
+	 */
+	int (*signed_in)(void *ctx, const char *session, const struct fg_http_result *answer,
+			 struct fg_http_sign_in *out);
+};
+
+/* ------------------------------------------------------------------ down */
 
 /** Bytes from the cloud. */
 struct fg_delivery {
@@ -559,8 +609,8 @@ struct fg_plugin {
 	int (*encode)(void *ctx, const char *session, struct fg_batch *batch,
 		      struct fg_publish *out);
 
-	/** A publish has been acknowledged or refused. May be NULL: codes below 0x80 are accepted.
-	 */
+	/** A publish has been acknowledged or refused, or its request answered. May be NULL: codes below
+	 * 0x80 and 2xx are accepted. */
 	enum fg_verdict (*settled)(void *ctx, const char *session, const struct fg_settlement *how);
 
 	/** Something came down. May be NULL. Returns 0, or -EPROTO when it makes no sense. encode() is
@@ -588,6 +638,9 @@ struct fg_plugin {
 
 	/** The cloud's interface for applications, for fieldgatectl. NULL: unknown to this plugin. */
 	const struct fg_rest *rest;
+
+	/** What devices may use while MQTT is blocked. NULL: unknown to this plugin. */
+	const struct fg_http_uplink *http;
 };
 
 #ifdef __cplusplus

@@ -317,6 +317,7 @@ static enum fg_verdict connect_settled(struct tb *tb, struct tb_device *device, 
 		connect_accepted(tb, device);
 		return FG_ACCEPTED;
 	case FG_POISON:
+	case FG_SIGN_IN: /* of HTTP only */
 		break;
 	case FG_RETRY:
 		if (++device->n_refusals >= MAX_REFUSALS)

@@ -66,7 +66,7 @@ struct fg_entry {
 	uint8_t pass;    /* of OFFERED: whose window it is in */
 	bool is_alone;   /* one of them is at fault: one record a publish; fg_ledger_isolate() */
 	uint8_t n_tries; /* that failed */
-	uint8_t poison;  /* not 0: to be put into quarantine, because of this */
+	uint16_t poison; /* not 0: to be put into quarantine, because of this */
 };
 
 struct fg_ledger {

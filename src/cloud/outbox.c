@@ -98,6 +98,8 @@ static bool is_encoded_well(const struct fg_outbox *o, const struct fg_batch *ba
 	}
 	if (r == 0)
 		return n_taken == 0;
+	if (batch->carrier == FG_CARRIER_HTTP && p->topic[0] != '/')
+		return false;
 	return r == 1 && n_taken <= batch->max_take && p->qos <= 1 && p->scope < FG_SCOPES &&
 	       p->payload_len <= p->payload_size && memchr(p->topic, '\0', p->topic_size);
 }
@@ -115,11 +117,13 @@ static int encode(struct fg_outbox *o, struct fg_outbox_session *s, struct fg_ba
 	p->max_packet_bytes = s->max_packet_bytes;
 	p->qos = 1;
 	p->content_type = NULL;
+	p->headers = NULL;
 	p->tag = 0;
 	p->scope = 0;
 	p->n_points = 0;
 	for (unsigned scope = 0; scope < FG_SCOPES; scope++)
 		batch->max_points[scope] = fg_pacing_max_points(&o->pacing, scope);
+	batch->carrier = s->carrier;
 	fg_timekeeper_now(o->with.timekeeper, &batch->now_us);
 	o->batch = batch;
 	r = o->with.plugin->encode(o->with.ctx, s->name, batch, p);

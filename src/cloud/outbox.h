@@ -32,7 +32,7 @@
 struct fg_names;
 struct fg_outbox;
 
-/** One MQTT session of the link: of a plugin without session_of() the only one, called "". */
+/** One session of the link, by MQTT or HTTP: of a plugin without session_of() the only one, called "". */
 struct fg_outbox_session;
 
 struct fg_outbox_options {
@@ -92,6 +92,9 @@ void *fg_outbox_session_owner(const struct fg_outbox_session *s);
 void fg_outbox_session_begin(struct fg_outbox_session *s, unsigned receive_maximum,
 			     size_t max_packet_bytes, bool is_setup);
 
+/** The same for a session that HTTP carries: one request at a time, of at most @max_body_bytes. */
+void fg_outbox_session_begin_http(struct fg_outbox_session *s, size_t max_body_bytes);
+
 /** It is about to end: what is in flight is waited for, and nothing new is sent on it. */
 void fg_outbox_session_drain(struct fg_outbox_session *s);
 
@@ -123,6 +126,14 @@ void fg_outbox_sent(struct fg_outbox *o, int packet_id, int64_t now_ms);
  */
 void fg_outbox_settled(struct fg_outbox_session *s, int packet_id, unsigned reason_code,
 		       int64_t now_ms);
+
+/**
+ * The answer to a request that carried a publish. @retry_after_ms: how long the cloud asks to be left
+ * alone, or negative. Returns the plugin's verdict; with FG_SIGN_IN the records are to be sent again.
+ */
+enum fg_verdict fg_outbox_answered(struct fg_outbox_session *s, int packet_id, unsigned http_status,
+				   struct fg_span http_body, int64_t retry_after_ms,
+				   int64_t now_ms);
 
 /**
  * Within the plugin's encode(): message @i of @batch can never be sent, for @reason. What

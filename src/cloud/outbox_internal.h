@@ -26,6 +26,7 @@ struct fg_outbox_session {
 	struct fg_inflight *inflight;
 	unsigned limit; /* publishes in flight */
 	size_t max_packet_bytes;
+	enum fg_carrier carrier;
 	bool is_setup, is_draining;
 	bool has_acks; /* the cloud does acknowledge things */
 	/* The plugin may have something of its own to say: it is in the outbox's row of those. */

@@ -225,8 +225,8 @@ void *fg_outbox_session_owner(const struct fg_outbox_session *s)
 
 /* ---- up and down */
 
-void fg_outbox_session_begin(struct fg_outbox_session *s, unsigned receive_maximum,
-			     size_t max_packet_bytes, bool is_setup)
+static void begin(struct fg_outbox_session *s, enum fg_carrier carrier, unsigned receive_maximum,
+		  size_t max_packet_bytes, bool is_setup)
 {
 	unsigned limit = s->outbox->with.config->max_in_flight;
 
@@ -240,9 +240,8 @@ void fg_outbox_session_begin(struct fg_outbox_session *s, unsigned receive_maxim
 	}
 	s->outbox->n_up++;
 	s->limit = limit > 0 ? limit : 1;
+	s->carrier = carrier;
 	s->max_packet_bytes = max_packet_bytes;
-	if (max_packet_bytes > FIXED_HEADER_BYTES)
-		s->max_packet_bytes -= FIXED_HEADER_BYTES;
 	s->is_setup = is_setup;
 	s->is_draining = false;
 	s->has_acks = false;
@@ -251,6 +250,19 @@ void fg_outbox_session_begin(struct fg_outbox_session *s, unsigned receive_maxim
 	fg_outbox_session_poke(s);
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
 		fg_feed_session_up(&s->outbox->feeds[lane], s);
+}
+
+void fg_outbox_session_begin(struct fg_outbox_session *s, unsigned receive_maximum,
+			     size_t max_packet_bytes, bool is_setup)
+{
+	if (max_packet_bytes > FIXED_HEADER_BYTES)
+		max_packet_bytes -= FIXED_HEADER_BYTES;
+	begin(s, FG_CARRIER_MQTT, receive_maximum, max_packet_bytes, is_setup);
+}
+
+void fg_outbox_session_begin_http(struct fg_outbox_session *s, size_t max_body_bytes)
+{
+	begin(s, FG_CARRIER_HTTP, 1, max_body_bytes, false);
 }
 
 void fg_outbox_session_drain(struct fg_outbox_session *s)

@@ -11,9 +11,13 @@
 #define PAUSE_FIRST_MS 1000
 #define PAUSE_MAX_MS 60000
 
-/* An entry's `poison`, when it is no reason code of MQTT (those are 0x80 and above). */
-#define POISON_BREAKS 1  /* sessions broke on it */
-#define POISON_REFUSED 2 /* the plugin says so of an answer without such a code */
+/* The longest pause that an answer may ask for. */
+#define RETRY_AFTER_MAX_MS 600000
+
+/* An entry's `poison`, when it is no reason code of MQTT (those are 0x80 to 0xff). */
+#define POISON_BREAKS 1    /* sessions broke on it */
+#define POISON_REFUSED 2   /* the plugin says so of an answer without such a code */
+#define POISON_HTTP 0x1000 /* and the status of HTTP */
 
 void fg_outbox_ask_again(struct fg_outbox *o, int64_t ms)
 {
@@ -93,6 +97,9 @@ int fg_outbox_remove_poison(struct fg_feed *f, uint16_t entry, const struct fg_m
 			 e->n_tries);
 	else if (e->poison == POISON_REFUSED)
 		snprintf(reason, sizeof(reason), "the cloud refused it");
+	else if (e->poison >= POISON_HTTP)
+		snprintf(reason, sizeof(reason), "the cloud refused it with HTTP status %u",
+			 e->poison - POISON_HTTP);
 	else
 		snprintf(reason, sizeof(reason), "the cloud refused it with reason code 0x%02x",
 			 e->poison);
@@ -182,7 +189,8 @@ bool fg_outbox_may_blame(const struct fg_outbox_session *s)
 
 /* ---- acknowledgements */
 
-static void pause_sending(struct fg_outbox_session *s)
+/* @least_ms: as the cloud asks for, if it does. */
+static void pause_sending(struct fg_outbox_session *s, int64_t least_ms)
 {
 	struct fg_outbox *o = s->outbox;
 	int64_t ms = PAUSE_FIRST_MS;
@@ -193,7 +201,11 @@ static void pause_sending(struct fg_outbox_session *s)
 	for (unsigned i = 0; i < s->n_pauses && ms < PAUSE_MAX_MS; i++)
 		ms *= 2;
 	s->n_pauses++;
-	s->paused_until_ms = o->now_ms + (ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS);
+	if (ms > PAUSE_MAX_MS)
+		ms = PAUSE_MAX_MS;
+	if (least_ms > RETRY_AFTER_MAX_MS)
+		least_ms = RETRY_AFTER_MAX_MS;
+	s->paused_until_ms = o->now_ms + (ms > least_ms ? ms : least_ms);
 	if (o->pause_ms == 0 || s->paused_until_ms < o->pause_ms)
 		o->pause_ms = s->paused_until_ms;
 	fg_outbox_ask_again(o, s->paused_until_ms);
@@ -209,14 +221,21 @@ static void send_again(struct fg_feed *f, uint16_t first)
 	}
 }
 
+static uint16_t poison_of(const struct fg_settlement *how)
+{
+	if (how->http_status)
+		return (uint16_t)(POISON_HTTP + how->http_status % POISON_HTTP);
+	return how->reason_code >= 0x80 ? (uint8_t)how->reason_code : POISON_REFUSED;
+}
+
 /* Read it again: for its copy in quarantine, or one record a publish when it was not alone. */
 static void settle_poison(struct fg_feed *f, const struct fg_inflight_entry *sent,
-			  unsigned reason_code)
+			  const struct fg_settlement *how)
 {
 	if (sent->n_records == 1) {
 		struct fg_entry *e = fg_ledger_at(&f->ledger, sent->records);
 
-		e->poison = reason_code >= 0x80 ? (uint8_t)reason_code : POISON_REFUSED;
+		e->poison = poison_of(how);
 		e->n_tries++;
 	} else {
 		isolate(f, sent->records);
@@ -225,7 +244,8 @@ static void settle_poison(struct fg_feed *f, const struct fg_inflight_entry *sen
 }
 
 static void settle_retry(struct fg_outbox_session *s, struct fg_feed *f,
-			 const struct fg_inflight_entry *sent, unsigned reason_code)
+			 const struct fg_inflight_entry *sent, const struct fg_settlement *how,
+			 int64_t pause_ms)
 {
 	unsigned most = 0;
 
@@ -236,47 +256,73 @@ static void settle_retry(struct fg_outbox_session *s, struct fg_feed *f,
 			most = entry->n_tries;
 	}
 	if (most > MAX_RETRIES) {
-		settle_poison(f, sent, reason_code);
+		settle_poison(f, sent, how);
 		return;
 	}
 	send_again(f, sent->records);
-	pause_sending(s);
+	pause_sending(s, pause_ms);
 }
 
-void fg_outbox_settled(struct fg_outbox_session *s, int packet_id, unsigned reason_code,
-		       int64_t now_ms)
+static void has_room_again(struct fg_outbox_session *s)
 {
 	struct fg_outbox *o = s->outbox;
-	enum fg_verdict verdict = reason_code < 0x80 ? FG_ACCEPTED : FG_POISON;
-	struct fg_inflight_entry sent;
-	struct fg_feed *f;
 
-	if (!s->inflight || fg_inflight_ack(s->inflight, packet_id, &sent) < 0)
-		return;
-	o->now_ms = now_ms;
-	f = &o->feeds[sent.lane];
 	fg_outbox_session_poke(s);
 	s->news++;
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
 		if (s->tracks[lane].state == FG_TRACK_BEHIND || s->tracks[lane].n_again > 0 ||
 		    o->feeds[lane].ledger.n_ordered > 0)
 			fg_feed_look_again(&o->feeds[lane]);
-	if (o->with.plugin->settled) {
-		struct fg_settlement how = {
-			.tag = sent.tag,
-			.reason_code = reason_code,
-			.n_messages = sent.n_records,
-		};
+}
 
-		fg_timekeeper_now(o->with.timekeeper, &how.now_us);
-		verdict = o->with.plugin->settled(o->with.ctx, s->name, &how);
-	}
+static enum fg_verdict judge(struct fg_outbox_session *s, const struct fg_settlement *how)
+{
+	const struct fg_outbox *o = s->outbox;
+
+	if (o->with.plugin->settled)
+		return o->with.plugin->settled(o->with.ctx, s->name, how);
+	if (how->http_status)
+		return how->http_status / 100 == 2 ? FG_ACCEPTED : FG_POISON;
+	return how->reason_code < 0x80 ? FG_ACCEPTED : FG_POISON;
+}
+
+static void complain_of_refusal(struct fg_outbox *o, const struct fg_settlement *how,
+				enum fg_verdict verdict)
+{
+	char what[40];
+
+	if (how->http_status)
+		snprintf(what, sizeof(what), "HTTP status %u", how->http_status);
+	else
+		snprintf(what, sizeof(what), "reason code 0x%02x", how->reason_code);
+	fg_complain(&o->nack_complaint, o->now_ms, LOG_WARNING,
+		    "link %s: publish of %zu records refused with %s, %s", o->with.config->name,
+		    how->n_messages, what,
+		    verdict == FG_POISON    ? "looking for the one at fault"
+		    : verdict == FG_SIGN_IN ? "signing in anew"
+					    : "sending again after a pause");
+}
+
+/* @how: what the cloud has said; the rest of it is filled in here. */
+static enum fg_verdict settle(struct fg_outbox_session *s, int packet_id, struct fg_settlement *how,
+			      int64_t pause_ms, int64_t now_ms)
+{
+	struct fg_outbox *o = s->outbox;
+	struct fg_inflight_entry sent;
+	enum fg_verdict verdict;
+	struct fg_feed *f;
+
+	if (!s->inflight || fg_inflight_ack(s->inflight, packet_id, &sent) < 0)
+		return FG_ACCEPTED;
+	o->now_ms = now_ms;
+	f = &o->feeds[sent.lane];
+	has_room_again(s);
+	how->tag = sent.tag;
+	how->n_messages = sent.n_records;
+	fg_timekeeper_now(o->with.timekeeper, &how->now_us);
+	verdict = judge(s, how);
 	if (verdict != FG_ACCEPTED)
-		fg_complain(&o->nack_complaint, now_ms, LOG_WARNING,
-			    "link %s: publish of %u records refused with reason code 0x%02x, %s",
-			    o->with.config->name, sent.n_records, reason_code,
-			    verdict == FG_POISON ? "looking for the one at fault"
-						 : "sending again after a pause");
+		complain_of_refusal(o, how, verdict);
 	switch (verdict) {
 	case FG_ACCEPTED:
 		s->has_acks = true;
@@ -288,15 +334,38 @@ void fg_outbox_settled(struct fg_outbox_session *s, int packet_id, unsigned reas
 		break;
 	case FG_LATER:
 		send_again(f, sent.records);
-		pause_sending(s);
+		pause_sending(s, pause_ms);
 		break;
 	case FG_RETRY:
-		settle_retry(s, f, &sent, reason_code);
+		settle_retry(s, f, &sent, how, pause_ms);
 		break;
 	case FG_POISON:
 		/* The plugin's own: it knows. */
 		if (sent.n_records > 0)
-			settle_poison(f, &sent, reason_code);
+			settle_poison(f, &sent, how);
+		break;
+	case FG_SIGN_IN:
+		send_again(f, sent.records);
+		/* By MQTT there is nothing to sign in to. */
+		if (s->carrier == FG_CARRIER_MQTT)
+			pause_sending(s, pause_ms);
 		break;
 	}
+	return verdict;
+}
+
+void fg_outbox_settled(struct fg_outbox_session *s, int packet_id, unsigned reason_code,
+		       int64_t now_ms)
+{
+	struct fg_settlement how = {.reason_code = reason_code};
+
+	settle(s, packet_id, &how, -1, now_ms);
+}
+
+enum fg_verdict fg_outbox_answered(struct fg_outbox_session *s, int packet_id, unsigned http_status,
+				   struct fg_span http_body, int64_t retry_after_ms, int64_t now_ms)
+{
+	struct fg_settlement how = {.http_status = http_status, .http_body = http_body};
+
+	return settle(s, packet_id, &how, retry_after_ms, now_ms);
 }
