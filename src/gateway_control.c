@@ -81,6 +81,7 @@ static void add_link(struct fg_control_call *call, const struct fg_link *link)
 	add_address(o, s.address);
 	fg_object_add_uint(o, "sessions_open", s.n_sessions_open);
 	fg_object_add_uint(o, "sessions_online", s.n_sessions_online);
+	fg_object_add_uint(o, "sessions_by_http", s.n_sessions_by_http);
 	fg_object_add_uint(o, "behind", s.behind);
 	fg_object_add_uint(o, "backlog", s.backlog);
 	fg_object_add_uint(o, "alarm_backlog", s.alarm_backlog);

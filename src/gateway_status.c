@@ -73,6 +73,9 @@ static void log_link(const struct fg_link *link)
 		  s.published, s.records_acked, s.quarantined, s.values_dropped, s.commands, s.lost,
 		  s.losses[FG_LOSS_LIMIT], s.losses[FG_LOSS_AGE], s.losses[FG_LOSS_OWN_LIMIT],
 		  s.losses[FG_LOSS_FULL], s.losses[FG_LOSS_DAMAGED], s.sessions);
+	if (s.n_sessions_by_http > 0)
+		fg_notice("link %s: MQTT is blocked, %u of %u sessions send by HTTP",
+			  fg_link_name(link), s.n_sessions_by_http, s.n_sessions_open);
 	if (s.n_sessions_open > 1)
 		fg_notice("link %s: of %u sessions %u are online, %" PRIu64 " behind the others",
 			  fg_link_name(link), s.n_sessions_open, s.n_sessions_online, s.behind);

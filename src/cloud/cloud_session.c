@@ -27,7 +27,10 @@ struct fg_cloud_session {
 	struct fg_outbox_session *out;
 	enum fg_link_state state;
 	struct fg_mqtt_client *client;
-	struct fg_address address; /* of the newest attempt */
+	struct fg_address address;      /* of the newest attempt */
+	struct fg_http_carrier *http;   /* carries it while MQTT is blocked; or NULL */
+	bool is_taking_over;            /* CONNECTING: HTTP lets go of it, then … */
+	struct fg_mqtt_connack connack; /* … this counts */
 	struct fg_backoff backoff;
 	char *label;         /* for the log: the link's name, and ours */
 	char *client_id;     /* for plugins that do not care */
@@ -36,6 +39,7 @@ struct fg_cloud_session {
 	int64_t renew_at_ms; /* monotonic; 0: never */
 	int64_t renew_us;    /* UTC, as the plugin said */
 	int64_t online_since_ms;
+	bool has_acks;           /* since then */
 	unsigned short_sessions; /* in a row */
 	bool is_setup, is_timed; /* as the plugin said */
 	bool has_tried_anew;     /* refused for its credentials; since the last session */
@@ -205,16 +209,25 @@ static void complain_about_end(struct fg_cloud_session *s, const struct fg_mqtt_
 			    s->backoff.failures);
 }
 
-/* Tell outbox and plugin that the session is gone. */
+/* Tell outbox and plugin that the session is gone, unless HTTP carries it. */
 static void forget(struct fg_cloud_session *s, bool was_online, bool suspicious)
 {
 	const struct fg_plugin *plugin = s->common->plugin;
 
 	s->held_ticket = 0;
 	s->given_back = NULL;
+	s->is_taking_over = false;
+	if (!was_online)
+		return;
 	fg_outbox_session_end(s->out, suspicious);
-	if (was_online && plugin->disconnected)
+	if (plugin->disconnected)
 		plugin->disconnected(s->common->ctx, fg_cloud_session_name(s));
+}
+
+/* A firewall may well let CONNECT and CONNACK pass, and nothing else. */
+static bool is_proven(const struct fg_cloud_session *s, int64_t now_ms)
+{
+	return s->has_acks || now_ms - s->online_since_ms >= FG_BACKOFF_STABLE_MS;
 }
 
 /* The session is over, or the attempt failed: wait, then try again. */
@@ -224,11 +237,13 @@ static void session_ended(struct fg_cloud_session *s, const struct fg_mqtt_end *
 	int64_t now_ms = fg_clock_monotonic_ms();
 	enum fg_backoff_class class = FG_BACKOFF_TRANSIENT;
 	bool was_online = s->state == FG_LINK_ONLINE || s->state == FG_LINK_DRAINING;
-	unsigned in_flight = fg_outbox_in_flight(s->out);
+	unsigned in_flight = was_online ? fg_outbox_in_flight(s->out) : 0;
 	int64_t delay_ms;
 
 	s->client = fg_mqtt_client_free(s->client);
 	forget(s, was_online, suspicious);
+	if (was_online && is_proven(s, now_ms))
+		fg_http_carrier_mqtt_lost(s->http);
 	if (s->is_stopping) {
 		session_stopped(s);
 		return;
@@ -249,21 +264,56 @@ static void session_ended(struct fg_cloud_session *s, const struct fg_mqtt_end *
 	complain_about_end(s, end, class, delay_ms, in_flight, now_ms);
 	session_enter(s, FG_LINK_BACKOFF);
 	session_wait(s, delay_ms);
+	if (class == FG_BACKOFF_CREDENTIALS)
+		fg_http_carrier_hold_off(s->http);
+	else
+		fg_http_carrier_need(s->http);
 	/* The others may have to go on without it. */
 	pump(s);
 }
 
 /* ---- the client's callbacks */
 
+static void session_online(struct fg_cloud_session *s)
+{
+	struct fg_session_common *c = s->common;
+	struct fg_connack told = {
+		.session_present = s->connack.session_present,
+		.mqtt_version = c->mqtt_version,
+		.max_packet_bytes = s->connack.max_packet_bytes,
+	};
+
+	fg_notice("link %s: connected to %s:%u, MQTT %s, %s%s, backlog=%llu", s->label,
+		  s->address.host, s->address.port, c->mqtt_version == 5 ? "5" : "3.1.1",
+		  told.session_present ? "session present" : "new session",
+		  s->is_setup ? ", to set itself up" : "",
+		  (unsigned long long)fg_cursor_backlog(c->cursor));
+	session_enter(s, FG_LINK_ONLINE);
+	fg_outbox_session_begin(s->out, s->connack.receive_maximum, s->connack.max_packet_bytes,
+				s->is_setup);
+	if (c->plugin->connected)
+		c->plugin->connected(c->ctx, fg_cloud_session_name(s), &told);
+	pump(s);
+}
+
+/* MQTT is there, and HTTP does not carry the session any more; or MQTT has gone again meanwhile. */
+static void taken_over(void *arg)
+{
+	struct fg_cloud_session *s = arg;
+
+	if (!s->is_taking_over) {
+		fg_http_carrier_need(s->http);
+		return;
+	}
+	s->is_taking_over = false;
+	session_online(s);
+	fg_mqtt_client_resume(s->client);
+}
+
 static void on_connected(void *owner, const struct fg_mqtt_connack *connack)
 {
 	struct fg_cloud_session *s = owner;
 	struct fg_session_common *c = s->common;
-	struct fg_connack told = {
-		.session_present = connack->session_present,
-		.mqtt_version = c->mqtt_version,
-		.max_packet_bytes = connack->max_packet_bytes,
-	};
 	int64_t now_ms = fg_clock_monotonic_ms();
 
 	if (s->is_stopping)
@@ -272,20 +322,15 @@ static void on_connected(void *owner, const struct fg_mqtt_connack *connack)
 	c->is_version_proven = true;
 	s->has_tried_anew = false;
 	s->online_since_ms = now_ms;
+	s->has_acks = false;
+	s->connack = *connack;
 	fg_backoff_connected(&s->backoff, now_ms);
 	c->attempt_complaint.step = 0; /* a new outage is a new fact */
 	c->refusal_complaint.step = 0;
-	fg_notice("link %s: connected to %s:%u, MQTT %s, %s%s, backlog=%llu", s->label,
-		  s->address.host, s->address.port, c->mqtt_version == 5 ? "5" : "3.1.1",
-		  connack->session_present ? "session present" : "new session",
-		  s->is_setup ? ", to set itself up" : "",
-		  (unsigned long long)fg_cursor_backlog(c->cursor));
-	session_enter(s, FG_LINK_ONLINE);
-	fg_outbox_session_begin(s->out, connack->receive_maximum, connack->max_packet_bytes,
-				s->is_setup);
-	if (c->plugin->connected)
-		c->plugin->connected(c->ctx, fg_cloud_session_name(s), &told);
-	pump(s);
+	if (fg_http_carrier_stop(s->http, taken_over, s))
+		session_online(s);
+	else
+		s->is_taking_over = true;
 }
 
 static void end_for(struct fg_cloud_session *s, enum fg_mqtt_end_kind kind, const char *text,
@@ -337,6 +382,7 @@ static void on_published(void *owner, int packet_id, unsigned reason_code)
 {
 	struct fg_cloud_session *s = owner;
 
+	s->has_acks = true;
 	fg_outbox_settled(s->out, packet_id, reason_code, fg_clock_monotonic_ms());
 	if (s->state == FG_LINK_DRAINING)
 		finish_draining(s);
@@ -360,6 +406,8 @@ static bool on_may_read(void *owner)
 {
 	const struct fg_cloud_session *s = owner;
 
+	if (s->is_taking_over)
+		return false;
 	return !s->held_ticket || fg_journal_gathers(s->common->journal, s->held_ticket);
 }
 
@@ -457,8 +505,11 @@ bool fg_cloud_session_send(struct fg_cloud_session *s, const struct fg_publish *
 	};
 	int packet_id = 0; /* no PUBLISH has that */
 	unsigned code = 0;
-	int r = fg_mqtt_client_publish(s->client, &p, &packet_id);
+	int r;
 
+	if (fg_http_carrier_is_up(s->http))
+		return fg_http_carrier_send(s->http, publish, now_ms);
+	r = fg_mqtt_client_publish(s->client, &p, &packet_id);
 	if (r == -ENOTCONN)
 		return false; /* the client tells soon how the session ended */
 	if (r == -ENOMEM) {
@@ -594,6 +645,8 @@ void fg_cloud_session_clock_set(struct fg_cloud_session *s, bool is_learnt)
 {
 	int64_t now_us, renew_at_ms;
 
+	if (is_learnt)
+		fg_http_carrier_clock_set(s->http);
 	if (is_learnt && s->state == FG_LINK_BACKOFF) {
 		session_connect(s);
 		return;
@@ -634,6 +687,11 @@ int fg_cloud_session_new(struct fg_session_common *common, const char *name, con
 	if (r < 0)
 		return r;
 	fg_outbox_session_set_owner(s->out, s);
+	if (common->http) {
+		r = fg_http_carrier_new(common, s->out, s->label, ~seed, &s->http);
+		if (r < 0)
+			return r;
+	}
 
 	*ret = s; /* the caller owns it now */
 	s = NULL;
@@ -646,6 +704,7 @@ struct fg_cloud_session *fg_cloud_session_free(struct fg_cloud_session *s)
 		return NULL;
 	session_enter(s, FG_LINK_STOPPED);
 	fg_mqtt_client_free(s->client);
+	fg_http_carrier_free(s->http);
 	fg_outbox_session_close(s->out);
 	fg_address_clear(&s->address);
 	free(s->label);
@@ -656,8 +715,17 @@ struct fg_cloud_session *fg_cloud_session_free(struct fg_cloud_session *s)
 
 void fg_cloud_session_start(struct fg_cloud_session *s)
 {
-	if (s->state == FG_LINK_STOPPED)
-		session_connect(s);
+	if (s->state != FG_LINK_STOPPED)
+		return;
+	fg_http_carrier_mqtt_lost(s->http);
+	fg_http_carrier_need(s->http);
+	session_connect(s);
+}
+
+/* HTTP has let go of it. */
+static void http_stopped(void *arg)
+{
+	session_stopped(arg);
 }
 
 void fg_cloud_session_stop(struct fg_cloud_session *s, void (*stopped)(void *arg), void *arg)
@@ -667,7 +735,11 @@ void fg_cloud_session_stop(struct fg_cloud_session *s, void (*stopped)(void *arg
 	s->stopped_arg = arg;
 	if (s->state == FG_LINK_ONLINE)
 		drain(s);
-	else if (s->state != FG_LINK_DRAINING)
+	if (s->state == FG_LINK_ONLINE || s->state == FG_LINK_DRAINING)
+		return;
+	s->client = fg_mqtt_client_free(s->client);
+	session_enter(s, FG_LINK_STOPPED);
+	if (fg_http_carrier_stop(s->http, http_stopped, s))
 		session_stopped(s);
 }
 
@@ -676,6 +748,7 @@ void fg_cloud_session_halt(struct fg_cloud_session *s)
 	bool was_online = s->state == FG_LINK_ONLINE || s->state == FG_LINK_DRAINING;
 
 	forget(s, was_online, false);
+	fg_http_carrier_halt(s->http);
 	s->client = fg_mqtt_client_free(s->client);
 	session_enter(s, FG_LINK_STOPPED);
 }

@@ -1,14 +1,14 @@
 #pragma once
 
 /*
- * One MQTT session of a link: connects, waits and connects again, renews itself before its
+ * One session of a link: connects by MQTT, waits and connects again, renews itself before its
  * credentials expire, and ends in good order. What goes over it is the outbox's business, what it
  * means the plugin's.
  *
  * state \ event | connected | ended            | PUBACK   | back-off over | renewal due | stop
  * --------------+-----------+------------------+----------+---------------+-------------+----------
  * STOPPED       |     -     |        -         |    -     |       -       |      -      |    -
- * CONNECTING    | ONLINE    | BACKOFF (1)      |    -     |       -       |      -      | STOPPED
+ * CONNECTING    | ONLINE (4)| BACKOFF (1)      |    -     |       -       |      -      | STOPPED
  * ONLINE        |     -     | BACKOFF          | settle(2)|       -       | DRAINING    | DRAINING
  * DRAINING (3)  |     -     | BACKOFF/STOPPED  | settle   |       -       |      -      | to STOPPED
  * BACKOFF       |     -     |        -         |    -     | CONNECTING    |      -      | STOPPED
@@ -20,6 +20,8 @@
  *     does not come, three times with the same record unacknowledged ends the same way.
  * (3) Nothing new is sent; ends when the window is empty, or after FG_LINK_DRAIN_MS. A renewal, or a
  *     plugin that has got other credentials, goes from here to CONNECTING.
+ * (4) Where HTTP carries the session meanwhile (http_carrier.h), once that has let go of it: until then
+ *     nothing is read.
  *
  * A command that came down is not acknowledged before the commit it waits for, in DRAINING neither:
  * meanwhile the session writes nothing, and once that commit runs it reads nothing either, so that
@@ -27,12 +29,11 @@
  * ack_timeout the session ends instead, and the cloud sends the command again.
  */
 #include "cloud/address.h"
-#include "cloud/outbox.h"
+#include "cloud/http_carrier.h"
+#include "net/http_client.h"
 #include "net/mqtt_client.h"
 #include "util/backoff.h"
 #include "util/complaint.h"
-
-#define FG_LINK_DRAIN_MS 3000
 
 enum fg_link_state {
 	FG_LINK_STOPPED,
@@ -52,15 +53,17 @@ struct fg_session_common {
 	const struct fg_plugin *plugin;
 	void *ctx; /* the plugin's */
 	struct fg_tls *tls;
+	struct fg_http *http; /* NULL: there is no fallback */
 	struct fg_outbox *outbox;
-	const struct fg_cursor *cursor; /* of the main lane, for the log */
-	unsigned mqtt_version;          /* of the next attempt */
-	bool is_version_proven;         /* a session with it has been up */
-	uint64_t n_sessions;            /* successful CONNECTs */
-	unsigned n_online;
+	const struct fg_cursor *cursor;     /* of the main lane, for the log */
+	unsigned mqtt_version;              /* of the next attempt */
+	bool is_version_proven;             /* a session with it has been up */
+	uint64_t n_sessions;                /* successful CONNECTs */
+	unsigned n_online;                  /* by MQTT */
+	unsigned n_by_http;                 /* … and that HTTP carries */
 	struct fg_cloud_session *receiving; /* whose message the plugin looks at now, or NULL */
 	struct fg_complaint attempt_complaint, refusal_complaint, takeover_complaint,
-		nonsense_complaint;
+		nonsense_complaint, http_complaint;
 	/* There may be something to send, or room for it. */
 	void (*pump)(void *arg);
 	void *arg;

@@ -102,7 +102,8 @@ static void link_broken(struct fg_link *link, int r)
 /* With a session for each device only the outbox knows which are wanted. */
 static bool may_send(const struct fg_link *link)
 {
-	return link->common.n_online > 0 || link->with.plugin->session_of;
+	return link->common.n_online > 0 || link->common.n_by_http > 0 ||
+	       link->with.plugin->session_of;
 }
 
 static void set_resume(struct fg_link *link)
@@ -192,10 +193,15 @@ static int link_open_plugin(struct fg_link *link, struct fg_error *err)
 		.has_client_certificate = link->with.config->tls.certificate != NULL,
 		.host_name = link->with.config->url.host,
 		.keep_alive_s = link->with.config->keep_alive_s,
+		.has_fallback = link->with.config->fallback.url != NULL,
 	};
 	char sentence[256] = "";
 	int r;
 
+	if (with.has_fallback && !link->with.plugin->http)
+		return fg_error_set(err, -EINVAL,
+				    "plugin %s cannot send by HTTP: take `fallback` away",
+				    link->with.plugin->name);
 	r = link->with.plugin->open(&with, &link->ctx, sentence, sizeof(sentence));
 	if (r < 0)
 		return fg_error_set(err, r, "plugin %s: %s", link->with.plugin->name,
@@ -283,6 +289,7 @@ static void link_share(struct fg_link *link)
 	c->config = link->with.config;
 	c->plugin = link->with.plugin;
 	c->ctx = link->ctx;
+	c->http = link->with.config->fallback.url ? link->with.http : NULL;
 	c->outbox = link->outbox;
 	c->cursor = link->cursors[FG_LANE_MAIN];
 	c->mqtt_version = link->with.config->mqtt_version == FG_MQTT_311 ? 4 : 5;
@@ -498,6 +505,7 @@ void fg_link_get_stats(const struct fg_link *link, struct fg_link_stats *ret)
 		.state = best ? fg_cloud_session_state(best) : FG_LINK_STOPPED,
 		.n_sessions_open = (unsigned)link->n_sessions,
 		.n_sessions_online = link->common.n_online,
+		.n_sessions_by_http = link->common.n_by_http,
 		.backlog = fg_cursor_backlog(link->cursors[FG_LANE_MAIN]),
 		.alarm_backlog = fg_cursor_backlog(link->cursors[FG_LANE_ALARM]),
 		.behind = outbox.behind,

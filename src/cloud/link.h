@@ -65,7 +65,8 @@ struct fg_link_stats {
 	enum fg_link_state state;         /* of several sessions: the best one's */
 	const struct fg_address *address; /* where that one connects to; NULL: nowhere yet */
 	unsigned n_sessions_open;         /* … and how many there are, up or not */
-	unsigned n_sessions_online;       /* … and of these are up */
+	unsigned n_sessions_online;       /* … and of these are up, by MQTT */
+	unsigned n_sessions_by_http;      /* … or carried by HTTP instead */
 	uint64_t backlog;                 /* synced records not yet settled */
 	uint64_t alarm_backlog;           /* the same of the alarm lane */
 	uint64_t behind;                  /* sessions that have fallen behind the others */

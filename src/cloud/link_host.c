@@ -4,13 +4,13 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "cloud/http_call.h"
 #include "cloud/link_internal.h"
 #include "net/tick.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/span.h"
 
-#define HTTP_TIMEOUT_MS 30000
 #define HTTP_MAX_BYTES (256 * 1024)
 
 /* ---- words */
@@ -297,52 +297,23 @@ static void http_done(void *owner, const struct fg_http_response *response)
 
 static const struct fg_http_ops http_ops = {.done = http_done};
 
-static int method_of(const char *name)
-{
-	static const char *const names[] = {
-		[FG_HTTP_GET] = "GET", [FG_HTTP_HEAD] = "HEAD",   [FG_HTTP_POST] = "POST",
-		[FG_HTTP_PUT] = "PUT", [FG_HTTP_PATCH] = "PATCH", [FG_HTTP_DELETE] = "DELETE",
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(names[i], name) == 0)
-			return (int)i;
-	return -EINVAL;
-}
-
 static int host_http(void *host_ctx, const struct fg_http_call *c)
 {
 	struct fg_link *link = host_ctx;
-	const struct fg_tls_config *tls = &link->with.config->tls;
-	int method = method_of(c->method);
-	struct fg_http_params params = {
-		.method = (enum fg_http_method)method,
-		.url = c->url,
-		.headers = c->headers,
-		.body = c->body,
-		.tls = {.ca = tls->ca,
-			.certificate = tls->certificate,
-			.key = tls->key,
-			.key_password = tls->key_password,
-			.is_insecure = tls->is_insecure},
-		.total_timeout_ms = c->timeout_ms > 0 ? (unsigned)c->timeout_ms : HTTP_TIMEOUT_MS,
-		.max_bytes = HTTP_MAX_BYTES,
-	};
 	struct fg_link_http_call *call = link->calls;
 	struct fg_error err = {0};
 	int r;
 
-	if (!link->with.http || method < 0)
+	if (!link->with.http)
 		return -EINVAL;
 	while (call < link->calls + FG_LINK_HTTP_CALLS && call->request)
 		call++;
 	if (call == link->calls + FG_LINK_HTTP_CALLS)
 		return -EAGAIN;
-	while (c->headers && c->headers[params.n_headers])
-		params.n_headers++;
 	call->link = link;
 	call->tag = c->tag;
-	r = fg_http_request_new(link->with.http, &params, &http_ops, call, &call->request, &err);
+	r = fg_http_call_start(link->with.http, &link->with.config->tls, NULL, c, HTTP_MAX_BYTES,
+			       &http_ops, call, &call->request, &err);
 	if (r == -EINVAL)
 		host_warn(link, "HTTP request: %s", err.text);
 	return r == 0 || r == -EINVAL ? r : -EAGAIN;

@@ -245,6 +245,12 @@ struct fg_image_config {
 	struct fg_place topic_place, chunk_topic_place, status_place;
 };
 
+/** `fallback:` of a cloud: HTTP, while MQTT is blocked. */
+struct fg_fallback_config {
+	char *url;        /* http:// or https://, without a final slash; NULL: there is none */
+	int64_t after_ms; /* MQTT is missing for so long: 1 s..1 d, default 1 min */
+};
+
 enum fg_drain_order {
 	FG_DRAIN_FIFO,
 	FG_DRAIN_LIVE_FIRST,
@@ -278,6 +284,7 @@ struct fg_cloud_config {
 	uint64_t max_backlog_bytes;  /* `max_backlog`, at least a segment; 0: no cap of its own */
 	int64_t max_age_ms;          /* 1min..3650d; 0: no cap of its own */
 	struct fg_devices_config devices;
+	struct fg_fallback_config fallback;
 	/* the entry as written, with the plugin's own keys still unread: see fg_config_options() */
 	const struct fg_yaml_node *options;
 };

@@ -8,6 +8,7 @@
 
 #include "config/config_keys.h"
 #include "config/rates.h"
+#include "util/url.h"
 
 /* ---- devices */
 
@@ -144,6 +145,38 @@ static const struct fg_key limit_keys[] = {
 };
 static const struct fg_section limits_section = {.keys = limit_keys};
 
+/* ---- HTTP while MQTT is blocked */
+
+static int read_base_url(struct fg_reader *r, const struct fg_key *key,
+			 const struct fg_yaml_node *node, const struct fg_trail *trail, void *item)
+{
+	struct fg_fallback_config *fallback = item;
+	char *url = NULL;
+	size_t size;
+	int e = fg_key_text(r, key, node, trail, &url);
+
+	if (e < 0)
+		return e;
+	e = fg_http_url_check(url);
+	if (e == -EPERM) /* what stands before it may be a password: not quoted */
+		return fg_key_mistake(r, &node->place, trail, "an URL here has no user name");
+	if (e < 0)
+		return fg_key_unexpected(r, node, trail, "https://HOST[:PORT][/PATH]");
+	for (size = strlen(url); url[size - 1] == '/'; size--)
+		url[size - 1] = '\0';
+	fallback->url = url;
+	return 0;
+}
+
+static const struct fg_key fallback_keys[] = {
+	{"url", FG_KEY_SPECIAL, FG_KEY_REQUIRED, .min = 1, .max = FG_TEXT_MAX_BYTES,
+	 .help = "http:// or https:// url", .read = read_base_url},
+	{"after", FG_KEY_MILLISECONDS, FG_KEY_AT(struct fg_fallback_config, after_ms), .min = 1000,
+	 .max = 86400000, .fallback = "1min"},
+	{0},
+};
+static const struct fg_section fallback_section = {.keys = fallback_keys};
+
 /* ---- a cloud */
 
 static const char *const orders[] = {"fifo", "live_first", NULL};
@@ -201,6 +234,8 @@ const struct fg_key fg_cloud_keys[] = {
 	 .min = FG_AGE_MIN_MS, .max = FG_AGE_MAX_MS},
 	{"devices", FG_KEY_SECTION, FG_KEY_AT(struct fg_cloud_config, devices),
 	 .section = &devices_section},
+	{"fallback", FG_KEY_SECTION, FG_KEY_FILLED, FG_KEY_AT(struct fg_cloud_config, fallback),
+	 .section = &fallback_section},
 	{0},
 };
 const struct fg_section fg_cloud_section = {.keys = fg_cloud_keys,

@@ -83,3 +83,21 @@ int fg_url_parse_address(const char *text, struct fg_url_parts *ret)
 	*ret = parts;
 	return 0;
 }
+
+int fg_http_url_check(const char *text)
+{
+	static const char *const schemes[] = {"http://", "https://"};
+	const char *host = NULL;
+
+	if (strchr(text, '@'))
+		return -EPERM;
+	for (size_t i = 0; i < 2; i++)
+		if (strncmp(text, schemes[i], strlen(schemes[i])) == 0)
+			host = text + strlen(schemes[i]);
+	if (!host || !*host || *host == '/')
+		return -EINVAL;
+	for (const char *c = host; *c; c++)
+		if (*c <= ' ' || *c > '~' || strchr("?#\"<>\\^`{|}", *c))
+			return -EINVAL;
+	return 0;
+}

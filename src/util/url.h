@@ -21,3 +21,9 @@ int fg_url_parse(const char *text, struct fg_url_parts *ret);
 
 /** Take HOST:PORT apart, an IPv6 address in brackets; `is_tls` is false. Returns 0 or -EINVAL. */
 int fg_url_parse_address(const char *text, struct fg_url_parts *ret);
+
+/**
+ * Is it http://HOST… or https://HOST…, of characters that an URL may have, without query or fragment?
+ * Returns 0, -EINVAL, or -EPERM as above.
+ */
+int fg_http_url_check(const char *text);

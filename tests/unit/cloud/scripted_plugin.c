@@ -94,7 +94,12 @@ static size_t device_of(struct script *s, struct fg_span name)
 
 static void fill(struct script *s, struct fg_publish *out, struct fg_span device, const char *what)
 {
-	snprintf(out->topic, out->topic_size, "%s/%.*s", what, (int)device.size, device.data);
+	static const char *const headers[] = {"token: t0ken", NULL};
+
+	out->headers = s->carrier == FG_CARRIER_HTTP ? headers : NULL;
+	snprintf(out->topic, out->topic_size, "%s%s/%.*s",
+		 s->carrier == FG_CARRIER_HTTP && s->misdeed != SCRIPT_TOPIC_FOR_MQTT ? "/" : "",
+		 what, (int)device.size, device.data);
 	out->payload_len = 0;
 	for (size_t i = 0; i < s->n_seqs; i++)
 		out->payload_len += (size_t)snprintf(out->payload + out->payload_len,
@@ -159,6 +164,7 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 	s->n_nested += s->is_receiving;
 	s->n_seqs = 0;
 	s->is_alarm = false;
+	s->carrier = batch->carrier;
 	s->max_packet_bytes = out->max_packet_bytes;
 	s->max_points = batch->max_points[s->scope];
 	if (s->misdeed == SCRIPT_FAILS)
@@ -213,6 +219,22 @@ enum fg_verdict script_verdict(unsigned reason_code)
 	return reason_code == 0x80 ? FG_RETRY : FG_POISON;
 }
 
+enum fg_verdict script_http_verdict(unsigned status)
+{
+	switch (status) {
+	case 200:
+		return FG_ACCEPTED;
+	case 401:
+		return FG_SIGN_IN;
+	case 429:
+		return FG_LATER;
+	case 500:
+		return FG_RETRY;
+	default:
+		return FG_POISON;
+	}
+}
+
 static enum fg_verdict script_settled(void *ctx, const char *session,
 				      const struct fg_settlement *how)
 {
@@ -221,6 +243,8 @@ static enum fg_verdict script_settled(void *ctx, const char *session,
 	(void)session;
 	s->n_settled++;
 	s->last_settlement = *how;
+	if (how->http_status)
+		return script_http_verdict(how->http_status);
 	for (size_t i = 0; i < SCRIPT_DEVICES; i++)
 		if (s->devices[i].control_tag == how->tag) {
 			s->devices[i].control_tag = 0;
@@ -264,6 +288,49 @@ static void script_session_of(void *ctx, struct fg_span device, char *out)
 		snprintf(out, 256, "%.*s", (int)device.size, device.data);
 }
 
+static int script_sign_in(void *ctx, const struct fg_connect_request *request,
+			  struct fg_http_call *out)
+{
+	struct script *s = ctx;
+
+	s->n_sign_ins++;
+	s->last_sign_in = *request;
+	if (s->sign_in_result < 0)
+		return s->sign_in_result;
+	if (s->has_no_sign_in)
+		return 0;
+	out->url = "/login";
+	out->body = (struct fg_span){.data = "me", .size = 2};
+	return 1;
+}
+
+static int script_signed_in(void *ctx, const char *session, const struct fg_http_result *answer,
+			    struct fg_http_sign_in *out)
+{
+	struct script *s = ctx;
+
+	(void)session;
+	out->renew_ms = s->renew_ms;
+	out->max_body_bytes = s->max_body_bytes;
+	switch (answer->status) {
+	case 200:
+		s->n_signed_in++;
+		return 0;
+	case 401:
+		return -EACCES;
+	case 429:
+		return -EAGAIN;
+	default:
+		return -EPROTO;
+	}
+}
+
+static const struct fg_http_uplink script_uplink = {
+	.size = sizeof(struct fg_http_uplink),
+	.sign_in = script_sign_in,
+	.signed_in = script_signed_in,
+};
+
 #define SCRIPT                                                                                     \
 	.abi = FG_PLUGIN_ABI, .size = sizeof(struct fg_plugin), .name = "script",                  \
 	.summary = "does what a test tells it", .options = no_options, .open = script_open,        \
@@ -272,4 +339,5 @@ static void script_session_of(void *ctx, struct fg_span device, char *out)
 	.receive = script_receive, .image_progress = script_image_progress
 
 const struct fg_plugin script_plugin = {SCRIPT};
+const struct fg_plugin script_http_plugin = {SCRIPT, .http = &script_uplink};
 const struct fg_plugin script_sessions_plugin = {SCRIPT, .session_of = script_session_of};

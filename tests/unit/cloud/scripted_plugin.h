@@ -23,6 +23,7 @@ enum script_misdeed {
 	SCRIPT_FAILS,
 	SCRIPT_WANTS_QOS_2,
 	SCRIPT_OVERFLOWS_LENGTH,
+	SCRIPT_TOPIC_FOR_MQTT, /* by HTTP */
 };
 
 struct script {
@@ -59,6 +60,14 @@ struct script {
 	unsigned n_progress, n_nested; /* encode() calls within receive() */
 	int64_t renew_after_us;        /* 0: never */
 	const char *filter;            /* subscribed to when connected */
+	/* by HTTP */
+	enum fg_carrier carrier; /* as told with the last encode() */
+	bool has_no_sign_in;     /* requests need none */
+	int sign_in_result;      /* below 0: instead of a request */
+	int64_t renew_ms;
+	size_t max_body_bytes;
+	unsigned n_sign_ins, n_signed_in;
+	struct fg_connect_request last_sign_in;
 	int subscribe_result;
 	struct fg_outbox *outbox; /* refuses there; NULL: through the host */
 	const struct fg_host *host;
@@ -68,8 +77,13 @@ struct script {
 /** The script that the next open() takes; the plugin's ctx is the script itself. */
 extern struct script *script_next;
 extern const struct fg_plugin script_plugin;
-/** The same with a session for each device, of its name. */
+/** The same with HTTP: paths are "/data/DEVICE", and "/login" signs in. */
+extern const struct fg_plugin script_http_plugin;
+/** The same as the first, with a session for each device, of its name. */
 extern const struct fg_plugin script_sessions_plugin;
+
+/** 200: accepted, 401: sign in, 429: later, 500: retry, any other: poison. */
+enum fg_verdict script_http_verdict(unsigned status);
 
 /** 0: accepted, 0x97: later, 0x80: retry, any other from 0x80 on: poison. */
 enum fg_verdict script_verdict(unsigned reason_code);

@@ -57,6 +57,7 @@ static void every_value_arrives_where_it_belongs(void **state)
 		     "      include: [pump-*, valve]\n"
 		     "      exclude: [pump-9]\n"
 		     "      rename: {pump-1: Pump 1, pump-2: \"Pump 2\"}\n"
+		     "    fallback: {url: \"https://tb.example.com:444/up//\", after: 5min}\n"
 		     "    own_key: whatever\n"
 		     "journal: {max_size: 16TiB, max_quarantine_size: 1GiB, segment_size: 32MiB,\n"
 		     "          commit_interval: 10s, max_age: 3650d, on_full: stop_ack}\n",
@@ -130,6 +131,8 @@ static void every_value_arrives_where_it_belongs(void **state)
 	assert_int_equal(cloud->ack_timeout_ms, 1500);
 	assert_int_equal(cloud->max_backlog_bytes, 32 << 20);
 	assert_int_equal(cloud->max_age_ms, 60000);
+	assert_string_equal(cloud->fallback.url, "https://tb.example.com:444/up");
+	assert_int_equal(cloud->fallback.after_ms, 300000);
 	assert_int_equal(cloud->devices.n_include, 2);
 	assert_string_equal(cloud->devices.include[1], "valve");
 	assert_int_equal(cloud->devices.n_exclude, 1);
@@ -201,6 +204,8 @@ static void what_is_not_given_has_its_default(void **state)
 	assert_int_equal(cloud->ack_timeout_ms, 30000);
 	assert_int_equal(cloud->max_backlog_bytes, 0);
 	assert_int_equal(cloud->max_age_ms, 0);
+	assert_null(cloud->fallback.url);
+	assert_int_equal(cloud->fallback.after_ms, 60000);
 	assert_int_equal(cloud->devices.n_include, 0);
 	assert_int_equal(cloud->devices.n_exclude, 0);
 	assert_int_equal(cloud->devices.n_rename, 0);
@@ -359,6 +364,21 @@ static const struct {
 	 "f:4:62: clouds.c.max_in_flight: expected a number from 1 to 1000, got \"0\""},
 	{CLOUD("ack_timeout: 11min"),
 	 "f:4:60: clouds.c.ack_timeout: expected a duration from 1s to 10min, got \"11min\""},
+	{CLOUD("fallback: "), "f:4:57: clouds.c.fallback: expected a mapping, got nothing"},
+	{CLOUD("fallback: {after: 2min}"),
+	 "f:4:57: clouds.c.fallback.url: required, but not given"},
+	{CLOUD("fallback: {url: 'mqtts://c'}"),
+	 "f:4:63: clouds.c.fallback.url: expected https://HOST[:PORT][/PATH], got \"mqtts://c\""},
+	{CLOUD("fallback: {url: 'https:///x'}"),
+	 "f:4:63: clouds.c.fallback.url: expected https://HOST[:PORT][/PATH], got "
+	 "\"https:///x\""},
+	{CLOUD("fallback: {url: 'https://c?d=1'}"),
+	 "f:4:63: clouds.c.fallback.url: expected https://HOST[:PORT][/PATH], got "
+	 "\"https://c?d=1\""},
+	{CLOUD("fallback: {url: 'https://user:word@c'}"),
+	 "f:4:63: clouds.c.fallback.url: an URL here has no user name"},
+	{CLOUD("fallback: {url: 'https://c', after: 500ms}"),
+	 "f:4:83: clouds.c.fallback.after: expected a duration from 1s to 1d, got \"500ms\""},
 
 	/* urls */
 	{NO_CLOUDS "clouds: [{name: c, plugin: p, url: 10.0.0.1}]\n",
