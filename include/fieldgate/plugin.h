@@ -148,6 +148,8 @@ enum fg_image_kind {
 	FG_IMAGE_SOFTWARE,
 };
 
+#define FG_IMAGE_ORDER_MAX 96
+
 /** An image (firmware, software) for a device. Texts come from the cloud and are not trusted. */
 struct fg_image {
 	struct fg_span device; /* the cloud's name for it; empty: the gateway itself */
@@ -159,6 +161,10 @@ struct fg_image {
 	struct fg_span checksum; /* hexadecimal, or empty */
 	struct fg_span url; /* the host downloads it; empty: the plugin does, with image_write() */
 	struct fg_span authorization; /* header of that name for the download, or empty */
+	/* Tells one order for this image from the next, 1..FG_IMAGE_ORDER_MAX bytes: an image that has
+	 * failed is tried again for another one. Empty: it is not, before a restart. */
+	struct fg_span order;
+	bool unless_there; /* not where the device has told that it runs this version */
 };
 
 /** How far an image has come. The words are ThingsBoard's fw_state. */
@@ -171,13 +177,26 @@ enum fg_image_state {
 	FG_IMAGE_FAILED,
 };
 
+/** Why an image has failed, for clouds that have a code for it. */
+enum fg_image_fault {
+	FG_IMAGE_FAULT_OTHER,
+	FG_IMAGE_FAULT_BUSY,        /* another cloud has one, or too many are under way */
+	FG_IMAGE_FAULT_UNSUPPORTED, /* there is no way for it to this device */
+	FG_IMAGE_FAULT_NO_ROOM,     /* on the disk, or it is larger than allowed */
+	FG_IMAGE_FAULT_DOWNLOAD,    /* it could not be fetched */
+	FG_IMAGE_FAULT_WRONG,       /* size or checksum is not what was announced */
+	FG_IMAGE_FAULT_REFUSED,     /* the device says so */
+};
+
 struct fg_image_progress {
 	struct fg_span device;
 	enum fg_image_kind kind;
 	struct fg_span title, version;
 	enum fg_image_state state;
-	uint64_t have, size; /* bytes */
-	const char *error;   /* FG_IMAGE_FAILED: a sentence; else NULL */
+	uint64_t have, size;       /* bytes */
+	bool only_grown;           /* as told before, but for `have` */
+	const char *error;         /* FG_IMAGE_FAILED: a sentence; else NULL */
+	enum fg_image_fault fault; /* FG_IMAGE_FAILED */
 };
 
 /* ------------------------------------------------------------------ HTTP */
@@ -292,8 +311,8 @@ struct fg_host {
 	 * dropped when it is another image. *@ret_have: bytes that are there already; without a URL
 	 * the plugin fetches the rest in order, and nothing when that is all of it. image_progress()
 	 * tells where it stands, also from within this call. Returns 0; -EAGAIN (the disk is busy with
-	 * the one before: begin again in a second); or -EINVAL, -ENOSPC, -EIO, with a sentence in
-	 * image_progress().
+	 * the one before: begin again in a second); -EEXIST (see unless_there; nothing is told); or
+	 * -EINVAL, -ENOSPC, -EIO, with a sentence in image_progress().
 	 */
 	int (*image_begin)(void *host_ctx, const struct fg_image *image, uint64_t *ret_have);
 
@@ -306,6 +325,18 @@ struct fg_host {
 	/** It cannot be fetched, for the reason @why; NULL: the cloud has withdrawn it. */
 	void (*image_abandon)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			      const char *why);
+
+	/** Have image_progress() tell once more of each image of this link but those whose end was
+	 * image_told(). */
+	void (*image_tell)(void *host_ctx);
+
+	/** The cloud knows how it ended; remembered durably. */
+	void (*image_told)(void *host_ctx, struct fg_span device, enum fg_image_kind kind);
+
+	/** The version that runs on @device, as it has told or confirmed last, also before a restart.
+	 * *@ret is valid during the call of the plugin. Returns 0, or -ENOENT: nobody knows. */
+	int (*image_version)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			     struct fg_span *ret);
 };
 
 /** What a plugin is opened with. */

@@ -72,6 +72,23 @@ static bool is_plain(struct fg_span text)
 	return text.size <= MAX_EXTRA;
 }
 
+bool hw_device_called(const struct hw *hw, struct fg_span id, struct fg_span *ret)
+{
+	size_t prefix = hw->with.product_id ? strlen(hw->with.product_id) + 1 : 0;
+
+	if (id.size == 0 || fg_span_is(id, hw->with.device_id)) {
+		*ret = fg_span_str(hw->with.device);
+		return true;
+	}
+	if (hw->with.mode == HW_MODE_DEVICE || id.size <= prefix)
+		return false;
+	if (prefix > 0 &&
+	    (memcmp(id.data, hw->with.product_id, prefix - 1) != 0 || id.data[prefix - 1] != '_'))
+		return false;
+	*ret = fg_span_of(id.data + prefix, id.size - prefix);
+	return true;
+}
+
 /*
  * Whom @object is for: *@ret is the name of the device here, in @out of HW_DEVICE_ID_MAX bytes, or
  * empty for the connected device itself. Returns false when that is none of ours.
@@ -79,26 +96,20 @@ static bool is_plain(struct fg_span text)
 static bool read_device(const struct hw *hw, struct fg_json_value object, char *out,
 			struct fg_span *ret)
 {
-	size_t prefix = hw->with.product_id ? strlen(hw->with.product_id) + 1 : 0;
 	char raw[RAW(HW_DEVICE_ID_MAX)];
 	struct fg_json_value value;
-	struct fg_span id;
+	struct fg_span id = {0};
 
-	*ret = fg_span_str(hw->with.device);
-	if (!fg_json_member(object, fg_span_str("object_device_id"), &value) ||
-	    value.type == FG_JSON_NULL)
-		return true;
-	if (!hw_string_read(value, raw, sizeof(raw), &id) || !hw_is_id(id.data, id.size))
+	if (fg_json_member(object, fg_span_str("object_device_id"), &value) &&
+	    value.type != FG_JSON_NULL &&
+	    (!hw_string_read(value, raw, sizeof(raw), &id) || !hw_is_id(id.data, id.size)))
 		return false;
-	if (fg_span_is(id, hw->with.device_id))
-		return true;
-	if (hw->with.mode == HW_MODE_DEVICE || id.size <= prefix)
+	if (!hw_device_called(hw, id, ret))
 		return false;
-	if (prefix > 0 &&
-	    (memcmp(id.data, hw->with.product_id, prefix - 1) != 0 || id.data[prefix - 1] != '_'))
-		return false;
-	memcpy(out, id.data + prefix, id.size - prefix);
-	*ret = fg_span_of(out, id.size - prefix);
+	if (ret->size > 0 && ret->data != hw->with.device) {
+		memcpy(out, ret->data, ret->size);
+		ret->data = out;
+	}
 	return true;
 }
 

@@ -51,6 +51,7 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 static int (*const own[])(struct hw_call *call) = {
 	hw_publish_note,   /* who asked is waiting */
 	hw_publish_untold, /* before data of the same sub-devices */
+	hw_publish_ota,
 };
 
 static int publish_own(struct hw_call *call)

@@ -19,13 +19,14 @@ static const struct {
 	int (*receive)(struct hw *hw, const struct hw_event *event);
 } handlers[] = {
 	{HW_SERVICE_MANAGER, hw_manager_event},
+	{HW_SERVICE_OTA, hw_ota_event},
 };
 
 /* ------------------------------------------------------------------ down */
 
 /* One entry of "services" as texts. */
 struct entry {
-	char service[RAW(MAX_NAME)], type[RAW(MAX_NAME)], id[RAW(MAX_NAME)];
+	char service[RAW(MAX_NAME)], type[RAW(MAX_NAME)], id[RAW(MAX_NAME)], time[RAW(MAX_NAME)];
 };
 
 /* The member @name, to @out. A member that is absent or null is empty where it @may_be_absent. */
@@ -41,13 +42,20 @@ static bool read_text(struct fg_json_value object, const char *name, bool may_be
 
 static bool read_entry(struct fg_json_value object, struct entry *texts, struct hw_event *ret)
 {
+	struct fg_json_value paras;
+
+	/* A question may do without. */
+	ret->paras = (struct fg_json_value){.type = FG_JSON_OBJECT, .text = fg_span_str("{}")};
 	if (object.type != FG_JSON_OBJECT ||
 	    !read_text(object, "service_id", false, texts->service, sizeof(texts->service),
 		       &ret->service) ||
 	    !read_text(object, "event_type", false, texts->type, sizeof(texts->type), &ret->type) ||
-	    !read_text(object, "event_id", true, texts->id, sizeof(texts->id), &ret->id) ||
-	    !fg_json_member(object, fg_span_str("paras"), &ret->paras))
+	    !read_text(object, "event_id", true, texts->id, sizeof(texts->id), &ret->id))
 		return false;
+	if (!read_text(object, "event_time", true, texts->time, sizeof(texts->time), &ret->time))
+		ret->time.size = 0;
+	if (fg_json_member(object, fg_span_str("paras"), &paras) && paras.type != FG_JSON_NULL)
+		ret->paras = paras;
 	if (*ret->service.data == '$')
 		ret->service = fg_span_of(ret->service.data + 1, ret->service.size - 1);
 	return ret->paras.type == FG_JSON_OBJECT;

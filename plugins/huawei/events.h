@@ -19,14 +19,16 @@ struct hw_call;
 
 /* Services, without the '$' that not all who speak IoTDA's language put in front. */
 #define HW_SERVICE_MANAGER "sub_device_manager"
+#define HW_SERVICE_OTA "ota"
 
 /** An event that has come down; borrowed for one call. Nothing in it is to be trusted. */
 struct hw_event {
 	struct fg_span service; /* without '$' */
 	struct fg_span type;
 	struct fg_span id;          /* event_id, or empty */
+	struct fg_span time;        /* event_time, or empty */
 	struct fg_span device;      /* object_device_id, a device id; empty: the connected device */
-	struct fg_json_value paras; /* a checked object */
+	struct fg_json_value paras; /* a checked object; an empty one when there is none */
 	int64_t now_us;             /* UTC */
 };
 

@@ -24,6 +24,7 @@ static void hw_close(void *ctx)
 	hw_sign_in_wipe(&hw->sign_in);
 	hw_bootstrap_close(hw);
 	hw_devices_close(&hw->devices);
+	hw_ota_close(&hw->ota);
 	free(hw->items);
 	free(hw->scratch);
 	free(hw);
@@ -153,6 +154,7 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	hw_subscribe(hw, "properties/set/#");
 	hw_subscribe(hw, "properties/get/#");
 	hw_subscribe(hw, "events/down");
+	hw_ota_connected(hw);
 }
 
 static void hw_disconnected(void *ctx, const char *session)
@@ -164,6 +166,7 @@ static void hw_disconnected(void *ctx, const char *session)
 	hw->session_max_packet_bytes = 0;
 	hw->tells_status = false;
 	hw_devices_forget_told(&hw->devices);
+	hw_ota_disconnected(hw);
 }
 
 /* Each second, with and without a session. */
@@ -173,6 +176,7 @@ static void hw_woken(void *ctx, int64_t now_us)
 
 	(void)now_us;
 	hw->uptime_s++;
+	hw_ota_tick(hw);
 	hw_bootstrap_tick(hw);
 	hw->host->wake(hw->host_ctx, TICK_MS);
 }
@@ -193,6 +197,8 @@ static enum fg_verdict hw_settled(void *ctx, const char *session, const struct f
 	struct hw *hw = ctx;
 
 	(void)session;
+	if ((how->tag & ((1u << HW_TAG_BITS) - 1)) == HW_TAG_OTA)
+		return hw_ota_settled(hw, how);
 	if (how->reason_code < FG_REASON_UNSPECIFIED)
 		return FG_ACCEPTED;
 	if (how->tag == HW_TAG_BOOTSTRAP)
@@ -281,6 +287,7 @@ FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {
 	.encode = hw_encode,
 	.settled = hw_settled,
 	.receive = hw_receive,
+	.image_progress = hw_image_progress,
 	.woken = hw_woken,
 	.remembered = hw_remembered,
 };

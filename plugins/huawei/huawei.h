@@ -10,6 +10,7 @@
  *	commands.c commands, properties set and asked for; their answers
  *	status.c   which sub-devices are there       devices.c   the table of them
  *	events.c   what goes up and comes down that is neither data nor a command
+ *	ota.c      firmware and software: orders     ota_jobs.c  what IoTDA is told of them
  *
  * There is one session, that of the device that connects: the gateway, or the only device. The
  * topics name it, never a sub-device.
@@ -18,6 +19,7 @@
 #include "devices.h"
 #include "events.h"
 #include "options.h"
+#include "ota.h"
 #include "sign_in.h"
 #include "text.h"
 
@@ -41,8 +43,11 @@
 /* Where a packet is larger than this, the status of one sub-device fits. */
 #define HW_MIN_PACKET 1024
 
-/* fg_publish.tag of an event with statuses; of all else it is 0. */
+/* fg_publish.tag of an event with statuses, and of one of ota_jobs.c, with a number above these bits;
+ * of all else it is 0. */
 #define HW_TAG_STATUS 1u
+#define HW_TAG_OTA 2u
+#define HW_TAG_BITS 8
 
 /* … of the request of a bootstrap. */
 #define HW_TAG_BOOTSTRAP 2u
@@ -95,6 +100,7 @@ struct hw {
 	bool has_warned_full, has_warned_status;
 	uint64_t n_unknown_events;
 
+	struct hw_ota ota;
 	struct hw_devices devices;          /* mode gateway with report_status; else of no use */
 	struct hw_note notes[HW_MAX_NOTES]; /* a ring */
 	unsigned first_note, n_notes;
@@ -175,6 +181,13 @@ const char *hw_device_name_fault(const struct hw *hw, struct fg_span name);
 /** A request with @id has come down. Returns 0 or -EPROTO. */
 int hw_request_received(struct hw *hw, enum hw_request request, struct fg_span id,
 			struct fg_span payload);
+
+/**
+ * The name here of the device IoTDA calls @id; an empty one, or that of the connected device, gives the
+ * only device of `device`, or none: the connected device itself. Points into @id or the options.
+ * Returns false when it is none of ours.
+ */
+bool hw_device_called(const struct hw *hw, struct fg_span id, struct fg_span *ret);
 
 /** The final answer to a command. */
 enum hw_step hw_take_response(struct hw_call *call, size_t i, int *ret);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #define SERVICE_ID_MAX 64
+#define VERSION_MAX 255
 #define KEYWORD_MAX 256
 
 /* IoTDA refuses a connection whose keep alive is outside of these, and recommends the third. */
@@ -29,6 +30,7 @@ enum {
 	OPTION_MAX_RATE,
 	OPTION_REPORT_STATUS,
 	OPTION_MAX_DEVICES,
+	OPTION_UNKNOWN_VERSION,
 	N_OPTIONS,
 };
 
@@ -125,6 +127,10 @@ const struct fg_option hw_option_table[] = {
 				.fallback = "10000",
 				.min = 1,
 				.max = 1000000},
+	[OPTION_UNKNOWN_VERSION] = {.name = "unknown_version",
+				    .type = FG_OPTION_STRING,
+				    .help = "what IoTDA is told when it asks for a version nobody "
+					    "knows; default: nothing"},
 	[N_OPTIONS] = {0},
 };
 
@@ -193,6 +199,7 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 	const char *device = values[OPTION_DEVICE].string;
 	const char *product_id = values[OPTION_PRODUCT_ID].string;
 	const char *service_id = values[OPTION_SERVICE_ID].string;
+	const char *unknown_version = values[OPTION_UNKNOWN_VERSION].string;
 	bool is_gateway = values[OPTION_MODE].number == HW_MODE_GATEWAY;
 	const char *fault;
 
@@ -214,6 +221,8 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 		return "product_id: expected letters, digits, '_' and '-'";
 	if (!service_id || !*service_id || strlen(service_id) > SERVICE_ID_MAX)
 		return "service_id: expected 1 to 64 bytes";
+	if (unknown_version && (!*unknown_version || strlen(unknown_version) > VERSION_MAX))
+		return "unknown_version: expected 1 to 255 bytes";
 	return NULL;
 }
 
@@ -253,6 +262,7 @@ const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
 		.answer_within_ms = values[OPTION_ANSWER_WITHIN].number,
 		.reports_status = values[OPTION_REPORT_STATUS].number,
 		.max_devices = (uint32_t)values[OPTION_MAX_DEVICES].number,
+		.unknown_version = values[OPTION_UNKNOWN_VERSION].string,
 		.max_rate = (uint32_t)values[OPTION_MAX_RATE].number,
 		.keep_alive_s = keep_alive_s,
 		.is_keep_alive_bent = with->keep_alive_s > 0 && with->keep_alive_s != keep_alive_s,

@@ -29,7 +29,9 @@ struct hw_options {
 	uint32_t max_devices;
 	unsigned keep_alive_s;
 	bool is_keep_alive_bent; /* it is not the one configured */
-	uint32_t max_rate;       /* publishes in a second; 0: no limit */
+	const char
+		*unknown_version; /* told of a device whose version nobody knows; NULL: nothing */
+	uint32_t max_rate;        /* publishes in a second; 0: no limit */
 };
 
 /** The table for struct fg_plugin. */

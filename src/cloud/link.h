@@ -42,6 +42,11 @@ struct fg_link_downlink {
 			   enum fg_image_kind kind, uint64_t offset, struct fg_span data);
 	void (*image_abandon)(void *arg, const char *link, struct fg_span device,
 			      enum fg_image_kind kind, const char *why);
+	void (*image_tell)(void *arg, const char *link);
+	void (*image_told)(void *arg, const char *link, struct fg_span device,
+			   enum fg_image_kind kind);
+	int (*image_version)(void *arg, struct fg_span device, enum fg_image_kind kind,
+			     struct fg_span *ret);
 	void *arg;
 };
 

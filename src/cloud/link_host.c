@@ -372,6 +372,40 @@ static void host_image_abandon(void *host_ctx, struct fg_span device, enum fg_im
 	link->n_image_calls--;
 }
 
+static void host_image_tell(void *host_ctx)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_link_downlink *to = &link->with.downlink;
+
+	if (!to->image_tell)
+		return;
+	link->n_image_calls++;
+	to->image_tell(to->arg, link->with.config->name);
+	link->n_image_calls--;
+}
+
+static void host_image_told(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_link_downlink *to = &link->with.downlink;
+	struct fg_span field;
+
+	if (to->image_told && to_field(link, device, &field))
+		to->image_told(to->arg, link->with.config->name, field, kind);
+}
+
+static int host_image_version(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			      struct fg_span *ret)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_link_downlink *to = &link->with.downlink;
+	struct fg_span field;
+
+	if (!to->image_version || !to_field(link, device, &field))
+		return -ENOENT;
+	return to->image_version(to->arg, field, kind, ret);
+}
+
 void fg_link_image_progress(struct fg_link *link, const struct fg_image_progress *progress)
 {
 	struct fg_image_progress copy = *progress;
@@ -410,4 +444,7 @@ const struct fg_host fg_link_host = {
 	.image_begin = host_image_begin,
 	.image_write = host_image_write,
 	.image_abandon = host_image_abandon,
+	.image_tell = host_image_tell,
+	.image_told = host_image_told,
+	.image_version = host_image_version,
 };

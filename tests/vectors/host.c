@@ -44,6 +44,12 @@ static struct {
 	} commands[MAX_CALLS];
 	size_t n_commands;
 	uint64_t image_have; /* what image_begin() says */
+	int image_error;     /* … and returns */
+	struct {
+		const char *device, *version;
+		enum fg_image_kind kind;
+	} versions[MAX_NAMES]; /* what image_version() says */
+	size_t n_versions;
 } script;
 
 void host_begin(void)
@@ -252,18 +258,24 @@ static const char *const image_kinds[] = {
 
 static int host_image_begin(void *host_ctx, const struct fg_image *image, uint64_t *ret_have)
 {
-	char size[64] = "", url[1024] = "";
+	char size[64] = "", url[1024] = "", more[1024] = "";
 
 	(void)host_ctx;
 	if (image->size > 0)
 		snprintf(size, sizeof(size), ",\"size\":%llu", (unsigned long long)image->size);
 	if (image->url.size > 0)
 		snprintf(url, sizeof(url), ",\"url\":%s", quoted(image->url));
-	note("image", "{\"kind\":\"%s\",\"device\":%s,\"title\":%s,\"version\":%s%s%s}",
+	if (image->authorization.size > 0)
+		snprintf(more, sizeof(more), ",\"authorization\":%s", quoted(image->authorization));
+	if (image->order.size > 0)
+		snprintf(more + strlen(more), sizeof(more) - strlen(more),
+			 ",\"checksum\":%s,\"order\":%s", quoted(image->checksum),
+			 quoted(image->order));
+	note("image", "{\"kind\":\"%s\",\"device\":%s,\"title\":%s,\"version\":%s%s%s%s}",
 	     image_kinds[image->kind], quoted(image->device), quoted(image->title),
-	     quoted(image->version), size, url);
+	     quoted(image->version), size, url, more);
 	*ret_have = script.image_have;
-	return 0;
+	return script.image_error;
 }
 
 static int host_image_write(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
@@ -285,6 +297,26 @@ static void host_image_abandon(void *host_ctx, struct fg_span device, enum fg_im
 	     quoted(device), why ? quoted(fg_span_str(why)) : "null");
 }
 
+static void host_image_told(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
+{
+	(void)host_ctx;
+	note("image_told", "{\"kind\":\"%s\",\"device\":%s}", image_kinds[kind], quoted(device));
+}
+
+static int host_image_version(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			      struct fg_span *ret)
+{
+	(void)host_ctx;
+	for (size_t i = 0; i < script.n_versions; i++) {
+		if (script.versions[i].kind != kind ||
+		    !fg_span_is(device, script.versions[i].device))
+			continue;
+		*ret = fg_span_str(script.versions[i].version);
+		return 0;
+	}
+	return -ENOENT;
+}
+
 const struct fg_host scripted_host = {
 	.size = sizeof(struct fg_host),
 	.warn = host_warn,
@@ -303,6 +335,8 @@ const struct fg_host scripted_host = {
 	.image_begin = host_image_begin,
 	.image_write = host_image_write,
 	.image_abandon = host_image_abandon,
+	.image_told = host_image_told,
+	.image_version = host_image_version,
 };
 
 /* ------------------------------------------------------------------ steps */
@@ -402,11 +436,24 @@ static bool on_disk(struct fg_json_value step, struct fg_json_value name)
 	return true;
 }
 
+/* From now on the host knows that a device runs it. */
+static bool set_version(struct fg_json_value what)
+{
+	if (script.n_versions == MAX_NAMES)
+		return fail("too many versions; ");
+	script.versions[script.n_versions].device = get_text(what, "device");
+	script.versions[script.n_versions].version = get_text(what, "version");
+	script.versions[script.n_versions++].kind = strcmp(get_text(what, "kind"), "software") == 0
+							    ? FG_IMAGE_SOFTWARE
+							    : FG_IMAGE_FIRMWARE;
+	return true;
+}
+
 bool host_step(struct fg_json_value step, bool *ret)
 {
-	static const char *const names[] = {"command", "config",      "respond",        "renamed",
-					    "muted",   "limit",       "remember",       "reconnect",
-					    "image",   "image_bytes", "image_abandoned"};
+	static const char *const names[] = {
+		"command",  "config",    "respond", "renamed",     "muted",           "limit",
+		"remember", "reconnect", "image",   "image_bytes", "image_abandoned", "image_told"};
 	struct fg_json_value v;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -425,6 +472,10 @@ bool host_step(struct fg_json_value step, bool *ret)
 		*ret = on_disk(step, v);
 	else if (get(step, "image_have", &v))
 		*ret = (script.image_have = (uint64_t)number_of(v), true);
+	else if (get(step, "image_error", &v))
+		*ret = (script.image_error = (int)number_of(v), true);
+	else if (get(step, "runs", &v))
+		*ret = set_version(v);
 	else
 		return false;
 	return true;

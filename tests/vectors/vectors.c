@@ -723,6 +723,9 @@ static bool progress(struct fg_json_value what)
 		.title = fg_span_str(get_text(what, "title")),
 		.version = fg_span_str(get_text(what, "version")),
 		.error = get_text(what, "error"),
+		.have = (uint64_t)get_number(what, "have", 0),
+		.size = (uint64_t)get_number(what, "size", 0),
+		.fault = (enum fg_image_fault)get_number(what, "fault", FG_IMAGE_FAULT_OTHER),
 	};
 	const char *state = get_text(what, "state");
 
