@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -11,6 +10,7 @@
 #include "util/bytes.h"
 #include "util/cleanup.h"
 #include "util/crc32c.h"
+#include "util/durable.h"
 #include "util/log.h"
 
 #define MAGIC "FGSTORE1"
@@ -26,7 +26,7 @@ struct table {
 
 struct fg_store {
 	struct fg_store_options with;
-	char *path, *tmp_path, *directory;
+	char *path;
 	struct table wanted;  /* as set */
 	struct table on_disk; /* as read, or written last */
 	struct table writing; /* the thread's while is_writing */
@@ -99,56 +99,18 @@ static int table_copy(const struct table *from, struct table *ret)
 
 /* ---- the file */
 
-/* The rename is durable only with its directory. */
-static int sync_directory(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (fsync(fd) < 0)
-		r = -errno;
-	close(fd);
-	return r;
-}
-
-static int write_all(int fd, const uint8_t *data, size_t size)
-{
-	while (size > 0) {
-		ssize_t n = write(fd, data, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		data += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-/* Touches paths and `writing` only: it runs on a thread. */
+/* Touches the path and `writing` only: it runs on a thread. */
 static int write_file(const struct fg_store *s)
 {
 	uint8_t header[HEADER_BYTES];
-	int fd, r;
+	const struct fg_span parts[] = {
+		fg_span_of(header, sizeof(header)),
+		fg_span_of(s->writing.data, s->writing.size),
+	};
 
 	memcpy(header, MAGIC, MAGIC_BYTES);
 	fg_put_le32(header + MAGIC_BYTES, fg_crc32c(0, s->writing.data, s->writing.size));
-	fd = open(s->tmp_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	r = write_all(fd, header, sizeof(header));
-	if (r == 0)
-		r = write_all(fd, s->writing.data, s->writing.size);
-	if (r == 0 && fsync(fd) < 0)
-		r = -errno;
-	if (close(fd) < 0 && r == 0)
-		r = -errno;
-	if (r == 0 && rename(s->tmp_path, s->path) < 0)
-		r = -errno;
-	return r < 0 ? r : sync_directory(s->directory);
+	return fg_durable_replace(s->path, 0600, parts, 2);
 }
 
 static bool is_sound(const uint8_t *data, size_t size)
@@ -249,8 +211,6 @@ static void store_release(struct fg_store *s)
 	table_free(&s->on_disk);
 	table_free(&s->writing);
 	free(s->path);
-	free(s->tmp_path);
-	free(s->directory);
 	free(s);
 }
 
@@ -351,7 +311,6 @@ int fg_store_open(const struct fg_store_options *options, struct fg_store **ret,
 		  struct fg_error *err)
 {
 	FG_CLEANUP(store_freep) struct fg_store *s = calloc(1, sizeof(*s));
-	FG_CLEANUP(fg_free_p) char *copy = NULL;
 	int r;
 
 	if (!s)
@@ -361,11 +320,7 @@ int fg_store_open(const struct fg_store_options *options, struct fg_store **ret,
 	s->job.done = job_done;
 	s->job.orphaned = job_orphaned;
 	s->path = strdup(options->path);
-	copy = strdup(options->path);
-	if (!s->path || !copy || asprintf(&s->tmp_path, "%s.tmp", options->path) < 0)
-		return -ENOMEM;
-	s->directory = strdup(dirname(copy));
-	if (!s->directory)
+	if (!s->path)
 		return -ENOMEM;
 	r = read_file(s);
 	if (r < 0)

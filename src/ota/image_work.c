@@ -1,45 +1,20 @@
 #include "ota/image_work.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <unistd.h>
 
-#include "util/cleanup.h"
-
-static int write_all(int fd, const uint8_t *data, size_t size)
-{
-	while (size > 0) {
-		ssize_t n = write(fd, data, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		data += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
+#include "util/durable.h"
 
 static int write_info(const struct fg_image_work *w)
 {
 	char temporary[FG_IMAGE_NAME_SIZE + 8], name[FG_IMAGE_NAME_SIZE + 8];
-	FG_CLEANUP(fg_close_p) int fd = -1;
-	int r;
+	struct fg_span info = fg_span_of(w->info, w->info_size);
 
 	snprintf(temporary, sizeof(temporary), "%s.tmp", w->name);
 	snprintf(name, sizeof(name), "%s.info", w->name);
-	fd = openat(w->dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-		    0640);
-	if (fd < 0)
-		return -errno;
-	r = write_all(fd, w->info, w->info_size);
-	if (r < 0)
-		return r;
-	if (fsync(fd) < 0 || renameat(w->dir_fd, temporary, w->dir_fd, name) < 0)
-		return -errno;
-	return 0;
+	return fg_durable_put(w->dir_fd, temporary, name, 0640, &info, 1);
 }
 
 /* The image first, then what says that it is there. */

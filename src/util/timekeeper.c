@@ -15,6 +15,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/crc32c.h"
+#include "util/durable.h"
 
 #define SECOND_US INT64_C(1000000)
 #define MINUTE_US (60 * SECOND_US)
@@ -51,7 +52,7 @@ struct boot {
 
 struct fg_timekeeper {
 	struct fg_timekeeper_options with;
-	char *path, *temporary;
+	char *path;
 	struct boot boots[MAX_BOOTS + 1]; /* oldest first; the last is this one */
 	size_t n_boots;
 	int64_t wall_offset_us; /* wall clock less running time, when last looked at */
@@ -202,39 +203,11 @@ static void estimate(struct fg_timekeeper *t)
 
 /* ---- the file */
 
-static int write_file(const struct fg_timekeeper *t, const uint8_t *data, size_t size)
-{
-	FG_CLEANUP(fg_close_p) int fd = -1;
-	FG_CLEANUP(fg_close_p) int dir_fd = -1;
-	FG_CLEANUP(fg_free_p) char *directory = strdup(t->path);
-	char *slash;
-	ssize_t n;
-
-	if (!directory)
-		return -ENOMEM;
-	slash = strrchr(directory, '/');
-	if (slash)
-		*slash = '\0';
-	fd = open(t->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	n = write(fd, data, size);
-	if (n < 0)
-		return -errno;
-	if ((size_t)n != size)
-		return -ENOSPC;
-	if (fsync(fd) < 0 || rename(t->temporary, t->path) < 0)
-		return -errno;
-	dir_fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0 || fsync(dir_fd) < 0)
-		return -errno;
-	return 0;
-}
-
 static void save(struct fg_timekeeper *t, int64_t boottime_us)
 {
 	uint8_t data[FILE_MAX_BYTES];
 	uint8_t *at = data + FILE_HEAD_BYTES;
+	struct fg_span file;
 
 	t->saved_at_us = boottime_us;
 	t->must_save = false;
@@ -251,7 +224,8 @@ static void save(struct fg_timekeeper *t, int64_t boottime_us)
 		fg_put_le64(at + 32, (uint64_t)b->length_us);
 	}
 	fg_put_le32(at, fg_crc32c(0, data, (size_t)(at - data)));
-	t->news.save_error = write_file(t, data, (size_t)(at + 4 - data));
+	file = fg_span_of(data, (size_t)(at + 4 - data));
+	t->news.save_error = fg_durable_replace(t->path, 0600, &file, 1);
 	t->must_save = t->news.save_error < 0;
 }
 
@@ -386,7 +360,6 @@ static void timekeeper_freep(struct fg_timekeeper **t)
 	if (!*t)
 		return;
 	free((*t)->path);
-	free((*t)->temporary);
 	free(*t);
 }
 
@@ -404,7 +377,7 @@ int fg_timekeeper_new(const struct fg_timekeeper_options *options, struct fg_tim
 	}
 	if (options->path) {
 		t->path = strdup(options->path);
-		if (!t->path || asprintf(&t->temporary, "%s.new", options->path) < 0)
+		if (!t->path)
 			return -ENOMEM;
 	}
 	load(t);

@@ -5,18 +5,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* The linker leads the library's calls here (--wrap). */
 ssize_t __real_pread64(int file, void *data, size_t size, long offset);
 DIR *__real_fdopendir(int file);
 struct dirent *__real_readdir64(DIR *dir);
+int __real_fdatasync(int file);
+int __real_fsync(int file);
 ssize_t __wrap_pread64(int file, void *data, size_t size, long offset);
 DIR *__wrap_fdopendir(int file);
 struct dirent *__wrap_readdir64(DIR *dir);
+int __wrap_fdatasync(int file);
+int __wrap_fsync(int file);
 
 static struct {
 	unsigned n_interrupted, n_short; /* reads to come that are */
-	int read_error, fdopendir_error, readdir_error;
+	int read_error, fdopendir_error, readdir_error, sync_error;
+	struct stat synced; /* what was last */
 } system_says;
 
 ssize_t __wrap_pread64(int file, void *data, size_t size, long offset)
@@ -50,6 +56,25 @@ struct dirent *__wrap_readdir64(DIR *dir)
 		return __real_readdir64(dir);
 	errno = system_says.readdir_error;
 	return NULL;
+}
+
+static int sync_it(int file, int (*real)(int file))
+{
+	assert_int_equal(fstat(file, &system_says.synced), 0);
+	if (system_says.sync_error == 0)
+		return real(file);
+	errno = system_says.sync_error;
+	return -1;
+}
+
+int __wrap_fdatasync(int file)
+{
+	return sync_it(file, __real_fdatasync);
+}
+
+int __wrap_fsync(int file)
+{
+	return sync_it(file, __real_fsync);
 }
 
 static int setup(void **state)
@@ -194,12 +219,50 @@ static void directory_that_cannot_be_listed_is_an_error(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+static void assert_synced(const struct bench *b, const char *name)
+{
+	char path[512];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", b->dir, name);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(system_says.synced.st_ino, st.st_ino);
+	assert_int_equal(system_says.synced.st_dev, st.st_dev);
+	memset(&system_says, 0, sizeof(system_says));
+}
+
+static void a_sync_reaches_the_file_or_directory_it_is_for_and_its_error_comes_back(void **state)
+{
+	struct bench *b = *state;
+	struct fg_fs *fs = b->fs;
+	int file;
+
+	assert_int_equal(fs->mkdir(fs->ctx, "main"), 0);
+	file = fs->open(fs->ctx, "main/a", true);
+	assert_true(file >= 0);
+	memset(&system_says, 0, sizeof(system_says));
+	assert_int_equal(fs->sync(fs->ctx, file), 0);
+	assert_synced(b, "main/a");
+	assert_int_equal(fs->sync_dir(fs->ctx, "main"), 0);
+	assert_synced(b, "main");
+	assert_int_equal(fs->sync_dir(fs->ctx, ""), 0);
+	assert_synced(b, "");
+
+	system_says.sync_error = EIO;
+	assert_int_equal(fs->sync(fs->ctx, file), -EIO);
+	assert_int_equal(fs->sync_dir(fs->ctx, "main"), -EIO);
+	memset(&system_says, 0, sizeof(system_says));
+	assert_int_equal(fs->sync_dir(fs->ctx, "nowhere"), -ENOENT);
+	fs->close(fs->ctx, file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(missing_directory_is_an_error),
 		TEST(file_is_made_once),
 		TEST(what_is_written_is_read),
+		TEST(a_sync_reaches_the_file_or_directory_it_is_for_and_its_error_comes_back),
 		TEST(directory_lists_its_files),
 		TEST(interrupted_and_short_reads_go_on),
 		TEST(directory_that_cannot_be_listed_is_an_error),
