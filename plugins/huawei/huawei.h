@@ -43,14 +43,12 @@
 /* Where a packet is larger than this, the status of one sub-device fits. */
 #define HW_MIN_PACKET 1024
 
-/* fg_publish.tag of an event with statuses, and of one of ota_jobs.c, with a number above these bits;
- * of all else it is 0. */
+/* fg_publish.tag of an event with statuses, of one of ota_jobs.c (with a number above these bits) and of
+ * the request of a bootstrap; of all else it is 0. */
 #define HW_TAG_STATUS 1u
 #define HW_TAG_OTA 2u
+#define HW_TAG_BOOTSTRAP 3u
 #define HW_TAG_BITS 8
-
-/* … of the request of a bootstrap. */
-#define HW_TAG_BOOTSTRAP 2u
 
 /* "$oc/devices/{id}/sys/" and what follows, NUL included. */
 #define HW_TOPIC_SIZE 320
