@@ -60,8 +60,7 @@ static void note(struct hw *hw, enum hw_request request, struct fg_span id, cons
 
 /* ------------------------------------------------------------------ down */
 
-/* What an id can carry: bytes that are harmless wherever the host shows it. */
-static bool is_plain(struct fg_span text)
+bool hw_is_plain(struct fg_span text)
 {
 	for (size_t i = 0; i < text.size; i++) {
 		char c = text.data[i];
@@ -89,12 +88,8 @@ bool hw_device_called(const struct hw *hw, struct fg_span id, struct fg_span *re
 	return true;
 }
 
-/*
- * Whom @object is for: *@ret is the name of the device here, in @out of HW_DEVICE_ID_MAX bytes, or
- * empty for the connected device itself. Returns false when that is none of ours.
- */
-static bool read_device(const struct hw *hw, struct fg_json_value object, char *out,
-			struct fg_span *ret)
+bool hw_read_device(const struct hw *hw, struct fg_json_value object, char *out,
+		    struct fg_span *ret)
 {
 	char raw[RAW(HW_DEVICE_ID_MAX)];
 	struct fg_json_value value;
@@ -118,7 +113,7 @@ static void hand_over(struct hw *hw, enum hw_request request, struct fg_span id,
 {
 	char own_id[FG_COMMAND_ID_MAX], key[HW_REQUEST_ID_MAX + 3];
 
-	if (!is_plain(extra))
+	if (!hw_is_plain(extra))
 		extra.size = 0;
 	snprintf(key, sizeof(key), "%c/%.*s", request, FG_SPAN_ARGS(id));
 	snprintf(own_id, sizeof(own_id), "%s/%.*s", key, FG_SPAN_ARGS(extra));
@@ -208,13 +203,13 @@ int hw_request_received(struct hw *hw, enum hw_request request, struct fg_span i
 	char device[HW_DEVICE_ID_MAX];
 	const char *wrong = NULL;
 
-	if (id.size == 0 || id.size > HW_REQUEST_ID_MAX || !is_plain(id))
+	if (id.size == 0 || id.size > HW_REQUEST_ID_MAX || !hw_is_plain(id))
 		return -EPROTO;
 	if (fg_json_check(payload, &object, &fault) < 0 || object.type != FG_JSON_OBJECT) {
 		note(hw, request, id, "bad_params", "the request is no JSON object");
 		return 0;
 	}
-	if (!read_device(hw, object, device, &command.device)) {
+	if (!hw_read_device(hw, object, device, &command.device)) {
 		note(hw, request, id, "unknown_device", "there is no such device here");
 		return 0;
 	}
@@ -243,6 +238,7 @@ struct answer {
 	struct fg_span code;         /* empty: success */
 	struct fg_span text;         /* of the error, as a JSON value; or empty */
 	struct fg_json_value result; /* success; no text: none */
+	int64_t time_us;             /* when the device answered */
 };
 
 static void put_error_text(struct fg_text *out, const struct answer *answer)
@@ -296,12 +292,13 @@ static void put_set_answer(struct fg_text *out, const struct answer *answer)
 }
 
 /*
- * {"services":[{"service_id":"env","properties":{"t":21.5}}]}: what the device answers may be this
+ * {"services":[{"service_id":"env","properties":{"t":21.5},"event_time":"…"}]}: what the device answers may be this
  * itself, or the properties alone. IoTDA has no form for an error here; no services stand for one.
  */
 static void put_get_answer(struct fg_text *out, const struct hw *hw, const struct answer *answer)
 {
 	struct fg_json_value services;
+	struct fg_text before;
 	bool is_object = answer->code.size == 0 && answer->result.text.size > 0 &&
 			 answer->result.type == FG_JSON_OBJECT;
 
@@ -315,6 +312,12 @@ static void put_get_answer(struct fg_text *out, const struct hw *hw, const struc
 							  : fg_span_str(hw->with.service_id));
 		fg_put(out, ",\"properties\":");
 		fg_put_json(out, answer->result.text);
+		before = *out;
+		fg_put(out, ",\"event_time\":\"");
+		if (hw_put_time(out, answer->time_us, hw->with.has_milliseconds))
+			fg_put(out, "\"");
+		else
+			*out = before;
 		fg_put(out, "}]");
 	} else {
 		fg_put(out, "[]");
@@ -382,8 +385,8 @@ static bool read_ref(struct fg_span ref, struct answer *ret)
 	*ret = (struct answer){.request = (enum hw_request)ref.data[0]};
 	ret->id = fg_span_of(ref.data + 2, (size_t)(slash - ref.data) - 2);
 	ret->extra = fg_span_of(slash + 1, ref.size - (size_t)(slash + 1 - ref.data));
-	return ret->id.size > 0 && ret->id.size <= HW_REQUEST_ID_MAX && is_plain(ret->id) &&
-	       is_plain(ret->extra);
+	return ret->id.size > 0 && ret->id.size <= HW_REQUEST_ID_MAX && hw_is_plain(ret->id) &&
+	       hw_is_plain(ret->extra);
 }
 
 /* {"result":…} or {"error":{"code":"…","text":"…"}}, as the host writes it. */
@@ -423,6 +426,7 @@ enum hw_step hw_take_response(struct hw_call *call, size_t i, int *ret)
 		hw_refuse(call, i, "it does not answer a request of IoTDA");
 		return HW_STEP_ON;
 	}
+	answer.time_us = m->time_us;
 	if (!read_body(m->body, code, sizeof(code), &answer)) {
 		hw_refuse(call, i, "an answer wants a result or an error");
 		return HW_STEP_ON;

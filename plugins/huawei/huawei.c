@@ -153,6 +153,7 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	hw_subscribe(hw, "commands/#");
 	hw_subscribe(hw, "properties/set/#");
 	hw_subscribe(hw, "properties/get/#");
+	hw_subscribe(hw, "messages/down");
 	hw_subscribe(hw, "events/down");
 	hw_ota_connected(hw);
 }
@@ -266,11 +267,9 @@ static int hw_receive(void *ctx, const char *session, const struct fg_delivery *
 	}
 	if (strcmp(suffix, "events/down") == 0)
 		return hw_event_received(hw, delivery);
-	if (strcmp(suffix, "messages/down") != 0)
-		return -EPROTO;
-	hw->host->warn(hw->host_ctx, "IoTDA has sent a message (messages/down), which is not made "
-				     "use of");
-	return 0;
+	if (strcmp(suffix, "messages/down") == 0)
+		return hw_message_received(hw, delivery);
+	return -EPROTO;
 }
 
 FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {

@@ -8,6 +8,7 @@
  *	huawei.c   the plugin's table: sessions      text.c      spelling
  *	encode.c   whose turn it is                  report.c    properties and texts going up
  *	commands.c commands, properties set and asked for; their answers
+ *	messages.c messages coming down
  *	status.c   which sub-devices are there       devices.c   the table of them
  *	events.c   what goes up and comes down that is neither data nor a command
  *	ota.c      firmware and software: orders     ota_jobs.c  what IoTDA is told of them
@@ -99,6 +100,8 @@ struct hw {
 	uint64_t n_unknown_events;
 
 	struct hw_ota ota;
+	uint32_t n_unnamed_messages; /* that came down without an id */
+
 	struct hw_devices devices;          /* mode gateway with report_status; else of no use */
 	struct hw_note notes[HW_MAX_NOTES]; /* a ring */
 	unsigned first_note, n_notes;
@@ -176,6 +179,17 @@ const char *hw_device_name_fault(const struct hw *hw, struct fg_span name);
 
 /* ------------------------------------------------------------------ commands.c */
 
+/** May @text stand in the id of a command: harmless bytes wherever the host shows it, not too many? */
+bool hw_is_plain(struct fg_span text);
+
+/**
+ * Whom @object is for, by its object_device_id: *@ret is the name of the device here, in @out of
+ * HW_DEVICE_ID_MAX bytes, or empty for the connected device itself. Returns false when that is none of
+ * ours.
+ */
+bool hw_read_device(const struct hw *hw, struct fg_json_value object, char *out,
+		    struct fg_span *ret);
+
 /** A request with @id has come down. Returns 0 or -EPROTO. */
 int hw_request_received(struct hw *hw, enum hw_request request, struct fg_span id,
 			struct fg_span payload);
@@ -192,6 +206,11 @@ enum hw_step hw_take_response(struct hw_call *call, size_t i, int *ret);
 
 /** Publish the next answer of the plugin's own. Returns 1, 0 or -EINVAL. */
 int hw_publish_note(struct hw_call *call);
+
+/* ------------------------------------------------------------------ messages.c */
+
+/** Something on messages/down. Returns 0. */
+int hw_message_received(struct hw *hw, const struct fg_delivery *delivery);
 
 /* ------------------------------------------------------------------ status.c */
 

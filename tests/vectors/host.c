@@ -161,9 +161,9 @@ static void host_command(void *host_ctx, const struct fg_command *command)
 	script.commands[script.n_commands % MAX_CALLS].device = text(command->device);
 	script.commands[script.n_commands % MAX_CALLS].id = text(command->id);
 	script.commands[script.n_commands++ % MAX_CALLS].key = text(command->key);
-	note("command", "{\"device\":%s,\"method\":%s%s%s%s}", quoted(command->device),
+	note("command", "{\"device\":%s,\"method\":%s%s%s%s%s}", quoted(command->device),
 	     quoted(command->name), command->params.size > 0 ? ",\"params\":" : "",
-	     text(command->params), timeout);
+	     text(command->params), timeout, command->is_one_way ? ",\"one_way\":true" : "");
 }
 
 static void host_config(void *host_ctx, struct fg_span device, struct fg_span set,

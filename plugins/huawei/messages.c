@@ -1,0 +1,152 @@
+/*
+ * Messages coming down. IoTDA wants no answer to one, so each becomes a one-way command for its device,
+ * and is on disk before it is acknowledged, as all commands are:
+ *
+ *	{"object_device_id":"p1_pump-01","name":"recipe","id":"17","content":"…"}
+ *
+ * is the command `recipe` with the content as its parameters. Whatever else an application sends is a
+ * command `message` for the connected device, with that as its parameters: JSON as it is, other text as
+ * a JSON string, other bytes as {"base64":"…"}.
+ *
+ * What IoTDA delivers again is known to the host by the message's id; of one without an id nothing can
+ * tell that it is the same.
+ */
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+
+#include "huawei.h"
+#include "model/utf8.h"
+
+#define NAME_MESSAGE "message"
+
+/* IoTDA keeps messages for a device that is away for so long. */
+#define KEPT_MS (INT64_C(24) * 3600 * 1000)
+
+#define MAX_NAME 255 /* of fg_command.name */
+#define MAX_ID 255   /* that is looked at; IoTDA's have 100 characters at most */
+#define KEY_SIZE 65  /* of fg_command.key, and a NUL */
+
+/* The inside of a JSON string that says @size bytes, at most. */
+#define RAW(size) ((size)*6)
+
+/* The content by which a platform asks for another bootstrap. */
+#define BOOTSTRAP_TRIGGER "\"BootstrapRequestTrigger\""
+
+/* ------------------------------------------------------------------ telling messages apart */
+
+/* An id that cannot stand in a key is told from others by its hash. Returns false without one. */
+static bool put_hash(struct fg_span id, char *out)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	size_t n = 0;
+
+	if (!EVP_Q_digest(NULL, "SHA256", NULL, id.data, id.size, digest, &n) || n < 24)
+		return false;
+	for (size_t i = 0; i < 24; i++)
+		snprintf(out + 2 * i, 3, "%02x", digest[i]);
+	return true;
+}
+
+/* What a message is known by: "m/17". */
+static void put_key(struct hw *hw, struct fg_span id, int64_t now_us, char *out)
+{
+	if (id.size > 0 && id.size <= HW_REQUEST_ID_MAX && hw_is_plain(id))
+		snprintf(out, KEY_SIZE, "m/%.*s", FG_SPAN_ARGS(id));
+	else if (id.size == 0 || !put_hash(id, out + snprintf(out, KEY_SIZE, "m/#")))
+		snprintf(out, KEY_SIZE, "m//%" PRId64 "-%" PRIu32, now_us,
+			 hw->n_unnamed_messages++);
+}
+
+/* ------------------------------------------------------------------ handing over */
+
+static void bootstrap_is_wanted(struct hw *hw)
+{
+	hw->host->warn(hw->host_ctx, "IoTDA asks for another bootstrap, which is not made use of");
+}
+
+static void hand_over(struct hw *hw, struct fg_command *command, struct fg_span id, int64_t now_us)
+{
+	char key[KEY_SIZE];
+
+	put_key(hw, id, now_us, key);
+	command->id = command->key = fg_span_str(key);
+	command->timeout_ms = KEPT_MS;
+	command->is_one_way = true;
+	hw->host->command(hw->host_ctx, command);
+}
+
+static void take_message(struct hw *hw, struct fg_json_value object, struct fg_json_value content,
+			 int64_t now_us)
+{
+	char device[HW_DEVICE_ID_MAX], raw_name[RAW(MAX_NAME)], raw_id[RAW(MAX_ID)];
+	struct fg_command command = {.params = content.text};
+	struct fg_json_value value;
+	struct fg_span id = {0};
+
+	if (!hw_read_device(hw, object, device, &command.device)) {
+		hw->host->warn(hw->host_ctx, "IoTDA has sent a message for a device that is not "
+					     "here: it is dropped");
+		return;
+	}
+	if (command.device.size == 0 && fg_span_is(content.text, BOOTSTRAP_TRIGGER)) {
+		bootstrap_is_wanted(hw);
+		return;
+	}
+	if (!fg_json_member(object, fg_span_str("name"), &value) ||
+	    !hw_string_read(value, raw_name, sizeof(raw_name), &command.name) ||
+	    command.name.size > MAX_NAME)
+		command.name = fg_span_str(NAME_MESSAGE);
+	if (fg_json_member(object, fg_span_str("id"), &value))
+		hw_string_read(value, raw_id, sizeof(raw_id), &id);
+	hand_over(hw, &command, id, now_us);
+}
+
+/* Any bytes as a JSON value, in the scratch buffer. */
+static struct fg_text put_bytes(struct hw *hw, struct fg_span bytes)
+{
+	struct fg_text text = fg_text_begin(hw->scratch, HW_MAX_REPORT);
+
+	if (fg_utf8_ok(bytes)) {
+		fg_put_quoted(&text, bytes);
+		return text;
+	}
+	fg_put(&text, "{\"base64\":\"");
+	if (bytes.size > HW_MAX_REPORT / 2)
+		text.is_full = true;
+	else /* four letters for three bytes, and a NUL that is overwritten */
+		text.at += EVP_EncodeBlock((unsigned char *)text.at,
+					   (const unsigned char *)bytes.data, (int)bytes.size);
+	fg_put(&text, "\"}");
+	return text;
+}
+
+int hw_message_received(struct hw *hw, const struct fg_delivery *delivery)
+{
+	struct fg_command command = {.device = fg_span_str(hw->with.device),
+				     .name = fg_span_str(NAME_MESSAGE)};
+	struct fg_json_value value, content;
+	struct fg_json_fault fault;
+	struct fg_text text;
+
+	if (fg_json_check(delivery->payload, &value, &fault) == 0 && fg_is_finite(value.text)) {
+		if (value.type == FG_JSON_OBJECT &&
+		    fg_json_member(value, fg_span_str("content"), &content)) {
+			take_message(hw, value, content, delivery->now_us);
+			return 0;
+		}
+		command.params = value.text;
+	} else {
+		text = put_bytes(hw, delivery->payload);
+		if (text.is_full) {
+			hw->host->warn(hw->host_ctx,
+				       "IoTDA has sent a message of %zu bytes that are no JSON, "
+				       "which is too large: it is dropped",
+				       delivery->payload.size);
+			return 0;
+		}
+		command.params = fg_text_span(&text);
+	}
+	hand_over(hw, &command, (struct fg_span){0}, delivery->now_us);
+	return 0;
+}
