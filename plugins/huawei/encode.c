@@ -70,9 +70,8 @@ static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 
 	if (m->kind == FG_COMMAND_RESPONSE)
 		return hw_take_response(call, i, ret);
-	if (m->kind == FG_EVENT || m->kind == FG_REQUEST) {
-		hw_refuse(call, i, "%s are not sent to IoTDA; map them as telemetry",
-			  m->kind == FG_EVENT ? "events" : "requests");
+	if (m->kind == FG_EVENT) {
+		hw_refuse(call, i, "events are not sent to IoTDA; map them as telemetry");
 		return HW_STEP_ON;
 	}
 	if (hw->with.mode == HW_MODE_DEVICE && hw->with.device &&
@@ -92,6 +91,8 @@ static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 	}
 	if (!hw_is_announced(call, i))
 		return HW_STEP_ON;
+	if (m->kind == FG_REQUEST)
+		return hw_take_request(call, i, ret);
 	if (m->content_type.size > 0)
 		return hw_take_text(call, i, ret);
 	return hw_take_properties(call, i, ret);

@@ -153,6 +153,7 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	hw_subscribe(hw, "commands/#");
 	hw_subscribe(hw, "properties/set/#");
 	hw_subscribe(hw, "properties/get/#");
+	hw_subscribe(hw, "shadow/get/response/#");
 	hw_subscribe(hw, "messages/down");
 	hw_subscribe(hw, "events/down");
 	hw_ota_connected(hw);
@@ -168,6 +169,7 @@ static void hw_disconnected(void *ctx, const char *session)
 	hw->tells_status = false;
 	hw_devices_forget_told(&hw->devices);
 	hw_ota_disconnected(hw);
+	hw_shadow_forget(hw);
 }
 
 /* Each second, with and without a session. */
@@ -267,6 +269,9 @@ static int hw_receive(void *ctx, const char *session, const struct fg_delivery *
 	}
 	if (strcmp(suffix, "events/down") == 0)
 		return hw_event_received(hw, delivery);
+	id = behind(suffix, "shadow/get/response/request_id=");
+	if (id)
+		return hw_shadow_received(hw, id, delivery->payload);
 	if (strcmp(suffix, "messages/down") == 0)
 		return hw_message_received(hw, delivery);
 	return -EPROTO;

@@ -8,7 +8,7 @@
  *	huawei.c   the plugin's table: sessions      text.c      spelling
  *	encode.c   whose turn it is                  report.c    properties and texts going up
  *	commands.c commands, properties set and asked for; their answers
- *	messages.c messages coming down
+ *	messages.c messages coming down           shadow.c    devices that ask for their shadow
  *	status.c   which sub-devices are there       devices.c   the table of them
  *	events.c   what goes up and comes down that is neither data nor a command
  *	ota.c      firmware and software: orders     ota_jobs.c  what IoTDA is told of them
@@ -37,6 +37,9 @@
 
 /* Answers of the plugin's own that wait to be sent; beyond it, the oldest is forgotten. */
 #define HW_MAX_NOTES 32
+
+/* Shadows asked for at a time. */
+#define HW_MAX_QUESTIONS 32
 
 /* Of a request: IoTDA's have 36 characters. */
 #define HW_REQUEST_ID_MAX 62
@@ -82,6 +85,14 @@ struct hw_note {
 	char id[HW_REQUEST_ID_MAX + 1];
 };
 
+/** A device waits for its shadow. */
+struct hw_question {
+	uint64_t number; /* its request id; 0: free */
+	uint64_t deadline_s;
+	size_t ref_size, body_size;
+	char ref[64], body[512]; /* of the message that asks */
+};
+
 struct hw {
 	const struct fg_host *host;
 	void *host_ctx;
@@ -100,6 +111,8 @@ struct hw {
 	uint64_t n_unknown_events;
 
 	struct hw_ota ota;
+	struct hw_question questions[HW_MAX_QUESTIONS];
+	uint64_t last_question;
 	uint32_t n_unnamed_messages; /* that came down without an id */
 
 	struct hw_devices devices;          /* mode gateway with report_status; else of no use */
@@ -211,6 +224,17 @@ int hw_publish_note(struct hw_call *call);
 
 /** Something on messages/down. Returns 0. */
 int hw_message_received(struct hw *hw, const struct fg_delivery *delivery);
+
+/* ------------------------------------------------------------------ shadow.c */
+
+/** A field device asks for something: message @i. */
+enum hw_step hw_take_request(struct hw_call *call, size_t i, int *ret);
+
+/** The answer to question @request_id. Returns 0 or -EPROTO. */
+int hw_shadow_received(struct hw *hw, const char *request_id, struct fg_span payload);
+
+/** The session has ended: nothing is waited for. */
+void hw_shadow_forget(struct hw *hw);
 
 /* ------------------------------------------------------------------ status.c */
 

@@ -2,8 +2,8 @@
  * The Huawei plugin between a server and field devices that both mean harm. A line is a step; the first
  * byte of the input sets the options:
  *
- *	t, a, p, r, x  telemetry, attributes, presence, answer to the last command, a text: device, tab,
- *	               body
+ *	t, a, p, r, x, q  telemetry, attributes, presence, answer to the last command, a text, a device that
+ *	               asks for attributes: device, tab, body
  *	E              encode, S settle with the code of the next byte, X a new session
  *	anything else  comes down: rest of the topic, tab, payload
  *
@@ -121,6 +121,13 @@ static void command(void *host_ctx, const struct fg_command *c)
 	g->command_id_size = c->id.size;
 }
 
+static void respond(void *host_ctx, struct fg_span ref, struct fg_span body)
+{
+	(void)host_ctx;
+	read_all(ref);
+	REQUIRE(is_json(body));
+}
+
 static const struct fg_host host = {
 	.size = sizeof(struct fg_host),
 	.warn = warn,
@@ -129,6 +136,7 @@ static const struct fg_host host = {
 	.limit = limit,
 	.wake = wake,
 	.command = command,
+	.respond = respond,
 };
 
 static void *open_plugin(struct ground *g, uint8_t flags)
@@ -179,14 +187,19 @@ static void begin_session(struct ground *g)
 	fg_plugin.connected(g->ctx, "", &connack);
 }
 
+/* It comes from the lane of alarms. */
+static bool overtakes(const struct fg_message *m)
+{
+	return m->kind == FG_COMMAND_RESPONSE || m->kind == FG_REQUEST;
+}
+
 /* No message is taken while an earlier one of its device waits. */
 static void check_order(const struct ground *g, const uint8_t *before)
 {
 	for (size_t i = 0; i < g->n_messages; i++)
 		for (size_t k = i + 1; g->states[i] == FG_OFFERED && k < g->n_messages; k++)
 			REQUIRE(g->states[k] != FG_TAKEN || before[k] == FG_TAKEN ||
-				g->messages[k].kind == FG_COMMAND_RESPONSE ||
-				g->messages[i].kind == FG_COMMAND_RESPONSE ||
+				overtakes(&g->messages[k]) || overtakes(&g->messages[i]) ||
 				!fg_span_equal(g->messages[i].device, g->messages[k].device));
 }
 
@@ -249,9 +262,12 @@ static void offer(struct ground *g, char letter, struct fg_span line)
 		.kind = letter == 't' || letter == 'x' ? FG_TELEMETRY
 			: letter == 'a'                ? FG_ATTRIBUTES
 			: letter == 'p'                ? FG_PRESENCE
+			: letter == 'q'                ? FG_REQUEST
 						       : FG_COMMAND_RESPONSE,
 		.device = device,
-		.stream = fg_span_str(line.size % 3 ? "env" : ""),
+		.stream = fg_span_str(letter == 'q'   ? "attributes"
+				      : line.size % 3 ? "env"
+						      : ""),
 		.content_type = fg_span_str(letter == 'x' ? "text/plain" : NULL),
 		.ref = fg_span_of(g->refs[g->n_messages], g->command_id_size),
 		.body = line,
@@ -277,7 +293,7 @@ static void act(struct ground *g, struct fg_span line)
 	struct fg_span rest = fg_span_of(line.data + 1, line.size - 1);
 	struct fg_settlement how = {.tag = g->tag, .n_messages = 1};
 
-	if (*line.data && strchr("taprx", *line.data) && memchr(line.data, '\t', line.size) &&
+	if (*line.data && strchr("taprxq", *line.data) && memchr(line.data, '\t', line.size) &&
 	    line.data[1] == ' ') {
 		offer(g, *line.data, fg_span_of(line.data + 2, line.size - 2));
 	} else if (*line.data == 'E') {

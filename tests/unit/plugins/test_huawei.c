@@ -125,6 +125,17 @@ static void command(void *host_ctx, const struct fg_command *c)
 	n_commands++;
 }
 
+static unsigned n_responses;
+static char response[256];
+
+static void respond(void *host_ctx, struct fg_span ref, struct fg_span body)
+{
+	(void)host_ctx;
+	assert_true(ref.size > 0);
+	n_responses++;
+	snprintf(response, sizeof(response), "%.*s", FG_SPAN_ARGS(body));
+}
+
 static const struct fg_host host = {
 	.size = sizeof(struct fg_host),
 	.warn = warn,
@@ -133,6 +144,7 @@ static const struct fg_host host = {
 	.limit = limit,
 	.wake = wake,
 	.command = command,
+	.respond = respond,
 };
 
 static bool reports_status; /* the option */
@@ -577,6 +589,92 @@ static void an_answer_to_no_request_of_this_cloud_is_refused(void **state)
 	fg_plugin.close(ctx);
 }
 
+static void of_many_devices_that_ask_for_their_shadow_some_are_told_to_wait(void **state)
+{
+	struct fg_message m = telemetry(1, "pump-01", "{\"shared\":[\"cfg\"]}");
+	struct fg_connect connect;
+	uint8_t offer;
+	void *ctx = NULL;
+
+	(void)state;
+	m.kind = FG_REQUEST;
+	m.stream = fg_span_str("attributes");
+	m.ref = fg_span_str("r1");
+	assert_int_equal(open_gateway(&ctx), 0);
+	begin_session(ctx, &connect);
+	n_responses = 0;
+	for (unsigned i = 0; i < 32; i++) {
+		offer = FG_OFFERED;
+		assert_int_equal(encode(ctx, &m, &offer, 1), 1);
+	}
+	offer = FG_OFFERED;
+	assert_int_equal(encode(ctx, &m, &offer, 1), 0);
+	assert_int_equal(offer, FG_NOTHING);
+	assert_int_equal(n_responses, 1);
+	assert_non_null(strstr(response, "busy"));
+	for (unsigned s = 0; s < 30; s++)
+		fg_plugin.woken(ctx, 0);
+	offer = FG_OFFERED;
+	assert_int_equal(encode(ctx, &m, &offer, 1), 1);
+	fg_plugin.close(ctx);
+}
+
+static void a_shadow_too_large_to_hand_down_is_an_error(void **state)
+{
+	static char body[128 * 1024];
+	struct fg_message m = telemetry(1, "pump-01", "{\"shared\":[\"cfg\"]}");
+	char name[256];
+	struct fg_delivery delivery = {.topic = name, .qos = 1};
+	struct fg_connect connect;
+	uint8_t offer = FG_OFFERED;
+	void *ctx = NULL;
+
+	(void)state;
+	m.kind = FG_REQUEST;
+	m.stream = fg_span_str("attributes");
+	m.ref = fg_span_str("r1");
+	assert_int_equal(open_gateway(&ctx), 0);
+	begin_session(ctx, &connect);
+	assert_int_equal(encode(ctx, &m, &offer, 1), 1);
+	snprintf(name, sizeof(name), "$oc/devices/" GATEWAY "/sys/shadow/get/response/%s",
+		 strstr(topic, "request_id="));
+	snprintf(body, sizeof(body),
+		 "{\"shadow\":[{\"service_id\":\"cfg\",\"desired\":{\"properties\":{\"a\":\"%0*d\"}"
+		 "}}]}",
+		 70000, 0);
+	delivery.payload = fg_span_str(body);
+	assert_int_equal(fg_plugin.receive(ctx, "", &delivery), 0);
+	assert_non_null(strstr(response, "no_room"));
+	fg_plugin.close(ctx);
+}
+
+static void a_message_of_bytes_too_large_to_hand_down_is_dropped_with_a_warning(void **state)
+{
+	static char body[70000];
+	struct fg_delivery delivery = {.topic = "$oc/devices/" GATEWAY "/sys/messages/down",
+				       .payload = fg_span_of(body, sizeof(body)),
+				       .qos = 1};
+	struct fg_connect connect;
+	unsigned before_commands, before_warnings;
+	void *ctx = NULL;
+
+	(void)state;
+	assert_int_equal(open_gateway(&ctx), 0);
+	begin_session(ctx, &connect);
+	for (unsigned i = 0; i < 2; i++) {
+		before_commands = n_commands;
+		before_warnings = n_warnings;
+		memset(body, i == 0 ? 0xff : 'x', sizeof(body));
+		assert_int_equal(fg_plugin.receive(ctx, "", &delivery), 0);
+		assert_int_equal(n_commands, before_commands);
+		assert_int_equal(n_warnings, before_warnings + 1);
+	}
+	delivery.payload.size = 30000;
+	assert_int_equal(fg_plugin.receive(ctx, "", &delivery), 0);
+	assert_int_equal(n_commands, before_commands + 1);
+	fg_plugin.close(ctx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -596,6 +694,10 @@ int main(void)
 		cmocka_unit_test(of_many_senseless_requests_the_newest_are_answered),
 		cmocka_unit_test(an_answer_too_large_for_a_packet_is_an_error),
 		cmocka_unit_test(an_answer_to_no_request_of_this_cloud_is_refused),
+		cmocka_unit_test(of_many_devices_that_ask_for_their_shadow_some_are_told_to_wait),
+		cmocka_unit_test(a_shadow_too_large_to_hand_down_is_an_error),
+		cmocka_unit_test(
+			a_message_of_bytes_too_large_to_hand_down_is_dropped_with_a_warning),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
