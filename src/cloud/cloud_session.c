@@ -647,7 +647,8 @@ void fg_cloud_session_clock_set(struct fg_cloud_session *s, bool is_learnt)
 
 	if (is_learnt)
 		fg_http_carrier_clock_set(s->http);
-	if (is_learnt && s->state == FG_LINK_BACKOFF) {
+	/* The attempt before may have failed for the time. */
+	if ((is_learnt || s->is_timed) && s->state == FG_LINK_BACKOFF) {
 		session_connect(s);
 		return;
 	}

@@ -115,8 +115,8 @@ void fg_link_tick(struct fg_link *link, int64_t now_ms);
 
 /**
  * The clock was set. What waited for its time goes out. A session whose credentials expire earlier by the new
- * clock is renewed earlier; none that is up ends for it. @is_learnt: the time is known only now, so the last
- * attempt to connect may have failed for the time: the next one is made at once.
+ * clock is renewed earlier; none that is up ends for it. The last attempt to connect may have failed for the time,
+ * when it is known only now (@is_learnt) or the credentials are made of it: the next one is made at once.
  */
 void fg_link_clock_set(struct fg_link *link, bool is_learnt);
 

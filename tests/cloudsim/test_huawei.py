@@ -256,6 +256,23 @@ class SubDevices(HuaweiTest):
         topic, body = client.wait_received(2)[-1]
         self.assertEqual(topic, SYS + "shadow/get/response/request_id=s1")
         self.assertEqual(body["shadow"][0]["reported"]["properties"], {"n": 1})
+        self.accept(client, SYS + "shadow/get/request_id=s2", {"object_device_id": "nobody"})
+        self.assertEqual(self.suspicions(), ["the shadow of nobody, which is not behind it"])
+
+    def test_what_is_desired_is_sent_until_it_is_reported(self):
+        self.cloud.desire(GATEWAY, {"env": {"n": 5}})
+        client = self.client()
+        topic, body = client.wait_received(1)[-1]
+        self.assertIn("/properties/set/request_id=", topic)
+        wanted = [{"service_id": "env", "properties": {"n": 5}}]
+        self.assertEqual(body["services"], wanted)
+        self.accept(client, REPORT, {"services": services(n=4)})
+        self.assertEqual(client.wait_received(2)[-1][1]["services"], wanted)
+        self.assertEqual(self.cloud.undone(GATEWAY), {"env": {"n": 5}})
+        self.accept(client, REPORT, {"services": services(n=5)})
+        self.assertEqual(self.cloud.undone(GATEWAY), {})
+        self.accept(client, SYS + "shadow/get/request_id=s1", {})
+        self.assertEqual(client.wait_received(3)[-1][1]["shadow"][0]["desired"]["properties"], {"n": 5})
 
 
 class Downlink(HuaweiTest):

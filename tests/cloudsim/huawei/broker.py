@@ -11,6 +11,7 @@ from scripted_broker import Script
 from . import login, payload, topics
 from .downlink import Downlink
 from .registry import MANAGER, Registry, event
+from .shadow import Shadow
 
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SUBSCRIPTIONS = 100
@@ -81,6 +82,7 @@ class Broker(Script):
         self.registry = Registry(devices)
         self.sessions = {}  # device id: Session
         self.downlink = Downlink(self)
+        self.shadow = Shadow(self)
         self.events, self.readings = [], []
         self.now, self.elapsed = now, elapsed
         self._model, self._custom = model, custom_topics
@@ -126,6 +128,8 @@ class Broker(Script):
                   has_will=connect.has_will)
         c.connack(login.ACCEPTED)
         self.downlink.attach(session)
+        for device in self.registry.behind(device_id) | {device_id}:
+            self.shadow.send(device)
 
     def on_disconnect(self, c, body):
         session = self._session(c)
@@ -257,7 +261,7 @@ class Broker(Script):
         elif name == "events/up":
             yield from self._event(session, body)
         elif shadow:
-            self._shadow(session, shadow[1], body)
+            yield from self._shadow(session, shadow[1], body)
         elif len(data) > payload.MAX_PROPERTIES_BYTES:
             yield "properties of more than 64 KB"
         else:
@@ -267,6 +271,7 @@ class Broker(Script):
             else:
                 report.sub_devices(body, self.registry.behind(session.device_id))
             self.readings += report.readings
+            self.shadow.reported(report.readings)
             yield from report.faults
 
     def _response(self, session, kind, id_, body):
@@ -275,13 +280,10 @@ class Broker(Script):
 
     def _shadow(self, session, id_, body):
         device_id = body.get("object_device_id", session.device_id)
-        reported = {}
-        for reading in self.readings:
-            if reading.device == device_id and reading.service == body.get("service_id", reading.service):
-                reported.setdefault(reading.service, {}).update(reading.properties)
-        shadow = [{"service_id": service, "desired": {"properties": None, "event_time": None},
-                   "reported": {"properties": properties, "event_time": None}, "version": 1}
-                  for service, properties in reported.items()]
+        if self.registry.login_of(device_id) != session.device_id:
+            yield "the shadow of %s, which is not behind it" % device_id
+            return
+        shadow = self.shadow.describe(device_id, body.get("service_id"))
         self.downlink.send(session.device_id, "shadow/get/response/request_id=" + id_,
                            json.dumps({"object_device_id": device_id, "shadow": shadow}).encode())
 

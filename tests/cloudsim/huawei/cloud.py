@@ -155,6 +155,19 @@ class Huawei(Arrivals):
             raise ValueError("content of more than 256 KB")
         self._server.call(lambda: self._broker.downlink.message(device_id, data))
 
+    def raw_message(self, device_id, payload):
+        """Send any bytes on messages/down, to whatever device is logged in as @device_id."""
+        self._server.call(lambda: self._broker.downlink.message(device_id, payload))
+
+    def desire(self, device_id, services):
+        """@services: {service id: {property: value}}, what its shadow shall say is desired. It is sent as a property
+        set now, at each login and with each report, until the device reports it so."""
+        self._server.call(lambda: self._broker.shadow.desire(device_id, services))
+
+    def undone(self, device_id):
+        """{service: {property: value}} of what is desired and not reported so."""
+        return self._server.call(lambda: self._broker.shadow.missing(device_id))
+
     def push(self, suffix, payload, device_id=GATEWAY):
         """Send any bytes on $oc/devices/DEVICE/sys/SUFFIX. False: it is not subscribed."""
         payload = payload if isinstance(payload, bytes) else payload.encode()

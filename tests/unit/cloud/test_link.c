@@ -429,6 +429,25 @@ static void credentials_with_a_time_in_them_are_made_anew_at_once_but_only_once(
 	make();
 }
 
+static void a_clock_that_is_set_is_a_reason_to_try_credentials_of_the_time_at_once(void **state)
+{
+	(void)state;
+	config.mqtt_version = FG_MQTT_311;
+	for (unsigned is_timed = 0; is_timed < 2; is_timed++) {
+		script.is_timed = is_timed;
+		make();
+		fg_link_start(link_);
+		fake_mqtt_end(FG_MQTT_END_REFUSED, 5);
+		assert_state(FG_LINK_BACKOFF);
+		fg_link_clock_set(link_, false);
+		assert_state(is_timed ? FG_LINK_CONNECTING : FG_LINK_BACKOFF);
+		teardown(state);
+		setup(state);
+		config.mqtt_version = FG_MQTT_311;
+	}
+	make();
+}
+
 static void a_device_that_is_locked_out_or_misnamed_is_not_tried_anew_at_once(void **state)
 {
 	static const unsigned codes[] = {2, 5};
@@ -1771,6 +1790,7 @@ int main(void)
 		TEST(a_client_that_cannot_be_made_is_tried_again_later),
 		TEST(wrong_credentials_wait_at_least_a_minute),
 		TEST(credentials_with_a_time_in_them_are_made_anew_at_once_but_only_once),
+		TEST(a_clock_that_is_set_is_a_reason_to_try_credentials_of_the_time_at_once),
 		TEST(a_device_that_is_locked_out_or_misnamed_is_not_tried_anew_at_once),
 		TEST(wrong_credentials_are_logged_whatever_failed_before),
 		TEST(the_keep_alive_is_the_plugins_or_as_configured_or_a_minute),

@@ -1,0 +1,152 @@
+"""Huawei Cloud IoTDA: messages down, the shadow, properties; and how the gateway signs in."""
+import json
+import os
+
+from cloudsim import GATEWAY
+from field_device import FieldDevice
+from frame import BUILD, MAPPING, wait_for
+from test_huawei_gateway import COMMAND, PUMPS, HuaweiTest, in_iotda
+
+ASK = {"topic": "ask/{device}", "request": {"kind": "attributes", "response": "told/{device}"}}
+REPORT = {"topic": "props/{device}/{stream}", "payload": "json"}
+
+
+class DownlinkTest(HuaweiTest):
+    def begin(self, **options):
+        """A gateway with devices that hear commands, and answers to their questions."""
+        self.site, self.cloud = self.field(), self.huawei()
+        self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud, **options)],
+                               mappings=[ASK, REPORT, MAPPING], start=False)
+        self.gw.config["commands"] = [dict(COMMAND, commands=["set", "get"]), 
+                                      {"topic": "cmd/{device}/{command}", "offline": "wait", "timeout": "5min"}]
+        self.gw.start()
+        self.site.wait_subscribed(self.gw.client_id())
+        self.device = self.publisher(self.site)
+        self.served = FieldDevice(self.site.port)
+        self.addCleanup(self.served.close)
+        self.served.subscribe("cmd/+/+", "told/+")
+        self.device.burst(len(PUMPS), PUMPS)  # the gateway knows devices that have spoken
+        self.wait_delivered(self.cloud, in_iotda(self.device.sent))
+        self.wait_subscribed(1)
+        return self
+
+    def wait_subscribed(self, n_sessions):
+        wait_for(lambda: sum("events/down" in e["topic"] for e in self.cloud.events("subscribe")) == n_sessions, 30,
+                 "the gateway has subscribed")
+
+    def wait_acknowledged(self):
+        wait_for(lambda: self.cloud.unacknowledged() == 0, 20, "IoTDA has all PUBACKs")
+
+
+class Messages(DownlinkTest):
+    def test_a_message_of_iotda_reaches_its_device_once_however_often_it_comes(self):
+        self.begin()
+        recipe = {"object_device_id": "p1_pump-1", "name": "recipe", "id": "17", "content": {"sugar": 42}}
+        for _ in range(3):
+            self.cloud.push("messages/down", json.dumps(recipe))
+        self.cloud.push("messages/down", json.dumps(dict(recipe, id="18", content="next")))
+        self.wait_acknowledged()
+        self.served.wait_for("cmd/pump-1/recipe", 2)
+        self.cloud.push("messages/down", json.dumps(dict(recipe, id="19", content="last")))
+        self.served.wait_for("cmd/pump-1/recipe", 3)
+        self.assertEqual(self.served.bodies("cmd/pump-1/recipe"), [{"sugar": 42}, "next", "last"])
+        self.assertEqual((self.cloud.responses(), self.complaints()), ([], []))
+
+    def test_what_is_no_message_of_iotdas_form_is_for_the_gateway_itself(self):
+        self.begin()
+        for payload in (b'{"n": 1}', b"hello", b"\xff\x00"):
+            self.cloud.push("messages/down", payload)
+        self.served.wait_for("cmd/gw/message", 3)
+        self.assertEqual(self.served.bodies("cmd/gw/message"), [{"n": 1}, "hello", {"base64": "/wA="}])
+
+    def test_messages_that_waited_at_iotda_come_when_the_gateway_is_back(self):
+        self.begin()
+        self.gw.kill9()
+        wait_for(lambda: self.cloud.events("disconnect"), 20, "IoTDA sees it go")
+        for n in range(3):
+            self.cloud.message("p1_pump-1", n, "note")
+        self.gw.start()
+        self.served.wait_for("cmd/pump-1/note", 3)
+        self.assertEqual(self.served.bodies("cmd/pump-1/note"), [0, 1, 2])
+        self.wait_acknowledged()
+
+    def test_a_message_of_iotda_that_was_acknowledged_outlives_a_kill(self):
+        self.begin()
+        self.site.stop()
+        self.cloud.message("p1_pump-1", "x", "note")
+        self.wait_acknowledged()
+        self.gw.kill9()
+        self.site.start()
+        served = FieldDevice(self.site.port).subscribe("cmd/+/+")
+        self.addCleanup(served.close)
+        self.gw.start()
+        self.assertEqual(served.wait_for("cmd/pump-1/note"), "x")
+
+
+class Shadow(DownlinkTest):
+    def test_a_device_that_asks_gets_its_shadow(self):
+        self.begin()
+        self.cloud.set(n_repeats=0)
+        self.served.publish("props/pump-1/env", {"limit": 4})
+        self.cloud.desire("p1_pump-1", {"cfg": {"limit": 5}, "other": {"x": 1}})
+        self.served.wait_for("cmd/pump-1/set")
+        wait_for(lambda: any(r.service == "env" for r in self.cloud.readings()), 20, "its report")
+        self.served.publish("ask/pump-1", {"client": ["env"], "shared": ["cfg"]})
+        self.assertEqual(self.served.wait_for("told/pump-1"),
+                         {"result": {"client": {"env": {"limit": 4}}, "shared": {"cfg": {"limit": 5}}}})
+        self.served.publish("ask/pump-2", {"shared": ["cfg"]})
+        self.assertEqual(self.served.wait_for("told/pump-2"), {"result": {"shared": {}}})
+        self.assertEqual(self.complaints(), [])
+
+    def test_what_is_desired_is_set_until_the_device_reports_it(self):
+        self.begin()
+        self.cloud.desire("p1_pump-1", {"cfg": {"limit": 5}})
+        for n, limit in ((1, 4), (2, 5)):
+            body = self.served.wait_for("cmd/pump-1/set", n)
+            self.assertEqual(body["params"], [{"service_id": "cfg", "properties": {"limit": 5}}])
+            self.served.publish("cmd/pump-1/set/answer", {"id": body["id"], "result": None})
+            wait_for(lambda: len(self.cloud.responses("answered")) == n, 20, "IoTDA is answered")
+            self.served.publish("props/pump-1/cfg", {"limit": limit})
+        wait_for(lambda: self.cloud.undone("p1_pump-1") == {}, 20, "it is as desired")
+        self.assertEqual(len(self.served.bodies("cmd/pump-1/set")), 2)
+        self.assertEqual(self.complaints(), [])
+
+
+class SigningIn(DownlinkTest):
+    def assert_gets_in(self, sign_type, keep_alive_s, **more):
+        self.begin(sign_type=sign_type, **more)
+        [connect] = self.cloud.events("connect")
+        self.assertRegex(connect["client"], "^%s_0_%d_[0-9]{10}$" % (GATEWAY, sign_type))
+        self.assertEqual((connect["keep_alive"], self.complaints()), (keep_alive_s, []))
+
+    def test_sm3_gets_in_and_a_keep_alive_that_iotda_takes_is_its_own(self):
+        self.assert_gets_in(2, 300, keep_alive="5min")
+        self.assertNotIn("keep_alive", self.gw.log())
+
+    def test_a_checked_time_gets_in_and_a_keep_alive_that_is_too_short_is_bent(self):
+        self.assert_gets_in(1, 30, keep_alive="10s")
+        self.gw.wait_log("link hw: keep_alive is 10 s: .*30 s it is")
+
+    def set_clock(self, shift_s):
+        with open(self.path("shift.new"), "w") as f:
+            f.write(str(shift_s))
+        os.rename(self.path("shift.new"), self.path("shift"))
+
+    def test_a_clock_hours_away_is_refused_twice_at_once_and_gets_in_when_it_is_set(self):
+        self.set_clock(-3 * 3600)
+        self.site, self.cloud = self.field(), self.huawei()
+        self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud, sign_type=1)], start=False)
+        self.gw.start(env={"LD_PRELOAD": os.path.join(BUILD, "tests/e2e/fake_clock.so"),
+                           "FAKE_CLOCK": self.path("shift"), "ASAN_OPTIONS": "verify_asan_link_order=0"})
+        self.gw.wait_log("link hw: .*check its credentials, trying again in [6-9][0-9]{4} ms")
+        self.assertEqual([e["code"] for e in self.cloud.events("refused") if e["code"] != 1], [4, 4])
+        self.set_clock(0)
+        wait_for(lambda: self.cloud.events("connect"), 20, "it gets in")
+        self.assertEqual(len([e for e in self.cloud.events("refused") if e["code"] == 4]), 2)
+
+    def test_a_device_that_is_disabled_is_not_tried_in_a_loop(self):
+        self.site, self.cloud = self.field(), self.huawei()
+        self.cloud.set_disabled(GATEWAY, True)
+        self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud)])
+        self.gw.wait_log("link hw: .*check its credentials, trying again in [6-9][0-9]{4} ms")
+        self.assertEqual([e["code"] for e in self.cloud.events("refused") if e["code"] != 1], [5])
