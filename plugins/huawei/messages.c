@@ -30,7 +30,7 @@
 /* The inside of a JSON string that says @size bytes, at most. */
 #define RAW(size) ((size)*6)
 
-/* The content by which a platform asks for another bootstrap. */
+/* The content by which IoTDA asks for another bootstrap. */
 #define BOOTSTRAP_TRIGGER "\"BootstrapRequestTrigger\""
 
 /* ------------------------------------------------------------------ telling messages apart */
@@ -60,11 +60,6 @@ static void put_key(struct hw *hw, struct fg_span id, int64_t now_us, char *out)
 
 /* ------------------------------------------------------------------ handing over */
 
-static void bootstrap_is_wanted(struct hw *hw)
-{
-	hw->host->warn(hw->host_ctx, "IoTDA asks for another bootstrap, which is not made use of");
-}
-
 static void hand_over(struct hw *hw, struct fg_command *command, struct fg_span id, int64_t now_us)
 {
 	char key[KEY_SIZE];
@@ -90,7 +85,7 @@ static void take_message(struct hw *hw, struct fg_json_value object, struct fg_j
 		return;
 	}
 	if (command.device.size == 0 && fg_span_is(content.text, BOOTSTRAP_TRIGGER)) {
-		bootstrap_is_wanted(hw);
+		hw_bootstrap_again(hw);
 		return;
 	}
 	if (!fg_json_member(object, fg_span_str("name"), &value) ||
