@@ -272,6 +272,29 @@ static void link_image_abandon(void *arg, const char *link, struct fg_span devic
 	fg_images_abandon(g->images, link, device, kind, why);
 }
 
+static void link_image_tell(void *arg, const char *link)
+{
+	struct fg_gateway *g = arg;
+
+	fg_images_tell_all(g->images, link);
+}
+
+static void link_image_told(void *arg, const char *link, struct fg_span device,
+			    enum fg_image_kind kind)
+{
+	struct fg_gateway *g = arg;
+
+	fg_images_told(g->images, link, device, kind);
+}
+
+static int link_image_version(void *arg, struct fg_span device, enum fg_image_kind kind,
+			      struct fg_span *ret)
+{
+	const struct fg_gateway *g = arg;
+
+	return fg_images_version(g->images, device, kind, ret);
+}
+
 struct fg_link_downlink fg_gateway_downlink(struct fg_gateway *g)
 {
 	return (struct fg_link_downlink){
@@ -282,6 +305,9 @@ struct fg_link_downlink fg_gateway_downlink(struct fg_gateway *g)
 		.image_begin = link_image_begin,
 		.image_write = link_image_write,
 		.image_abandon = link_image_abandon,
+		.image_tell = link_image_tell,
+		.image_told = link_image_told,
+		.image_version = link_image_version,
 		.arg = g,
 	};
 }
@@ -348,10 +374,13 @@ static int open_images(struct fg_gateway *g, struct fg_error *err)
 		.arg = g,
 	};
 	FG_CLEANUP(fg_free_p) char *path = NULL;
+	FG_CLEANUP(fg_free_p) char *versions_path = NULL;
 
-	if (asprintf(&path, "%s/image-states", g->config->state_directory) < 0)
+	if (asprintf(&path, "%s/image-states", g->config->state_directory) < 0 ||
+	    asprintf(&versions_path, "%s/versions", g->config->state_directory) < 0)
 		return -ENOMEM;
 	options.path = path;
+	options.versions_path = versions_path;
 	return fg_images_open(&options, &g->images, err);
 }
 

@@ -239,6 +239,8 @@ void tb_image_progress(void *ctx, const struct fg_image_progress *p)
 {
 	struct tb *tb = ctx;
 
+	if (p->only_grown)
+		return;
 	tb_image_tell(tb, p);
 	if (p->device.size == 0 || !tb->devices)
 		tb_image_moved(tb, p);

@@ -239,6 +239,8 @@ struct fg_image_config {
 	char *chunk_topic; /* CHUNKS: template {device} {index}; the payload is the bytes; else NULL */
 	size_t chunk_bytes; /* `chunk_size`: 128 B..256 KiB, default 4 KiB */
 	char *status; /* `status.topic`: pattern with {device}: the device reports here; or NULL */
+	char *firmware_member, *software_member; /* `versions`: attributes that tell which run, default
+						    fw_version, sw_version */
 	char *status_path;  /* `status.state`: path of the word: UPDATING, UPDATED, FAILED; default
 			       $.state */
 	uint64_t max_bytes; /* `max_size`: of one image, 1 KiB..4 GiB, default 64 MiB */

@@ -307,6 +307,15 @@ static const struct fg_key status_keys[] = {
 };
 static const struct fg_section status_section = {.keys = status_keys};
 
+static const struct fg_key versions_keys[] = {
+	{"firmware", FG_KEY_TEXT, FG_KEY_AT(struct fg_image_config, firmware_member), .min = 1,
+	 .max = FG_TEXT_MAX_BYTES, .fallback = "fw_version"},
+	{"software", FG_KEY_TEXT, FG_KEY_AT(struct fg_image_config, software_member), .min = 1,
+	 .max = FG_TEXT_MAX_BYTES, .fallback = "sw_version"},
+	{0},
+};
+static const struct fg_section versions_section = {.keys = versions_keys};
+
 static const struct fg_key image_keys[] = {
 	{"devices", FG_KEY_TEXTS, FG_KEY_AT(struct fg_image_config, devices),
 	 .count_offset = offsetof(struct fg_image_config, n_devices), .min = 1,
@@ -326,6 +335,7 @@ static const struct fg_key image_keys[] = {
 	{"chunk_size", FG_KEY_SIZE, FG_KEY_AT(struct fg_image_config, chunk_bytes), .min = 128,
 	 .max = 256 << 10, .fallback = "4KiB"},
 	{"status", FG_KEY_SECTION, FG_KEY_FILLED, .section = &status_section},
+	{"versions", FG_KEY_SECTION, FG_KEY_FILLED, .section = &versions_section},
 	{"max_size", FG_KEY_SIZE, FG_KEY_AT(struct fg_image_config, max_bytes), .min = 1 << 10,
 	 .max = INT64_C(4) << 30, .fallback = "64MiB"},
 	{0},

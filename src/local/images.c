@@ -25,66 +25,7 @@ struct fg_images_entry *fg_images_find(const struct fg_images *images, struct fg
 	return e;
 }
 
-/* ---- what the cloud is told */
-
-void fg_images_tell(const struct fg_images_entry *e)
-{
-	struct fg_image_progress progress = {
-		.device = fg_span_str(e->device),
-		.kind = e->kind,
-		.title = fg_span_str(e->title),
-		.version = fg_span_str(e->version),
-		.have = e->file ? fg_image_file_bytes(e->file) : e->size,
-		.size = e->size,
-	};
-
-	switch (e->state) {
-	case FG_IMAGES_QUEUED:
-		return;
-	case FG_IMAGES_FETCHING:
-		progress.state = FG_IMAGE_DOWNLOADING;
-		break;
-	case FG_IMAGES_SEALING:
-		progress.state = FG_IMAGE_DOWNLOADED;
-		break;
-	case FG_IMAGES_READY:
-	case FG_IMAGES_HANDING:
-		if (fg_images_passes_url(e))
-			return; /* nobody has verified anything */
-		progress.state = FG_IMAGE_VERIFIED;
-		break;
-	case FG_IMAGES_HANDED:
-		progress.state = FG_IMAGE_UPDATING;
-		break;
-	case FG_IMAGES_UPDATED:
-		progress.state = FG_IMAGE_UPDATED;
-		break;
-	case FG_IMAGES_FAILED:
-		progress.state = FG_IMAGE_FAILED;
-		progress.error = e->failure;
-		break;
-	}
-	e->images->with.progress(e->images->with.arg, e->link, &progress);
-}
-
-/* One that does not become an entry. */
-static void tell_refusal(struct fg_images *images, const char *link, const struct fg_image *image,
-			 const char *why)
-{
-	struct fg_image_progress progress = {
-		.device = image->device,
-		.kind = image->kind,
-		.title = image->title,
-		.version = image->version,
-		.state = FG_IMAGE_FAILED,
-		.size = image->size,
-		.error = why,
-	};
-
-	fg_warning("images: link %s: %s for device %.*s is refused: %s", link,
-		   kind_name(image->kind), FG_SPAN_ARGS(image->device), why);
-	images->with.progress(images->with.arg, link, &progress);
-}
+/* ---- states */
 
 void fg_images_enter(struct fg_images_entry *e, enum fg_images_state state)
 {
@@ -107,7 +48,10 @@ void fg_images_enter(struct fg_images_entry *e, enum fg_images_state state)
 		fg_images_entry_remember(e);
 		break;
 	case FG_IMAGES_FAILED:
-		fg_images_entry_forget(e);
+		if (*e->order)
+			fg_images_entry_remember(e);
+		else
+			fg_images_entry_forget(e);
 		break;
 	default:
 		break;
@@ -124,10 +68,11 @@ static void drop_download(struct fg_images_entry *e)
 	e->download = fg_download_free(e->download);
 }
 
-void fg_images_fail(struct fg_images_entry *e, const char *format, ...)
+void fg_images_fail(struct fg_images_entry *e, enum fg_image_fault fault, const char *format, ...)
 {
 	va_list args;
 
+	e->fault = fault;
 	va_start(args, format);
 	vsnprintf(e->failure, sizeof(e->failure), format, args);
 	va_end(args);
@@ -161,23 +106,29 @@ static void discard(struct fg_images_entry *e)
 /* fg_download_ops.progress */
 static void download_progress(void *owner, enum fg_image_state state, uint64_t have, uint64_t total)
 {
-	const struct fg_images_entry *e = owner;
-	struct fg_image_progress progress = {
-		.device = fg_span_str(e->device),
-		.kind = e->kind,
-		.title = fg_span_str(e->title),
-		.version = fg_span_str(e->version),
-		.state = state,
-		.have = have,
-		.size = total,
-	};
-
-	/* That it is DOWNLOADING has been told; once a second is more than a cloud needs. */
-	if (state == FG_IMAGE_DOWNLOADED)
-		e->images->with.progress(e->images->with.arg, e->link, &progress);
+	fg_images_tell_download(owner, state, have, total);
 }
 
 static void start_downloads(struct fg_images *images);
+
+static enum fg_image_fault download_fault(int error)
+{
+	switch (-error) {
+	case EBADMSG:
+	case EMSGSIZE:
+		return FG_IMAGE_FAULT_WRONG;
+	case EFBIG:
+	case ENOSPC:
+	case EDQUOT:
+		return FG_IMAGE_FAULT_NO_ROOM;
+	case EINVAL:
+	case EIO:
+	case ENOMEM:
+		return FG_IMAGE_FAULT_OTHER;
+	default:
+		return FG_IMAGE_FAULT_DOWNLOAD;
+	}
+}
 
 /* fg_download_ops.done */
 static void download_done(void *owner, int error, const char *text, struct fg_image_file *image)
@@ -187,7 +138,7 @@ static void download_done(void *owner, int error, const char *text, struct fg_im
 
 	drop_download(e);
 	if (error < 0) {
-		fg_images_fail(e, "%s", text);
+		fg_images_fail(e, download_fault(error), "%s", text);
 	} else {
 		e->file = image;
 		fg_images_enter(e, FG_IMAGES_READY);
@@ -242,10 +193,11 @@ static void start_download(struct fg_images_entry *e)
 	if (r == -ENOMEM)
 		return;
 	if (r < 0) {
-		fg_images_fail(e, "%s", err.text);
+		fg_images_fail(e, download_fault(r), "%s", err.text);
 		return;
 	}
 	images->n_downloads++;
+	e->have = e->total = 0;
 	fg_images_enter(e, FG_IMAGES_FETCHING);
 }
 
@@ -262,17 +214,30 @@ static void start_downloads(struct fg_images *images)
 
 /* ---- fetching by the plugin */
 
+/* What a plugin is told, in the words of its header. */
+static int disk_errno(int r)
+{
+	return r == -ENOSPC || r == -EDQUOT || r == -EFBIG ? -ENOSPC : -EIO;
+}
+
+static enum fg_image_fault disk_fault(int r)
+{
+	return disk_errno(r) == -ENOSPC ? FG_IMAGE_FAULT_NO_ROOM : FG_IMAGE_FAULT_OTHER;
+}
+
 /* fg_image_file_ops.finished */
 static void sealed(void *owner, int result)
 {
 	struct fg_images_entry *e = owner;
 
 	if (result == -EBADMSG) {
-		fg_images_fail(e, "what was fetched does not have the announced checksum");
+		fg_images_fail(e, FG_IMAGE_FAULT_WRONG,
+			       "what was fetched does not have the announced checksum");
 	} else if (result == -EMSGSIZE) {
-		fg_images_fail(e, "what was fetched does not have the announced size");
+		fg_images_fail(e, FG_IMAGE_FAULT_WRONG,
+			       "what was fetched does not have the announced size");
 	} else if (result < 0) {
-		fg_images_fail(e, "%s", strerror(-result));
+		fg_images_fail(e, disk_fault(result), "%s", strerror(-result));
 	} else {
 		fg_images_enter(e, FG_IMAGES_READY);
 		fg_images_deliver(e);
@@ -285,13 +250,7 @@ static void seal(struct fg_images_entry *e)
 {
 	fg_images_enter(e, FG_IMAGES_SEALING);
 	if (fg_image_file_seal(e->file) < 0)
-		fg_images_fail(e, "the image is not complete");
-}
-
-/* What a plugin is told, in the words of its header. */
-static int disk_errno(int r)
-{
-	return r == -ENOSPC || r == -EDQUOT || r == -EFBIG ? -ENOSPC : -EIO;
+		fg_images_fail(e, FG_IMAGE_FAULT_OTHER, "the image is not complete");
 }
 
 /* Returns 0; -EAGAIN: the disk is still busy with the one before; -ENOSPC or -EIO. */
@@ -304,7 +263,7 @@ static int start_writing(struct fg_images_entry *e, uint64_t *ret_have)
 	if (r == -EBUSY)
 		return -EAGAIN;
 	if (r < 0) {
-		fg_images_fail(e, "%s", err.text);
+		fg_images_fail(e, disk_fault(r), "%s", err.text);
 		return disk_errno(r);
 	}
 	*ret_have = fg_image_file_bytes(e->file);
@@ -330,7 +289,7 @@ int fg_images_write(struct fg_images *images, const char *link, struct fg_span d
 		if (r == -EAGAIN)
 			return r;
 		if (r < 0) {
-			fg_images_fail(e, "%s", strerror(-r));
+			fg_images_fail(e, disk_fault(r), "%s", strerror(-r));
 			return disk_errno(r);
 		}
 		offset += n;
@@ -354,12 +313,20 @@ static int begin_again(struct fg_images_entry *e, uint64_t *ret_have)
 	return 0;
 }
 
+/* Is it fetched from a place that is not the right one any more, or with a token that has expired? */
+static bool is_out_of_date(const struct fg_images_entry *e, const struct fg_image *image)
+{
+	return *e->url && (e->state == FG_IMAGES_QUEUED || e->state == FG_IMAGES_FETCHING) &&
+	       !fg_images_entry_has_source(e, image);
+}
+
 /* Another image takes its place. Another cloud that still waits for it is told. */
 static void supersede(struct fg_images_entry *old, const char *link)
 {
 	if (strcmp(old->link, link) != 0 && old->state != FG_IMAGES_UPDATED &&
 	    old->state != FG_IMAGES_FAILED)
-		fg_images_fail(old, "another cloud, %s, has another image for the device", link);
+		fg_images_fail(old, FG_IMAGE_FAULT_BUSY,
+			       "another cloud, %s, has another image for the device", link);
 	discard(old);
 }
 
@@ -378,10 +345,13 @@ static int make_room(struct fg_images *images)
 	return 0;
 }
 
-static int check_image(const struct fg_images_entry *e, struct fg_error *err)
+/* Returns 0, or -EINVAL with a sentence and a fault. */
+static int check_image(const struct fg_images_entry *e, enum fg_image_fault *ret_fault,
+		       struct fg_error *err)
 {
 	uint64_t limit;
 
+	*ret_fault = FG_IMAGE_FAULT_UNSUPPORTED;
 	if (!e->rule)
 		return fg_error_set(err, -EINVAL,
 				    "no entry of `images` in the gateway's configuration is for "
@@ -390,7 +360,13 @@ static int check_image(const struct fg_images_entry *e, struct fg_error *err)
 		return fg_error_set(err, -EINVAL,
 				    "the device fetches images itself (images[].deliver: url, "
 				    "without a `url`), and this one has no URL");
+	if (fg_images_passes_url(e) && *e->authorization)
+		return fg_error_set(err, -EINVAL,
+				    "the device fetches images itself (images[].deliver: url, "
+				    "without a `url`), and this one needs a token, which is not "
+				    "passed on");
 	limit = e->rule->config->max_bytes;
+	*ret_fault = FG_IMAGE_FAULT_NO_ROOM;
 	if (e->size > limit)
 		return fg_error_set(err, -EINVAL,
 				    "the image has %llu bytes, at most %llu are allowed here "
@@ -399,34 +375,93 @@ static int check_image(const struct fg_images_entry *e, struct fg_error *err)
 	return 0;
 }
 
-int fg_images_begin(struct fg_images *images, const char *link, const struct fg_image *image,
-		    uint64_t *ret_have)
+/* Does the device run it already, without our doing? */
+static bool is_there(const struct fg_images *images, const struct fg_image *image)
 {
-	struct fg_images_entry *old = fg_images_find(images, image->device, image->kind);
+	struct fg_span version;
+
+	return image->unless_there &&
+	       fg_images_version(images, image->device, image->kind, &version) == 0 &&
+	       fg_span_equal(version, image->version);
+}
+
+/*
+ * A new entry for @image, checked, in place of @old. What cannot be brought to the device takes nothing
+ * away from another cloud, and leaves nothing of its own behind.
+ */
+static int make_entry(struct fg_images *images, struct fg_images_entry *old, const char *link,
+		      const struct fg_image *image, struct fg_images_entry **ret)
+{
+	enum fg_image_fault fault = FG_IMAGE_FAULT_OTHER;
 	struct fg_images_entry *e = NULL;
 	struct fg_error err = {""};
-	int r;
+	int r = fg_images_entry_new(images, link, image, &e, &err);
 
-	*ret_have = 0;
-	if (old && fg_images_entry_is(old, link, image))
-		return begin_again(old, ret_have);
-	if (old)
-		supersede(old, link);
-	r = fg_images_entry_new(images, link, image, &e, &err);
 	if (r == 0)
-		r = check_image(e, &err);
+		r = check_image(e, &fault, &err);
+	if (old && (r == 0 || strcmp(old->link, link) == 0))
+		supersede(old, link);
 	if (r == 0) {
 		r = make_room(images);
+		fault = FG_IMAGE_FAULT_BUSY;
 		if (r < 0)
 			fg_error_set(&err, r, "%d images are under way already", FG_IMAGES_MAX);
 	}
 	if (r < 0) {
-		tell_refusal(images, link, image, err.text[0] ? err.text : strerror(-r));
+		fg_images_tell_refusal(images, link, image, fault,
+				       err.text[0] ? err.text : strerror(-r));
 		fg_images_entry_free(e);
 		return r == -EINVAL || r == -ENOSPC ? r : -EIO;
 	}
 	fg_images_entry_add(e);
 	fg_images_entry_remember(e);
+	*ret = e;
+	return 0;
+}
+
+/* The same image, from another place: what has been fetched of it stays. */
+static int renew(struct fg_images_entry *old, const struct fg_image *image)
+{
+	struct fg_images *images = old->images;
+	struct fg_images_entry *e = NULL;
+	struct fg_error err = {""};
+	int r = fg_images_entry_new(images, old->link, image, &e, &err);
+
+	if (r < 0)
+		return r == -EINVAL ? r : -EIO;
+	fg_images_entry_free(old);
+	fg_images_entry_add(e);
+	fg_images_entry_remember(e);
+	start_downloads(images);
+	return 0;
+}
+
+int fg_images_begin(struct fg_images *images, const char *link, const struct fg_image *image,
+		    uint64_t *ret_have)
+{
+	struct fg_images_entry *old = fg_images_find(images, image->device, image->kind);
+	struct fg_images_entry *e = NULL;
+	bool is_new_order = old && fg_images_entry_is_new_order(old, image);
+	int r;
+
+	*ret_have = 0;
+	if (old && fg_images_entry_is(old, link, image) &&
+	    !(old->state == FG_IMAGES_FAILED &&
+	      (is_new_order || !fg_images_entry_has_source(old, image)))) {
+		if (is_out_of_date(old, image))
+			return renew(old, image);
+		if (is_new_order)
+			fg_images_entry_take_order(old, image);
+		return begin_again(old, ret_have);
+	}
+	if (is_there(images, image)) {
+		if (old && strcmp(old->link, link) == 0)
+			discard(old);
+		return -EEXIST;
+	}
+	r = make_entry(images, old, link, image, &e);
+	if (r < 0)
+		return r;
 	if (fg_images_passes_url(e)) {
 		fg_images_enter(e, FG_IMAGES_READY);
 		fg_images_deliver(e);
@@ -451,7 +486,7 @@ void fg_images_abandon(struct fg_images *images, const char *link, struct fg_spa
 		discard(e);
 		start_downloads(images);
 	} else if (e->state == FG_IMAGES_QUEUED || e->state == FG_IMAGES_FETCHING) {
-		fg_images_fail(e, "%s", why);
+		fg_images_fail(e, FG_IMAGE_FAULT_DOWNLOAD, "%s", why);
 		start_downloads(images);
 	}
 }
@@ -462,6 +497,8 @@ void fg_images_tick(struct fg_images *images, int64_t now_ms)
 {
 	images->now_ms = now_ms;
 	fg_store_tick(images->store, now_ms);
+	if (images->versions)
+		fg_store_tick(images->versions, now_ms);
 	start_downloads(images);
 	for (struct fg_images_entry *e = images->first; e; e = e->next)
 		fg_images_deliver(e);
@@ -496,7 +533,9 @@ int fg_images_open(const struct fg_images_options *options, struct fg_images **r
 	r = fg_store_open(&store, &images->store, err);
 	if (r < 0)
 		return r;
-	r = fg_images_entry_recall(images);
+	r = fg_images_versions_open(images, err);
+	if (r == 0)
+		r = fg_images_entry_recall(images);
 	if (r < 0)
 		return r;
 
@@ -512,6 +551,7 @@ struct fg_images *fg_images_free(struct fg_images *images)
 	while (images->first)
 		fg_images_entry_free(images->first);
 	fg_store_free(images->store);
+	fg_store_free(images->versions);
 	fg_images_rules_clear(&images->rules);
 	free(images->chunk);
 	free(images);

@@ -18,6 +18,11 @@
  * --------------------+----------+----------+----------+----------+-----------+-----------+---------+--------
  * begin(), the same   | FETCHING | told     | told     | told     | told      | told      | told    | told
  *   image again       |          | again    | again    | again    | again     | again     | again   | again
+ *   … by a new order  | FETCHING | told     | told     | told     | told      | told      | told    | as
+ *                     |          | again    | again    | again    | again     | again     | again   | another
+ *   … from another    | stay     | QUEUED   | -        | -        | -         | -         | -       | -
+ *   URL, or with      |          |          |          |          |           |           |         |
+ *   another token     |          |          |          |          |           |           |         |
  * begin(), another    | QUEUED or FETCHING with the new one; what there is of the old one is removed
  * there is a turn     | FETCHING | -        | -        | -        | -         | -         | -       | -
  * write()             | -ENOENT  | stay     | -ENOENT  | -ENOENT  | -ENOENT   | -ENOENT   | -ENOENT | -ENOENT
@@ -38,22 +43,30 @@
  * broker is back      | -        | -        | -        | HANDING  | once more | -         | -       | -
  * device is back      | -        | -        | -        | HANDING  | -         | READY (1) | -       | -
  * report: UPDATING    | -        | -        | -        | -        | stay      | stay      | -       | -
- * report: UPDATED     | -        | -        | -        | -        | UPDATED   | UPDATED   | -       | -
+ * report: UPDATED, or | -        | -        | -        | -        | UPDATED   | UPDATED   | -       | -
+ *   its version heard |          |          |          |          |           |           |         |
  * report: FAILED      | -        | -        | -        | -        | FAILED    | FAILED    | -       | -
  * report: a chunk is  | -        | -        | -        | -        | HANDING   | HANDING   | -       | -
  *   wanted            |          |          |          |          | from it   | from it   |         |
- * restart             | QUEUED   | QUEUED   | QUEUED   | READY    | READY     | HANDED    | UPDATED | gone
+ * restart             | QUEUED   | QUEUED   | QUEUED   | READY    | READY     | HANDED    | UPDATED | gone (3)
  *   … file is gone    | -        | -        | -        | QUEUED   | QUEUED    | QUEUED (2)| -       | -
  *
  * (1) If it has reported nothing yet: it may have missed the announcement.
  *
  * (2) Unless it has reported: a device that is at it does not need the file any more.
  *
+ * (3) Unless a cloud with orders has not been told: then FAILED.
+ *
  * Where the device fetches by itself (`deliver: url` without a `url`) an image is READY at once: nothing
  * is fetched or checked here, and DOWNLOADING … VERIFIED are not told.
  *
  * FAILED is for good as long as the gateway runs: a wrong image is not fetched again each time the
- * cloud repeats its announcement. Another image, abandon() without a reason or a restart ends it.
+ * cloud repeats its announcement. Another image, a new order, abandon() without a reason or a restart
+ * ends it.
+ *
+ * Which versions run on a device is known from the last image it has confirmed, or from attributes it
+ * has sent since, whatever came later. Of those from a broker's store nobody knows how old they are: they
+ * count where nothing else is known.
  *
  * A report is acknowledged before it is on disk: a crash in the moment after it leaves the image
  * HANDED until the device reports again. All of this runs on the loop and waits for nothing.
@@ -64,10 +77,13 @@
 #include "net/http_client.h"
 #include "net/mqtt_client.h"
 
-#define FG_IMAGES_MAX 1000        /* remembered; of more, the oldest that has ended is not */
-#define FG_IMAGES_MAX_DOWNLOADS 4 /* at once; more wait */
-#define FG_IMAGES_RETRY_MS 30000  /* where nobody listened */
-#define FG_IMAGES_KEEP_FREE_BYTES (32 << 20) /* of the file system: the journal may be on it */
+#define FG_IMAGES_MAX 1000            /* remembered; of more, the oldest that has ended is not */
+#define FG_IMAGES_MAX_DOWNLOADS 4     /* at once; more wait */
+#define FG_IMAGES_RETRY_MS 30000      /* where nobody listened */
+#define FG_IMAGES_PROGRESS_MS 10000   /* how often a cloud is told how much of it is there */
+#define FG_IMAGES_PATIENCE_MS 3600000 /* who is silent for so long takes the other image, too */
+#define FG_IMAGES_VERSIONS_MAX_BYTES (1 << 20) /* for those of all devices */
+#define FG_IMAGES_KEEP_FREE_BYTES (32 << 20)   /* of the file system: the journal may be on it */
 #define FG_IMAGES_MAX_TOTAL 8 /* a directory holds so many times the largest `max_size` */
 
 struct fg_images;
@@ -77,9 +93,10 @@ struct fg_images_options {
 	struct fg_connector *connector;
 	struct fg_http *http;
 	const struct fg_config
-		*config;  /* its `images` and `clouds`, and state_directory; borrowed */
-	const char *path; /* of what is remembered */
-	uint64_t seed;    /* of the back-off's jitter */
+		*config;           /* its `images` and `clouds`, and state_directory; borrowed */
+	const char *path;          /* of what is remembered */
+	const char *versions_path; /* … and of what runs where */
+	uint64_t seed;             /* of the back-off's jitter */
 
 	/* Publish on @broker, or, when it is NULL, where @device was heard last or the only one is.
 	 * fg_images_published() tells of its PUBACK. Returns 0, -EMSGSIZE (larger than the broker
@@ -111,6 +128,20 @@ int fg_images_write(struct fg_images *images, const char *link, struct fg_span d
 		    enum fg_image_kind kind, uint64_t offset, struct fg_span data);
 void fg_images_abandon(struct fg_images *images, const char *link, struct fg_span device,
 		       enum fg_image_kind kind, const char *why);
+
+/** As the members of struct fg_host with these names. */
+void fg_images_tell_all(struct fg_images *images, const char *link);
+void fg_images_told(struct fg_images *images, const char *link, struct fg_span device,
+		    enum fg_image_kind kind);
+
+/** The version that runs on field device @device. *@ret is valid until the next call of anything here.
+ * Returns 0 or -ENOENT. */
+int fg_images_version(const struct fg_images *images, struct fg_span device,
+		      enum fg_image_kind kind, struct fg_span *ret);
+
+/** @device has sent attributes, a JSON object; @is_retained: from the broker's store. */
+void fg_images_heard(struct fg_images *images, struct fg_span device, struct fg_span attributes,
+		     bool is_retained);
 
 /** One topic where devices report, and the only broker it is subscribed at; NULL: at all. */
 struct fg_images_filter {

@@ -116,7 +116,7 @@ static int publish(struct fg_images_entry *e, enum fg_images_topic what, struct 
 	int r;
 
 	if (!topic) {
-		fg_images_fail(e, "the device's name makes no topic name");
+		fg_images_fail(e, FG_IMAGE_FAULT_OTHER, "the device's name makes no topic name");
 		return -EIO;
 	}
 	r = images->with.publish(images->with.arg, e->rule->config->broker, fg_span_str(e->device),
@@ -136,7 +136,8 @@ static int publish_announcement(struct fg_images_entry *e)
 	int r = text ? publish(e, FG_IMAGES_ANNOUNCEMENT, fg_span_str(text)) : -ENOMEM;
 
 	if (r == -EMSGSIZE)
-		fg_images_fail(e, "the announcement is larger than the field's broker takes");
+		fg_images_fail(e, FG_IMAGE_FAULT_OTHER,
+			       "the announcement is larger than the field's broker takes");
 	return r;
 }
 
@@ -147,26 +148,39 @@ static int publish_chunk(struct fg_images_entry *e)
 	int r;
 
 	if (n < 0) {
-		fg_images_fail(e, "the image cannot be read: %s", strerror((int)-n));
+		fg_images_fail(e, FG_IMAGE_FAULT_OTHER, "the image cannot be read: %s",
+			       strerror((int)-n));
 		return -EIO;
 	}
 	r = publish(e, FG_IMAGES_CHUNK, fg_span_of(e->images->chunk, (size_t)n));
 	if (r == -EMSGSIZE)
-		fg_images_fail(e, "a chunk is larger than the field's broker takes "
-				  "(images[].chunk_size)");
+		fg_images_fail(e, FG_IMAGE_FAULT_OTHER,
+			       "a chunk is larger than the field's broker takes "
+			       "(images[].chunk_size)");
 	return r;
 }
 
-/* Does the device still work on its other image? */
+/* Does the device still work on @e, as far as it tells? */
+static bool is_at_device(struct fg_images_entry *e)
+{
+	int64_t now_ms = e->images->now_ms;
+
+	if (e->state != FG_IMAGES_HANDED || !e->rule->status)
+		return e->state == FG_IMAGES_HANDING;
+	if (e->heard_ms == 0)
+		e->heard_ms = now_ms;
+	return now_ms - e->heard_ms < FG_IMAGES_PATIENCE_MS;
+}
+
+/* Is the device busy with its other image? */
 static bool is_device_busy(const struct fg_images_entry *e)
 {
 	enum fg_image_kind other_kind =
 		e->kind == FG_IMAGE_FIRMWARE ? FG_IMAGE_SOFTWARE : FG_IMAGE_FIRMWARE;
-	const struct fg_images_entry *other =
+	struct fg_images_entry *other =
 		fg_images_find(e->images, fg_span_str(e->device), other_kind);
 
-	return other && (other->state == FG_IMAGES_HANDING ||
-			 (other->state == FG_IMAGES_HANDED && other->rule->status));
+	return other && is_at_device(other);
 }
 
 void fg_images_deliver(struct fg_images_entry *e)
@@ -202,6 +216,7 @@ static void handed(struct fg_images_entry *e)
 {
 	if (!fg_images_keeps_file(e))
 		e->file = fg_image_file_remove(e->file);
+	e->heard_ms = e->images->now_ms;
 	fg_images_enter(e, FG_IMAGES_HANDED);
 	if (!e->rule->status)
 		deliver_other(e);
@@ -229,8 +244,8 @@ void fg_images_published(struct fg_images *images, uint64_t tag, unsigned reason
 		return;
 	e->tag = 0;
 	if (reason_code >= REASON_FIRST_ERROR) {
-		fg_images_fail(e, "the field's broker refuses it (reason code 0x%02x)",
-			       reason_code);
+		fg_images_fail(e, FG_IMAGE_FAULT_OTHER,
+			       "the field's broker refuses it (reason code 0x%02x)", reason_code);
 		deliver_other(e);
 	} else if (reason_code == REASON_NO_SUBSCRIBERS) {
 		e->state = FG_IMAGES_READY;
@@ -265,18 +280,30 @@ void fg_images_device_up(struct fg_images *images, struct fg_span device)
 
 /* ---- reports */
 
-/* The image @report is of: the one that is at the device. */
+/* The image @report is of: the one that is at the device; of two, the one that came last. */
 static struct fg_images_entry *find_reported(struct fg_images *images,
 					     const struct fg_images_report *report)
 {
-	struct fg_images_entry *e;
+	struct fg_images_entry *e, *found = NULL;
 
-	for (e = images->first; e; e = e->next)
-		if (strcmp(e->device, report->device) == 0 && e->rule->status &&
-		    (e->state == FG_IMAGES_HANDING || e->state == FG_IMAGES_HANDED) &&
-		    (!*report->version || strcmp(report->version, e->version) == 0))
-			return e;
-	return NULL;
+	for (e = images->first; e; e = e->next) {
+		if (strcmp(e->device, report->device) != 0 || !e->rule->status ||
+		    (e->state != FG_IMAGES_HANDING && e->state != FG_IMAGES_HANDED) ||
+		    (*report->version && strcmp(report->version, e->version) != 0))
+			continue;
+		if (!found || e->state == FG_IMAGES_HANDING || e->heard_ms > found->heard_ms)
+			found = e;
+	}
+	return found;
+}
+
+void fg_images_confirmed(struct fg_images_entry *e)
+{
+	e->tag = 0;
+	e->file = fg_image_file_remove(e->file);
+	fg_images_installed(e);
+	fg_images_enter(e, FG_IMAGES_UPDATED);
+	deliver_other(e);
 }
 
 static void go_on_from(struct fg_images_entry *e, uint64_t chunk)
@@ -311,14 +338,11 @@ static void take_report(struct fg_images_entry *e, const struct fg_images_report
 		first_report(e);
 		break;
 	case FG_REPORT_UPDATED:
-		e->tag = 0;
-		e->file = fg_image_file_remove(e->file);
-		fg_images_enter(e, FG_IMAGES_UPDATED);
-		deliver_other(e);
+		fg_images_confirmed(e);
 		break;
 	case FG_REPORT_FAILED:
-		fg_images_fail(e, "the device says that it failed%s%s", *report->error ? ": " : "",
-			       report->error);
+		fg_images_fail(e, FG_IMAGE_FAULT_REFUSED, "the device says that it failed%s%s",
+			       *report->error ? ": " : "", report->error);
 		deliver_other(e);
 		break;
 	case FG_REPORT_OTHER:
@@ -348,7 +372,9 @@ bool fg_images_arrived(struct fg_images *images, const char *broker,
 		return true;
 	}
 	e = find_reported(images, &report);
-	if (e)
-		take_report(e, &report);
+	if (!e)
+		return true;
+	e->heard_ms = images->now_ms;
+	take_report(e, &report);
 	return true;
 }

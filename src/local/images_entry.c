@@ -2,14 +2,16 @@
  * Entries of images, and what a restart needs of them. In the store, under the 24 hexadecimal digits
  * that also begin the names of the image's files, numbers little-endian:
  *   offset size
- *        0    1  format version: 1
+ *        0    1  format version: 2
  *        1    1  kind (enum fg_image_kind)
- *        2    1  state (enum fg_images_state, up to UPDATED)
- *        3    1  1: the device has reported
+ *        2    1  state (enum fg_images_state, up to FAILED)
+ *        3    1  1: the device has reported; 2: the cloud knows how it ended
  *        4    1  checksum algorithm (enum fg_checksum_algorithm)
  *        5    8  size in bytes, 0: not told
- *       13    …  link, device, title, version, checksum, url, authorization: each two bytes size,
- *                then its bytes
+ *       13    1  why it failed (enum fg_image_fault)
+ *       14    …  link, device, title, version, checksum, url, authorization, order, why it failed: each
+ *                two bytes size, then its bytes
+ * Version 1 ended with `authorization` and had neither byte 13 nor the 2 of byte 3 nor FAILED.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,9 +21,13 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 
-#define VERSION 1
-#define HEADER_BYTES 13
-#define N_TEXTS 7
+#define VERSION 2
+#define HEADER_BYTES 14
+#define N_TEXTS 7     /* that an image is made of; … */
+#define N_ALL_TEXTS 9 /* … in the file */
+
+#define FLAG_REPORTED 1
+#define FLAG_TOLD 2
 
 #define MAX_DEVICE_BYTES 255
 #define MAX_LINK_BYTES 255
@@ -34,13 +40,15 @@ struct source {
 	enum fg_image_kind kind;
 	uint64_t size;
 	enum fg_checksum_algorithm algorithm;
-	struct fg_span texts[N_TEXTS]; /* in the order of the file */
+	struct fg_span texts[N_ALL_TEXTS]; /* in the order of the file */
 };
+
+enum { TEXT_ORDER = N_TEXTS, TEXT_FAILURE };
 
 static const struct {
 	const char *name;
 	size_t max;
-} text_rules[N_TEXTS] = {
+} text_rules[N_ALL_TEXTS] = {
 	{"cloud", MAX_LINK_BYTES},
 	{"device", MAX_DEVICE_BYTES},
 	{"title", FG_IMAGE_MAX_TEXT_BYTES},
@@ -48,11 +56,13 @@ static const struct {
 	{"checksum", FG_CHECKSUM_TEXT_SIZE - 1},
 	{"url", FG_HTTP_MAX_URL_BYTES},
 	{"authorization", MAX_AUTHORIZATION_BYTES},
+	{"order", FG_IMAGE_ORDER_MAX},
+	{"failure", sizeof((struct fg_images_entry){0}.failure) - 1},
 };
 
 static int check_texts(const struct source *from, struct fg_error *err)
 {
-	for (size_t i = 0; i < N_TEXTS; i++) {
+	for (size_t i = 0; i < N_ALL_TEXTS; i++) {
 		struct fg_span text = from->texts[i];
 
 		if (text.size > text_rules[i].max)
@@ -65,6 +75,14 @@ static int check_texts(const struct source *from, struct fg_error *err)
 					    text_rules[i].name);
 	}
 	return 0;
+}
+
+/* To @out, which has room for what check_texts() lets through. */
+static void copy_text(char *out, struct fg_span text)
+{
+	if (text.size > 0)
+		memcpy(out, text.data, text.size);
+	out[text.size] = '\0';
 }
 
 /* Returns 0, -ENOMEM, or -EINVAL with a sentence. */
@@ -110,6 +128,8 @@ static int entry_make(struct fg_images *images, const struct source *from,
 	e->authorization = texts[6];
 	e->owner = at;
 	strcpy(stpcpy(at, kinds[e->kind]), e->device);
+	copy_text(e->order, from->texts[TEXT_ORDER]);
+	copy_text(e->failure, from->texts[TEXT_FAILURE]);
 	e->rule = fg_images_rules_find(&images->rules, e->device);
 	description = fg_images_entry_description(e);
 	r = fg_image_info_check(&description, err);
@@ -128,7 +148,7 @@ int fg_images_entry_new(struct fg_images *images, const char *link, const struct
 		.kind = image->kind,
 		.size = image->size,
 		.texts = {fg_span_str(link), image->device, image->title, image->version,
-			  image->checksum, image->url, image->authorization},
+			  image->checksum, image->url, image->authorization, image->order},
 	};
 	char algorithm[16] = "";
 
@@ -189,14 +209,52 @@ struct fg_image_description fg_images_entry_description(const struct fg_images_e
 	};
 }
 
+/* Up to the '?', or all of it. */
+static size_t path_size(struct fg_span url)
+{
+	const char *query = url.size > 0 ? memchr(url.data, '?', url.size) : NULL;
+
+	return query ? (size_t)(query - url.data) : url.size;
+}
+
+static bool is_same_place(struct fg_span a, struct fg_span b)
+{
+	a.size = path_size(a);
+	b.size = path_size(b);
+	return fg_span_equal(a, b);
+}
+
 bool fg_images_entry_is(const struct fg_images_entry *e, const char *link,
 			const struct fg_image *image)
 {
-	return strcmp(e->link, link) == 0 && fg_span_is(image->title, e->title) &&
-	       fg_span_is(image->version, e->version) && image->size == e->size &&
-	       fg_span_is(image->checksum, e->checksum) && fg_span_is(image->url, e->url) &&
-	       (image->checksum.size == 0 ||
-		fg_span_is(image->algorithm, fg_checksum_name(e->algorithm)));
+	struct fg_span url = fg_span_str(e->url);
+
+	if (strcmp(e->link, link) != 0 || !fg_span_is(image->title, e->title) ||
+	    !fg_span_is(image->version, e->version) || image->size != e->size ||
+	    !fg_span_is(image->checksum, e->checksum))
+		return false;
+	if (image->checksum.size == 0)
+		return is_same_place(image->url, url);
+	return (image->url.size > 0) == (url.size > 0) &&
+	       fg_span_is(image->algorithm, fg_checksum_name(e->algorithm));
+}
+
+bool fg_images_entry_has_source(const struct fg_images_entry *e, const struct fg_image *image)
+{
+	return fg_span_is(image->url, e->url) && fg_span_is(image->authorization, e->authorization);
+}
+
+bool fg_images_entry_is_new_order(const struct fg_images_entry *e, const struct fg_image *image)
+{
+	return image->order.size > 0 && image->order.size <= FG_IMAGE_ORDER_MAX &&
+	       !fg_span_is(image->order, e->order);
+}
+
+void fg_images_entry_take_order(struct fg_images_entry *e, const struct fg_image *image)
+{
+	copy_text(e->order, image->order);
+	e->is_told = false;
+	fg_images_entry_remember(e);
 }
 
 /* ---- the store */
@@ -233,8 +291,9 @@ static char *put_text(char *at, const char *text)
 
 void fg_images_entry_remember(const struct fg_images_entry *e)
 {
-	const char *texts[N_TEXTS] = {e->link,     e->device, e->title,        e->version,
-				      e->checksum, e->url,    e->authorization};
+	const char *texts[N_ALL_TEXTS] = {e->link,          e->device,   e->title,
+					  e->version,       e->checksum, e->url,
+					  e->authorization, e->order,    e->failure};
 	char name[FG_IMAGE_NAME_SIZE];
 	FG_CLEANUP(fg_free_p) char *value = malloc(FG_STORE_VALUE_MAX);
 	char *at = value;
@@ -244,11 +303,13 @@ void fg_images_entry_remember(const struct fg_images_entry *e)
 		*at++ = VERSION;
 		*at++ = (char)e->kind;
 		*at++ = (char)state_to_remember(e);
-		*at++ = (char)e->has_reported;
+		*at++ = (char)((e->has_reported ? FLAG_REPORTED : 0) |
+			       (e->is_told ? FLAG_TOLD : 0));
 		*at++ = (char)e->algorithm;
 		fg_put_le64(at, e->size);
 		at += 8;
-		for (size_t i = 0; i < N_TEXTS; i++)
+		*at++ = (char)e->fault;
+		for (size_t i = 0; i < N_ALL_TEXTS; i++)
 			at = put_text(at, texts[i]);
 		r = fg_store_set(e->images->store, fg_span_of(name, KEY_BYTES),
 				 fg_span_of(value, (size_t)(at - value)));
@@ -278,17 +339,22 @@ void fg_images_entry_remove_files(const struct fg_images_entry *e)
 /* Returns 0 or -EBADMSG. */
 static int read_source(struct fg_span value, struct source *ret)
 {
-	const char *at = value.data + HEADER_BYTES, *end = value.data + value.size;
+	bool is_first = value.size > 0 && value.data[0] == 1;
+	size_t header = is_first ? HEADER_BYTES - 1 : HEADER_BYTES;
+	size_t n_texts = is_first ? N_TEXTS : N_ALL_TEXTS;
+	const char *at = value.data + header, *end = value.data + value.size;
 
-	if (value.size < HEADER_BYTES || value.data[0] != VERSION ||
+	if (value.size < header || (!is_first && value.data[0] != VERSION) ||
 	    (value.data[1] != FG_IMAGE_FIRMWARE && value.data[1] != FG_IMAGE_SOFTWARE) ||
-	    value.data[2] < FG_IMAGES_QUEUED || value.data[2] > FG_IMAGES_UPDATED ||
+	    value.data[2] < FG_IMAGES_QUEUED || value.data[2] > FG_IMAGES_FAILED ||
 	    value.data[4] < 0 || value.data[4] >= FG_CHECKSUM_ALGORITHMS)
 		return -EBADMSG;
-	ret->kind = (enum fg_image_kind)value.data[1];
-	ret->algorithm = (enum fg_checksum_algorithm)value.data[4];
-	ret->size = fg_get_le64(value.data + 5);
-	for (size_t i = 0; i < N_TEXTS; i++) {
+	*ret = (struct source){
+		.kind = (enum fg_image_kind)value.data[1],
+		.algorithm = (enum fg_checksum_algorithm)value.data[4],
+		.size = fg_get_le64(value.data + 5),
+	};
+	for (size_t i = 0; i < n_texts; i++) {
 		size_t size = end - at >= 2 ? fg_get_le16(at) : SIZE_MAX;
 
 		if (size > (size_t)(end - at) || size + 2 > (size_t)(end - at))
@@ -350,7 +416,11 @@ static int recall(void *arg, struct fg_span key, struct fg_span value)
 		return 0;
 	}
 	e->state = (enum fg_images_state)value.data[2];
-	e->has_reported = value.data[3];
+	e->has_reported = value.data[3] & FLAG_REPORTED;
+	e->is_told = value.data[3] & FLAG_TOLD;
+	if (value.data[0] == VERSION && value.data[13] >= 0 &&
+	    value.data[13] <= FG_IMAGE_FAULT_REFUSED)
+		e->fault = (enum fg_image_fault)value.data[13];
 	if ((e->state == FG_IMAGES_READY && !fg_images_passes_url(e)) ||
 	    (e->state == FG_IMAGES_HANDED && fg_images_keeps_file(e)))
 		find_file(e);

@@ -19,6 +19,7 @@ struct fg_intake {
 struct arriving {
 	struct fg_intake *in;
 	struct fg_source *source;
+	bool is_retained;
 	enum fg_time_quality quality; /* of the time of arrival */
 	int64_t now_ms;
 };
@@ -113,7 +114,12 @@ static int take_mapped(void *arg, const struct fg_mapped *mapped)
 		return r;
 	if (msg.kind == FG_REQUEST)
 		return ask(a, mapped, &msg);
-	return append(a, mapped->lane, &msg);
+	r = append(a, mapped->lane, &msg);
+	/* From quarantine: it was said long ago. */
+	if (r == 0 && a->in->with.images && a->source->name && msg.kind == FG_ATTRIBUTES &&
+	    msg.content_type.size == 0)
+		fg_images_heard(a->in->with.images, msg.device, msg.body, a->is_retained);
+	return r;
 }
 
 /* ---- what no rule takes */
@@ -209,7 +215,10 @@ int fg_intake_again(struct fg_intake *in, const struct fg_quarantined *q, struct
 int fg_intake_take(struct fg_intake *in, struct fg_source *source,
 		   const struct fg_mqtt_message *message)
 {
-	struct arriving a = {.in = in, .source = source, .now_ms = fg_clock_monotonic_ms()};
+	struct arriving a = {.in = in,
+			     .source = source,
+			     .is_retained = message->is_retained,
+			     .now_ms = fg_clock_monotonic_ms()};
 	struct fg_arrival arrival = {
 		.topic = fg_span_str(message->topic),
 		.payload = message->payload,

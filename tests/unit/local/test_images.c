@@ -21,7 +21,7 @@ static struct ev_loop *loop;
 static struct fg_connector *connector;
 static struct fg_http *http;
 static struct fg_images *images;
-static char directory[64], path[80];
+static char directory[64], path[80], versions_path[80];
 static int64_t now_ms;
 
 /* what the cloud was told: "DOWNLOADING DOWNLOADED …" */
@@ -102,6 +102,7 @@ static void open_images(void)
 		.http = http,
 		.config = &config,
 		.path = path,
+		.versions_path = versions_path,
 		.seed = 1,
 		.publish = publish,
 		.is_up = is_up,
@@ -153,6 +154,10 @@ static void make_rules(void)
 		.max_bytes = 65536,
 	};
 	config.n_images = 4;
+	for (size_t i = 0; i < config.n_images; i++) {
+		rules[i].firmware_member = (char *)"fw_version";
+		rules[i].software_member = (char *)"sw_version";
+	}
 	clouds[0].name = (char *)"tb";
 	clouds[1].name = (char *)"second";
 	config.n_clouds = 2;
@@ -178,6 +183,7 @@ static int setup(void **state)
 	if (!mkdtemp(directory))
 		return -1;
 	snprintf(path, sizeof(path), "%s/remembered", directory);
+	snprintf(versions_path, sizeof(versions_path), "%s/versions", directory);
 	config.state_directory = directory;
 	make_rules();
 	make_image();

@@ -1,0 +1,742 @@
+/*
+ * Images as a cloud orders them: the same image by a new order or from another place, what the cloud has
+ * been told of, and what runs where.
+ */
+#include <dirent.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <errno.h>
+
+#include "http_server.h"
+#include "local/images_internal.h"
+#include "util/bytes.h"
+
+#define PATIENCE_S 20.
+#define SIZE 200000u
+
+static struct ev_loop *loop;
+static struct fg_connector *connector;
+static struct fg_http *http;
+static struct fg_images *images;
+static char directory[64], path[80], versions_path[80];
+static int64_t now_ms;
+static char told[1024]; /* "tb:DOWNLOADING tb:FAILED/4 …" */
+static unsigned n_published;
+static uint64_t tag;
+
+static char *pumps[] = {"pump-*"};
+static char *horns[] = {"horn-*"};
+static struct fg_image_config rules[2];
+static struct fg_cloud_config clouds[2];
+static struct fg_config config = {.images = rules, .clouds = clouds};
+
+static char image_bytes[SIZE], checksum[FG_CHECKSUM_TEXT_SIZE];
+
+/* ---- fixture */
+
+static int publish(void *arg, const char *broker, struct fg_span device,
+		   const struct fg_mqtt_publish *p, uint64_t its_tag)
+{
+	(void)arg;
+	(void)broker;
+	(void)device;
+	(void)p;
+	n_published++;
+	tag = its_tag;
+	return 0;
+}
+
+static bool is_up(void *arg, struct fg_span device)
+{
+	(void)arg;
+	(void)device;
+	return true;
+}
+
+static void progress(void *arg, const char *link, const struct fg_image_progress *p)
+{
+	static const char *const words[] = {
+		[FG_IMAGE_DOWNLOADING] = "DOWNLOADING", [FG_IMAGE_DOWNLOADED] = "DOWNLOADED",
+		[FG_IMAGE_VERIFIED] = "VERIFIED",       [FG_IMAGE_UPDATING] = "UPDATING",
+		[FG_IMAGE_UPDATED] = "UPDATED",         [FG_IMAGE_FAILED] = "FAILED",
+	};
+	size_t used = strlen(told);
+
+	(void)arg;
+	assert_true((p->state == FG_IMAGE_FAILED) == (p->error != NULL));
+	assert_true(!p->error || !strstr(p->error, "t0k3n"));
+	used += (size_t)snprintf(told + used, sizeof(told) - used, "%s%s:%s", used ? " " : "", link,
+				 p->only_grown ? "GROWN" : words[p->state]);
+	if (p->error)
+		snprintf(told + used, sizeof(told) - used, "/%d", (int)p->fault);
+	assert_true(strlen(told) < sizeof(told) - 1);
+}
+
+static void open_images(void)
+{
+	struct fg_images_options options = {
+		.loop = loop,
+		.connector = connector,
+		.http = http,
+		.config = &config,
+		.path = path,
+		.versions_path = versions_path,
+		.seed = 1,
+		.publish = publish,
+		.is_up = is_up,
+		.progress = progress,
+	};
+	struct fg_error err = {""};
+
+	if (fg_images_open(&options, &images, &err) < 0)
+		fail_msg("%s", err.text);
+	fg_images_tick(images, now_ms += 1000);
+}
+
+static void make_rules(void)
+{
+	rules[0] = (struct fg_image_config){
+		.devices = pumps,
+		.deliver = FG_DELIVER_FILE,
+		.topic = (char *)"fw/{device}",
+		.status = (char *)"fw/{device}/state",
+	};
+	rules[1] = (struct fg_image_config){
+		.devices = horns,
+		.deliver = FG_DELIVER_URL,
+		.topic = (char *)"horn/{device}",
+	};
+	for (size_t i = 0; i < 2; i++) {
+		rules[i].n_devices = 1;
+		rules[i].status_path = (char *)"$.state";
+		rules[i].firmware_member = (char *)"fw_version";
+		rules[i].software_member = (char *)"sw_version";
+		rules[i].max_bytes = 1 << 20;
+	}
+	config.n_images = 2;
+	clouds[0].name = (char *)"tb";
+	clouds[1].name = (char *)"hw";
+	config.n_clouds = 2;
+}
+
+static void make_image(void)
+{
+	struct fg_checksum *c = NULL;
+
+	for (size_t i = 0; i < SIZE; i++)
+		image_bytes[i] = (char)(i * 7 + i / 256);
+	assert_int_equal(fg_checksum_new(FG_CHECKSUM_SHA256, &c), 0);
+	fg_checksum_update(c, image_bytes, SIZE);
+	fg_checksum_final(c, checksum);
+	fg_checksum_free(c);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	signal(SIGPIPE, SIG_IGN); /* as the daemon does */
+	snprintf(directory, sizeof(directory), "/tmp/fieldgate-orders-XXXXXX");
+	if (!mkdtemp(directory))
+		return -1;
+	snprintf(path, sizeof(path), "%s/remembered", directory);
+	snprintf(versions_path, sizeof(versions_path), "%s/versions", directory);
+	config.state_directory = directory;
+	make_rules();
+	make_image();
+	told[0] = '\0';
+	n_published = 0;
+	tag = 0;
+	now_ms = 0;
+	loop = ev_loop_new(EVFLAG_AUTO);
+	if (fg_connector_new(loop, &connector) < 0 || fg_http_new(loop, connector, &http) < 0)
+		return -1;
+	open_images();
+	return 0;
+}
+
+static void a_turn(struct ev_loop *l, ev_timer *w, int events)
+{
+	(void)w;
+	(void)events;
+	ev_break(l, EVBREAK_ALL);
+}
+
+static void turn(double s)
+{
+	ev_timer timer;
+
+	ev_timer_init(&timer, a_turn, s, 0.);
+	ev_timer_start(loop, &timer);
+	ev_run(loop, 0);
+	ev_timer_stop(loop, &timer);
+}
+
+static void remove_all(const char *where)
+{
+	DIR *dir = opendir(where);
+	struct dirent *found;
+
+	while (dir && (found = readdir(dir))) {
+		char file[400];
+
+		snprintf(file, sizeof(file), "%s/%s", where, found->d_name);
+		if (found->d_name[0] != '.' && unlink(file) < 0)
+			remove_all(file);
+	}
+	if (dir)
+		closedir(dir);
+	rmdir(where);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	images = fg_images_free(images);
+	turn(0.02);
+	http = fg_http_free(http);
+	connector = fg_connector_free(connector);
+	ev_loop_destroy(loop);
+	remove_all(directory);
+	return 0;
+}
+
+/* What was set is written, at the latest, when a store is released. */
+static void restart(void)
+{
+	images = fg_images_free(images);
+	turn(0.05);
+	open_images();
+	told[0] = '\0';
+}
+
+/* ---- a server of images */
+
+static struct {
+	unsigned status;         /* instead of 200 or 206 */
+	unsigned n;              /* requests */
+	bool holds;              /* after the first quarter, until http_server_go() */
+	char authorization[100]; /* of the last request */
+} shelf;
+
+static void serve(struct exchange *x)
+{
+	const char *given = exchange_header(x, "Authorization");
+	const char *range = exchange_header(x, "Range");
+	size_t from = range ? (size_t)strtoul(range + strlen("bytes="), NULL, 10) : 0;
+
+	shelf.n++;
+	snprintf(shelf.authorization, sizeof(shelf.authorization), "%s", given ? given : "");
+	if (shelf.status) {
+		exchange_answer(x, shelf.status, "", "no");
+		return;
+	}
+	exchange_say(x, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n", range ? "206 Part" : "200 OK",
+		     SIZE - from);
+	if (range)
+		exchange_say(x, "Content-Range: bytes %zu-%u/%u\r\n", from, SIZE - 1, SIZE);
+	exchange_say(x, "\r\n");
+	if (shelf.holds) {
+		exchange_write(x, image_bytes + from, SIZE / 4);
+		exchange_wait(x);
+		from += SIZE / 4;
+	}
+	exchange_write(x, image_bytes + from, SIZE - from);
+}
+
+static struct http_server *open_shelf(char url[64])
+{
+	struct http_server *server =
+		http_server_start(&(struct http_server_options){.handler = serve});
+
+	memset(&shelf, 0, sizeof(shelf));
+	snprintf(url, 64, "http://localhost:%u/fw?Signature=a", http_server_port(server));
+	return server;
+}
+
+/* ---- orders */
+
+static struct fg_image order_of(const char *device, const char *version, const char *url,
+				const char *order)
+{
+	return (struct fg_image){
+		.device = fg_span_str(device),
+		.kind = FG_IMAGE_FIRMWARE,
+		.version = fg_span_str(version),
+		.size = SIZE,
+		.algorithm = fg_span_str("SHA256"),
+		.checksum = fg_span_str(checksum),
+		.url = fg_span_str(url),
+		.order = fg_span_str(order),
+	};
+}
+
+static int begin(const char *link, const struct fg_image *image)
+{
+	uint64_t have;
+
+	return fg_images_begin(images, link, image, &have);
+}
+
+static struct fg_images_entry *entry(const char *device)
+{
+	return fg_images_find(images, fg_span_str(device), FG_IMAGE_FIRMWARE);
+}
+
+static void wait_for_state(const char *device, enum fg_images_state state)
+{
+	for (double waited = 0; !entry(device) || entry(device)->state != state; waited += 0.005) {
+		assert_true(waited < PATIENCE_S);
+		turn(0.005);
+	}
+}
+
+static void acknowledge(void)
+{
+	fg_images_published(images, tag, 0);
+}
+
+static void report(const char *text)
+{
+	struct fg_mqtt_message message = {.topic = "fw/pump-1/state", .payload = fg_span_str(text)};
+
+	assert_true(fg_images_arrived(images, "field", &message));
+}
+
+/* Until @device is at it. */
+static void hand_over(const struct fg_image *image)
+{
+	assert_int_equal(begin("hw", image), 0);
+	wait_for_state("pump-1", FG_IMAGES_HANDING);
+	acknowledge();
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_HANDED);
+}
+
+static void what_has_failed_is_tried_again_by_a_new_order_only(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	shelf.status = 404;
+	assert_int_equal(begin("hw", &image), 0);
+	wait_for_state("pump-1", FG_IMAGES_FAILED);
+	assert_string_equal(told, "hw:DOWNLOADING hw:FAILED/4");
+	assert_int_equal(begin("hw", &image), 0);
+	assert_string_equal(told, "hw:DOWNLOADING hw:FAILED/4 hw:FAILED/4");
+	assert_int_equal(shelf.n, 1);
+	shelf.status = 0;
+	image.order = fg_span_str("2");
+	assert_int_equal(begin("hw", &image), 0);
+	wait_for_state("pump-1", FG_IMAGES_HANDING);
+	http_server_stop(server);
+}
+
+static void a_new_token_takes_the_place_of_the_old_one(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	image.authorization = fg_span_str("Bearer t0k3n-1");
+	shelf.holds = true;
+	assert_int_equal(begin("hw", &image), 0);
+	for (double waited = 0; !entry("pump-1")->download || entry("pump-1")->have < SIZE / 8;
+	     waited += 0.05) {
+		assert_true(waited < PATIENCE_S);
+		turn(0.05);
+	}
+	shelf.holds = false;
+	image.authorization = fg_span_str("Bearer t0k3n-2");
+	image.order = fg_span_str("2");
+	assert_int_equal(begin("hw", &image), 0);
+	wait_for_state("pump-1", FG_IMAGES_HANDING);
+	assert_string_equal(shelf.authorization, "Bearer t0k3n-2");
+	assert_int_equal(images->n, 1);
+	http_server_go(server);
+	http_server_stop(server);
+}
+
+static void an_url_that_is_signed_anew_is_that_of_the_same_image(void **state)
+{
+	char url[64], signed_anew[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	snprintf(signed_anew, sizeof(signed_anew), "%s", url);
+	signed_anew[strlen(signed_anew) - 1] = 'b';
+	image.checksum.size = 0; /* nothing else tells it from another */
+	hand_over(&image);
+	assert_int_equal(n_published, 1);
+	image.url = fg_span_str(signed_anew);
+	image.order = fg_span_str("2");
+	assert_int_equal(begin("hw", &image), 0);
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_HANDED);
+	assert_int_equal(shelf.n, 1);
+	http_server_stop(server);
+}
+
+static void a_token_is_not_passed_on_to_a_device_that_fetches_itself(void **state)
+{
+	struct fg_image image = order_of("horn-1", "2", "https://x/fw", "1");
+
+	(void)state;
+	image.authorization = fg_span_str("Bearer t0k3n");
+	assert_int_equal(begin("hw", &image), -EINVAL);
+	assert_string_equal(told, "hw:FAILED/2");
+	assert_int_equal(images->n, 0);
+}
+
+static void an_image_of_one_cloud_that_cannot_be_leaves_that_of_another_alone(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+	struct fg_image large = order_of("pump-1", "3", url, "1");
+
+	(void)state;
+	hand_over(&image);
+	told[0] = '\0';
+	large.size = 2 << 20;
+	assert_int_equal(begin("tb", &large), -EINVAL);
+	assert_string_equal(told, "tb:FAILED/3");
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_HANDED);
+	large.size = SIZE;
+	assert_int_equal(begin("tb", &large), 0);
+	assert_string_equal(told, "tb:FAILED/3 hw:FAILED/1 tb:DOWNLOADING");
+	http_server_stop(server);
+}
+
+static void each_fault_is_told_apart(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	image.size = SIZE + 1;
+	assert_int_equal(begin("hw", &image), 0);
+	wait_for_state("pump-1", FG_IMAGES_FAILED);
+	assert_int_equal(entry("pump-1")->fault, FG_IMAGE_FAULT_WRONG);
+	image = order_of("pump-1", "2", url, "1");
+	image.checksum =
+		fg_span_str("595124473f866b033dfa1f7e831c8c99a12f6143f392dfa996a819010842c99d");
+	assert_int_equal(begin("hw", &image), 0);
+	wait_for_state("pump-1", FG_IMAGES_FAILED);
+	assert_int_equal(entry("pump-1")->fault, FG_IMAGE_FAULT_WRONG);
+	shelf.status = 401;
+	image.order = fg_span_str("2");
+	assert_int_equal(begin("hw", &image), 0);
+	wait_for_state("pump-1", FG_IMAGES_FAILED);
+	assert_int_equal(entry("pump-1")->fault, FG_IMAGE_FAULT_DOWNLOAD);
+	shelf.status = 0;
+	rules[0].max_bytes = SIZE - 1;
+	image = order_of("pump-1", "2", url, "1");
+	image.size = 0;
+	assert_int_equal(begin("hw", &image), 0);
+	wait_for_state("pump-1", FG_IMAGES_FAILED);
+	assert_int_equal(entry("pump-1")->fault, FG_IMAGE_FAULT_NO_ROOM);
+	rules[0].max_bytes = 1 << 20;
+	image.order = fg_span_str("3");
+	hand_over(&image);
+	report("{\"state\":\"FAILED\"}");
+	assert_int_equal(entry("pump-1")->fault, FG_IMAGE_FAULT_REFUSED);
+	assert_int_equal(begin("hw", &(struct fg_image){.device = fg_span_str("boiler"),
+							.url = fg_span_str(url)}),
+			 -EINVAL);
+	assert_non_null(strstr(told, "FAILED/2"));
+	http_server_stop(server);
+}
+
+static void a_long_download_is_told_of_now_and_then(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	shelf.holds = true;
+	assert_int_equal(begin("hw", &image), 0);
+	for (double waited = 0; !strstr(told, "GROWN"); waited += 0.05) {
+		assert_true(waited < PATIENCE_S);
+		fg_images_tick(images, now_ms += 1000);
+		turn(0.05);
+	}
+	fg_images_tell_download(entry("pump-1"), FG_IMAGE_DOWNLOADING, SIZE / 2, SIZE);
+	assert_string_equal(told, "hw:DOWNLOADING hw:GROWN");
+	http_server_go(server);
+	http_server_stop(server);
+}
+
+/* ---- what the cloud has been told */
+
+static void the_end_of_an_order_is_told_until_it_has_been_heard(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+	struct fg_span device = fg_span_str("pump-1");
+
+	(void)state;
+	hand_over(&image);
+	report("{\"state\":\"UPDATED\"}");
+	restart();
+	fg_images_tell_all(images, "tb");
+	assert_string_equal(told, "");
+	fg_images_tell_all(images, "hw");
+	assert_string_equal(told, "hw:UPDATED");
+	fg_images_told(images, "tb", device, FG_IMAGE_FIRMWARE);
+	fg_images_told(images, "hw", device, FG_IMAGE_SOFTWARE);
+	fg_images_told(images, "hw", device, FG_IMAGE_FIRMWARE);
+	restart();
+	fg_images_tell_all(images, "hw");
+	assert_string_equal(told, "");
+	/* Ordered anew, there is an end to be told again. */
+	image.order = fg_span_str("2");
+	assert_int_equal(begin("hw", &image), 0);
+	restart();
+	fg_images_tell_all(images, "hw");
+	assert_string_equal(told, "hw:UPDATED");
+	http_server_stop(server);
+}
+
+static void a_failure_outlives_a_restart_until_it_has_been_heard(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	shelf.status = 404;
+	assert_int_equal(begin("hw", &image), 0);
+	wait_for_state("pump-1", FG_IMAGES_FAILED);
+	restart();
+	fg_images_tell_all(images, "hw");
+	assert_string_equal(told, "hw:FAILED/4");
+	assert_string_equal(entry("pump-1")->failure, "the server answers with status 404");
+	fg_images_told(images, "hw", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE);
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_FAILED);
+	restart();
+	assert_null(entry("pump-1"));
+	http_server_stop(server);
+}
+
+/* As it was written before there were orders. */
+static void what_an_earlier_version_remembered_is_read(void **state)
+{
+	static const char *const texts[] = {"hw", "pump-1", "A", "2", "", "http://localhost/", ""};
+	char value[200] = {1, FG_IMAGE_FIRMWARE, FG_IMAGES_UPDATED, 1, 0}, *at = value + 13;
+
+	(void)state;
+	for (size_t i = 0; i < 7; i++) {
+		fg_put_le16(at, (uint16_t)strlen(texts[i]));
+		at = stpcpy(at + 2, texts[i]);
+	}
+	assert_int_equal(fg_store_set(images->store, fg_span_str("0123456789abcdef01234567"),
+				      fg_span_of(value, (size_t)(at - value))),
+			 0);
+	restart();
+	assert_non_null(entry("pump-1"));
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_UPDATED);
+	assert_true(entry("pump-1")->has_reported);
+	assert_string_equal(entry("pump-1")->order, "");
+}
+
+/* ---- what runs where */
+
+static void hear(const char *device, const char *attributes, bool is_retained)
+{
+	fg_images_heard(images, fg_span_str(device), fg_span_str(attributes), is_retained);
+}
+
+static void runs(const char *device, enum fg_image_kind kind, const char *version)
+{
+	struct fg_span found;
+
+	if (fg_images_version(images, fg_span_str(device), kind, &found) < 0)
+		found = fg_span_str("nobody knows");
+	if (!fg_span_is(found, version))
+		fail_msg("%.*s, not %s", FG_SPAN_ARGS(found), version);
+}
+
+static void what_a_device_tells_last_is_what_it_runs(void **state)
+{
+	(void)state;
+	runs("pump-1", FG_IMAGE_FIRMWARE, "nobody knows");
+	hear("pump-1", "{\"fw_version\":\"1.9\",\"t\":1}", false);
+	hear("pump-1", "{\"sw_version\":3.10}", false);
+	hear("pump-2", "{\"fw_version\":7}", true);
+	hear("boiler", "{\"fw_version\":7}", false);
+	runs("pump-1", FG_IMAGE_FIRMWARE, "1.9");
+	runs("pump-1", FG_IMAGE_SOFTWARE, "3.10");
+	runs("pump-2", FG_IMAGE_FIRMWARE, "7");
+	runs("pump-2", FG_IMAGE_SOFTWARE, "nobody knows");
+	runs("boiler", FG_IMAGE_FIRMWARE, "nobody knows");
+	hear("pump-1", "{\"fw_version\":\"1.10\"}", false);
+	restart();
+	runs("pump-1", FG_IMAGE_FIRMWARE, "1.10");
+	runs("pump-1", FG_IMAGE_SOFTWARE, "3.10");
+	runs("pump-2", FG_IMAGE_FIRMWARE, "7");
+}
+
+static void what_is_no_version_changes_nothing(void **state)
+{
+	static const char *const bodies[] = {
+		"{\"fw_version\":\"\"}",      "{\"fw_version\":null}",
+		"{\"fw_version\":{\"a\":1}}", "{\"fw_version\":[\"2\"]}",
+		"{\"fw_version\":NaN}",       "{\"fw_version\":\"2\\u0000\"}",
+		"{\"FW_VERSION\":\"2\"}",     "{}",
+	};
+	char longest[300];
+
+	(void)state;
+	hear("pump-1", "{\"fw_version\":\"1\"}", false);
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++)
+		hear("pump-1", bodies[i], false);
+	snprintf(longest, sizeof(longest), "{\"fw_version\":\"%0256d\"}", 0);
+	hear("pump-1", longest, false);
+	runs("pump-1", FG_IMAGE_FIRMWARE, "1");
+	snprintf(longest, sizeof(longest), "{\"fw_version\":\"%0255d\"}", 0);
+	hear("pump-1", longest, false);
+	assert_non_null(strstr(longest, "0000"));
+	runs("pump-1", FG_IMAGE_SOFTWARE, "nobody knows");
+}
+
+static void what_a_broker_has_kept_is_believed_only_where_nothing_is_known(void **state)
+{
+	(void)state;
+	hear("pump-1", "{\"fw_version\":\"1\"}", true);
+	runs("pump-1", FG_IMAGE_FIRMWARE, "1");
+	hear("pump-1", "{\"fw_version\":\"2\"}", false);
+	hear("pump-1", "{\"fw_version\":\"1\"}", true);
+	runs("pump-1", FG_IMAGE_FIRMWARE, "2");
+}
+
+static void an_image_that_was_confirmed_is_what_runs(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	hear("pump-1", "{\"fw_version\":\"1\"}", false);
+	hand_over(&image);
+	runs("pump-1", FG_IMAGE_FIRMWARE, "1");
+	report("{\"state\":\"UPDATED\"}");
+	runs("pump-1", FG_IMAGE_FIRMWARE, "2");
+	restart();
+	runs("pump-1", FG_IMAGE_FIRMWARE, "2");
+	http_server_stop(server);
+}
+
+static void a_device_that_tells_the_version_it_was_handed_has_installed_it(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	rules[0].status = NULL;
+	restart();
+	hear("pump-1", "{\"fw_version\":\"1\"}", false);
+	hand_over(&image);
+	hear("pump-1", "{\"fw_version\":\"1\",\"sw_version\":\"2\"}", false);
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_HANDED);
+	hear("pump-1", "{\"fw_version\":\"2\"}", false);
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_UPDATED);
+	assert_non_null(strstr(told, "hw:UPDATING hw:UPDATED"));
+	http_server_stop(server);
+}
+
+static void what_runs_already_is_not_fetched_where_the_cloud_says_so(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	hear("pump-1", "{\"fw_version\":\"2\"}", false);
+	image.unless_there = true;
+	assert_int_equal(begin("hw", &image), -EEXIST);
+	assert_string_equal(told, "");
+	assert_null(entry("pump-1"));
+	image.unless_there = false;
+	hand_over(&image);
+	report("{\"state\":\"UPDATED\"}");
+	/* Its own image is told of as what it is: installed. */
+	image.unless_there = true;
+	told[0] = '\0';
+	assert_int_equal(begin("hw", &image), 0);
+	assert_string_equal(told, "hw:UPDATED");
+	http_server_stop(server);
+}
+
+/* ---- a device that says nothing */
+
+static void a_device_that_never_reports_gets_its_other_image_in_the_end(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+	struct fg_images_entry *other;
+
+	(void)state;
+	hand_over(&image);
+	image.kind = FG_IMAGE_SOFTWARE;
+	image.version = fg_span_str("5");
+	assert_int_equal(begin("hw", &image), 0);
+	other = fg_images_find(images, fg_span_str("pump-1"), FG_IMAGE_SOFTWARE);
+	for (double waited = 0; other->state != FG_IMAGES_READY; waited += 0.005) {
+		assert_true(waited < PATIENCE_S);
+		turn(0.005);
+	}
+	fg_images_tick(images, now_ms += FG_IMAGES_PATIENCE_MS - 2000);
+	assert_int_equal(other->state, FG_IMAGES_READY);
+	report("{\"state\":\"UPDATING\"}");
+	fg_images_tick(images, now_ms += FG_IMAGES_PATIENCE_MS - 2000);
+	assert_int_equal(other->state, FG_IMAGES_READY);
+	fg_images_tick(images, now_ms += 3000);
+	assert_int_equal(other->state, FG_IMAGES_HANDING);
+	acknowledge();
+	/* What it says now is of the one that came last, unless it says otherwise. */
+	report("{\"state\":\"UPDATED\"}");
+	assert_int_equal(other->state, FG_IMAGES_UPDATED);
+	report("{\"state\":\"FAILED\",\"version\":\"2\"}");
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_FAILED);
+	http_server_stop(server);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		TEST(what_has_failed_is_tried_again_by_a_new_order_only),
+		TEST(a_new_token_takes_the_place_of_the_old_one),
+		TEST(an_url_that_is_signed_anew_is_that_of_the_same_image),
+		TEST(a_token_is_not_passed_on_to_a_device_that_fetches_itself),
+		TEST(an_image_of_one_cloud_that_cannot_be_leaves_that_of_another_alone),
+		TEST(each_fault_is_told_apart),
+		TEST(a_long_download_is_told_of_now_and_then),
+		TEST(the_end_of_an_order_is_told_until_it_has_been_heard),
+		TEST(a_failure_outlives_a_restart_until_it_has_been_heard),
+		TEST(what_an_earlier_version_remembered_is_read),
+		TEST(what_a_device_tells_last_is_what_it_runs),
+		TEST(what_is_no_version_changes_nothing),
+		TEST(what_a_broker_has_kept_is_believed_only_where_nothing_is_known),
+		TEST(an_image_that_was_confirmed_is_what_runs),
+		TEST(a_device_that_tells_the_version_it_was_handed_has_installed_it),
+		TEST(what_runs_already_is_not_fetched_where_the_cloud_says_so),
+		TEST(a_device_that_never_reports_gets_its_other_image_in_the_end),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
