@@ -559,6 +559,7 @@ enum fg_rest_fault {
 	FG_REST_FAULT_FORBIDDEN, /* the account may not do this */
 	FG_REST_FAULT_UNKNOWN,   /* the cloud does not know the device */
 	FG_REST_FAULT_MISSING,   /* the value is not there */
+	FG_REST_FAULT_OFFLINE,   /* to the cloud the device is not there: no command was sent */
 	FG_REST_FAULT_SILENT,    /* no answer to the command in time */
 	FG_REST_FAULT_REFUSED,   /* the answer to the command is an error */
 	FG_REST_FAULT_LIMIT,     /* too many requests */
@@ -572,9 +573,10 @@ struct fg_rest_result {
 				     the ctx's */
 };
 
-/** With what it is opened. */
+/** With what it is opened; all of it outlives the ctx. */
 struct fg_rest_open {
 	const struct fg_value *values; /* one for each entry of the option table, in its order */
+	const struct fg_value *link;   /* the same of the link's own table, struct fg_plugin.options */
 	const char *url;               /* where the interface is, without a final slash */
 };
 

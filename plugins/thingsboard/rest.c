@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/text.h"
-#include "model/json.h"
+#include "common/rest.h"
 
 #define URL_BYTES 4096
 #define BODY_BYTES 65536
@@ -83,24 +82,6 @@ static void rest_close(void *ctx)
 
 /* ------------------------------------------------------------------ requests */
 
-/* As one value in a query (RFC 3986, 2.1 and 2.3). */
-static void put_escaped(struct fg_text *text, struct fg_span value)
-{
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				    "0123456789-._~";
-
-	for (size_t i = 0; i < value.size; i++) {
-		char hex[4];
-
-		if (value.data[i] && strchr(plain, value.data[i])) {
-			fg_put_span(text, fg_span_of(value.data + i, 1));
-			continue;
-		}
-		snprintf(hex, sizeof(hex), "%%%02X", (unsigned char)value.data[i]);
-		fg_put(text, hex);
-	}
-}
-
 static struct fg_text begin_url(struct tb_rest_ctx *c)
 {
 	struct fg_text url = fg_text_begin(c->request_url, sizeof(c->request_url) - 1);
@@ -126,7 +107,7 @@ static void put_reading(const struct tb_rest_ctx *c, const struct fg_rest_questi
 	fg_put(url, "/api/plugins/telemetry/DEVICE/");
 	fg_put(url, c->device_id);
 	fg_put(url, "/values/timeseries?keys=");
-	put_escaped(url, q->key);
+	fg_put_escaped(url, q->key);
 	fg_put(url, "&startTs=");
 	fg_put_number(url, q->from_us / 1000);
 	fg_put(url, "&endTs=");
@@ -162,7 +143,7 @@ static int rest_request(void *ctx, const struct fg_rest_question *q, struct fg_r
 		break;
 	case FG_REST_DEVICE:
 		fg_put(&url, "/api/tenant/devices?deviceName=");
-		put_escaped(&url, q->device);
+		fg_put_escaped(&url, q->device);
 		break;
 	case FG_REST_READING:
 		put_reading(c, q, &url);
@@ -193,18 +174,10 @@ static int rest_request(void *ctx, const struct fg_rest_question *q, struct fg_r
 
 /* ------------------------------------------------------------------ answers */
 
-static enum fg_rest_verdict verdict(struct fg_rest_result *out, enum fg_rest_verdict what,
-				    enum fg_rest_fault fault, const char *text)
-{
-	out->fault = fault;
-	snprintf(out->text, sizeof(out->text), "%s", text);
-	return what;
-}
-
 static enum fg_rest_verdict not_understood(struct fg_rest_result *out)
 {
-	return verdict(out, FG_REST_FAILED, FG_REST_FAULT_OTHER,
-		       "what answers is not ThingsBoard's REST interface");
+	return fg_rest_say(out, FG_REST_FAILED, FG_REST_FAULT_OTHER,
+			   "what answers is not ThingsBoard's REST interface");
 }
 
 /* What any request may be answered with. */
@@ -212,38 +185,19 @@ static enum fg_rest_verdict by_status(unsigned status, struct fg_rest_result *ou
 {
 	switch (status) {
 	case STATUS_UNAUTHORIZED:
-		return verdict(out, FG_REST_FAILED, FG_REST_FAULT_ACCOUNT,
-			       "ThingsBoard does not accept the user name and password");
+		return fg_rest_say(out, FG_REST_FAILED, FG_REST_FAULT_ACCOUNT,
+				   "ThingsBoard does not accept the user name and password");
 	case STATUS_FORBIDDEN:
-		return verdict(out, FG_REST_FAILED, FG_REST_FAULT_FORBIDDEN,
-			       "ThingsBoard does not let this user do that");
+		return fg_rest_say(out, FG_REST_FAILED, FG_REST_FAULT_FORBIDDEN,
+				   "ThingsBoard does not let this user do that");
 	case STATUS_TOO_MANY:
-		return verdict(out, FG_REST_AGAIN, FG_REST_FAULT_LIMIT,
-			       "ThingsBoard is asked more often than the tenant's limits allow");
+		return fg_rest_say(
+			out, FG_REST_AGAIN, FG_REST_FAULT_LIMIT,
+			"ThingsBoard is asked more often than the tenant's limits allow");
 	default:
-		out->fault = FG_REST_FAULT_OTHER;
-		snprintf(out->text, sizeof(out->text), "ThingsBoard answers with HTTP status %u",
-			 status);
-		return FG_REST_FAILED;
+		return fg_rest_say(out, FG_REST_FAILED, FG_REST_FAULT_OTHER,
+				   "ThingsBoard answers with HTTP status %u", status);
 	}
-}
-
-/* A member that is a string without escapes, as tokens and ids are. */
-static bool plain_member(struct fg_json_value object, const char *name, struct fg_span *ret)
-{
-	struct fg_json_value value;
-	struct fg_span raw;
-
-	if (object.type != FG_JSON_OBJECT || !fg_json_member(object, fg_span_str(name), &value) ||
-	    value.type != FG_JSON_STRING)
-		return false;
-	raw = fg_span_of(value.text.data + 1, value.text.size - 2);
-	/* They go into a header and a path. */
-	for (size_t i = 0; i < raw.size; i++)
-		if (raw.data[i] <= ' ' || raw.data[i] > '~' || strchr("\\/?#%", raw.data[i]))
-			return false;
-	*ret = raw;
-	return raw.size > 0;
 }
 
 static enum fg_rest_verdict answer_login(struct tb_rest_ctx *c, struct fg_json_value body,
@@ -252,7 +206,7 @@ static enum fg_rest_verdict answer_login(struct tb_rest_ctx *c, struct fg_json_v
 	struct fg_span token;
 	int n;
 
-	if (!plain_member(body, "token", &token) || token.size > sizeof(c->authorization) - 64)
+	if (!fg_plain_member(body, "token", &token) || token.size > sizeof(c->authorization) - 64)
 		return not_understood(out);
 	n = snprintf(c->authorization, sizeof(c->authorization), "X-Authorization: Bearer %.*s",
 		     FG_SPAN_ARGS(token));
@@ -266,37 +220,18 @@ static enum fg_rest_verdict answer_device(struct tb_rest_ctx *c, struct fg_json_
 	struct fg_span text;
 
 	if (body.type != FG_JSON_OBJECT || !fg_json_member(body, fg_span_str("id"), &id) ||
-	    !plain_member(id, "id", &text) || text.size >= sizeof(c->device_id))
+	    !fg_plain_member(id, "id", &text) || text.size >= sizeof(c->device_id))
 		return not_understood(out);
 	snprintf(c->device_id, sizeof(c->device_id), "%.*s", FG_SPAN_ARGS(text));
 	return FG_REST_DONE;
 }
 
-static bool is_number(struct fg_json_value v)
-{
-	return v.type == FG_JSON_INTEGER || v.type == FG_JSON_REAL;
-}
-
-/* JSON numbers end where strtod() ends: at a comma, a bracket or the NUL behind. */
-static double to_number(struct fg_span text)
-{
-	char digits[64];
-
-	snprintf(digits, sizeof(digits), "%.*s", FG_SPAN_ARGS(text));
-	return strtod(digits, NULL);
-}
-
-/*
- * ThingsBoard keeps numbers as 64-bit integers or doubles and writes them its own way, and makes a
- * number of text that looks like one.
- */
+/* ThingsBoard makes a number of text that looks like one. */
 static bool is_same_value(struct fg_json_value sent, struct fg_json_value kept)
 {
-	if (fg_span_equal(sent.text, kept.text))
-		return true;
-	if (sent.type == FG_JSON_STRING && is_number(kept))
+	if (sent.type == FG_JSON_STRING && fg_is_number(kept))
 		return fg_span_equal(fg_span_of(sent.text.data + 1, sent.text.size - 2), kept.text);
-	return is_number(sent) && is_number(kept) && to_number(sent.text) == to_number(kept.text);
+	return fg_is_same_value(sent, kept);
 }
 
 /* {"KEY":[{"ts":1718000000000,"value":21.5},…]}, newest first */
@@ -312,8 +247,8 @@ static enum fg_rest_verdict answer_reading(const struct fg_rest_question *q,
 	if (body.type != FG_JSON_OBJECT || fg_json_check(q->value, &sent, &fault) < 0)
 		return not_understood(out);
 	if (!fg_json_member(body, q->key, &points) || points.type != FG_JSON_ARRAY)
-		return verdict(out, FG_REST_AGAIN, FG_REST_FAULT_MISSING,
-			       "ThingsBoard has no such value of the device");
+		return fg_rest_say(out, FG_REST_AGAIN, FG_REST_FAULT_MISSING,
+				   "ThingsBoard has no such value of the device");
 	fg_json_walk_begin(&walk, points);
 	while (fg_json_walk_next(&walk, &point)) {
 		if (point.value.type != FG_JSON_OBJECT ||
@@ -323,14 +258,14 @@ static enum fg_rest_verdict answer_reading(const struct fg_rest_question *q,
 			return not_understood(out);
 		if (!is_same_value(sent, value))
 			continue;
-		ms = to_number(ts.text);
+		ms = fg_number(ts.text);
 		if (!(ms >= 0 && ms < TIME_MAX_MS))
 			return not_understood(out);
 		out->time_us = (int64_t)(ms * 1000);
 		return FG_REST_DONE;
 	}
-	return verdict(out, FG_REST_AGAIN, FG_REST_FAULT_MISSING,
-		       "ThingsBoard has other values of the device, not this one");
+	return fg_rest_say(out, FG_REST_AGAIN, FG_REST_FAULT_MISSING,
+			   "ThingsBoard has other values of the device, not this one");
 }
 
 /* What the gateway answers when the device did not: {"error":"…","code":"offline"}. */
@@ -344,10 +279,9 @@ static enum fg_rest_verdict answer_error(struct fg_json_value body, struct fg_js
 	int room = (int)sizeof(out->text) - 40;
 	int size = error.text.size > (size_t)room ? room : (int)error.text.size;
 
-	out->fault = is_timeout ? FG_REST_FAULT_SILENT : FG_REST_FAULT_REFUSED;
-	snprintf(out->text, sizeof(out->text), "the answer is an error: %.*s", size,
-		 error.text.data);
-	return FG_REST_FAILED;
+	return fg_rest_say(out, FG_REST_FAILED,
+			   is_timeout ? FG_REST_FAULT_SILENT : FG_REST_FAULT_REFUSED,
+			   "the answer is an error: %.*s", size, error.text.data);
 }
 
 static enum fg_rest_verdict answer_command(const struct fg_rest_response *response,
@@ -361,12 +295,13 @@ static enum fg_rest_verdict answer_command(const struct fg_rest_response *respon
 		break;
 	case STATUS_REQUEST_TIMEOUT:
 	case STATUS_GATEWAY_TIMEOUT:
-		return verdict(out, FG_REST_FAILED, FG_REST_FAULT_SILENT,
-			       "ThingsBoard got no answer in time, or the device has no session "
-			       "there");
+		return fg_rest_say(
+			out, FG_REST_FAILED, FG_REST_FAULT_SILENT,
+			"ThingsBoard got no answer in time, or the device has no session "
+			"there");
 	case STATUS_CONFLICT:
-		return verdict(out, FG_REST_FAILED, FG_REST_FAULT_SILENT,
-			       "the device has no session in ThingsBoard");
+		return fg_rest_say(out, FG_REST_FAILED, FG_REST_FAULT_SILENT,
+				   "the device has no session in ThingsBoard");
 	default:
 		return by_status(response->status, out);
 	}
@@ -389,8 +324,8 @@ static enum fg_rest_verdict rest_answer(void *ctx, const struct fg_rest_question
 	if (q->step == FG_REST_COMMAND)
 		return answer_command(response, body, has_body, out);
 	if (q->step == FG_REST_DEVICE && response->status == STATUS_NOT_FOUND)
-		return verdict(out, FG_REST_AGAIN, FG_REST_FAULT_UNKNOWN,
-			       "ThingsBoard knows no device of that name");
+		return fg_rest_say(out, FG_REST_AGAIN, FG_REST_FAULT_UNKNOWN,
+				   "ThingsBoard knows no device of that name");
 	if (response->status != STATUS_OK)
 		return by_status(response->status, out);
 	if (!has_body)

@@ -108,7 +108,7 @@ static int check_options(const struct fg_roundtrip_options *o)
 				    DEVICE_MAX_BYTES);
 	if (!o->account)
 		return fg_ctl_usage("roundtrip: who looks at it in the cloud? --account FILE, with "
-				    "url, username and password");
+				    "the url of its interface for applications and a user there");
 	if (o->method && (!*o->method || strlen(o->method) > DEVICE_MAX_BYTES))
 		return fg_ctl_usage("roundtrip: --method: expected a name of 1 to %d bytes",
 				    DEVICE_MAX_BYTES);
@@ -188,6 +188,20 @@ static int take_link(struct fg_roundtrip *rt)
 	return 0;
 }
 
+/* Returns 0, -EINVAL (reported) or -ENOMEM. */
+static int take_link_values(struct fg_roundtrip *rt, struct fg_report *report)
+{
+	const struct fg_option *table = fg_plugin_get(rt->plugin)->options;
+	size_t n = 0;
+
+	while (table[n].name)
+		n++;
+	rt->link_values = calloc(n + 1, sizeof(*rt->link_values));
+	if (!rt->link_values)
+		return -ENOMEM;
+	return fg_config_options(rt->config, rt->link, table, report, rt->link_values);
+}
+
 static int take_plugin(struct fg_roundtrip *rt, struct fg_report *report)
 {
 	const char *directory = rt->with.plugin_directory;
@@ -203,8 +217,10 @@ static int take_plugin(struct fg_roundtrip *rt, struct fg_report *report)
 		return fg_ctl_fail("plugin %s knows no way to look at this cloud from the other "
 				   "side",
 				   rt->link->plugin);
-	r = fg_account_load(rt->with.account, rt->link->plugin, rt->rest->options, report,
-			    &rt->account);
+	r = take_link_values(rt, report);
+	if (r == 0)
+		r = fg_account_load(rt->with.account, rt->link->plugin, rt->rest->options, report,
+				    &rt->account);
 	return r < 0 ? say_report(report, r) : 0;
 }
 
@@ -323,6 +339,7 @@ static void release(struct fg_roundtrip *rt)
 	fg_command_map_free(rt->commands);
 	fg_mapping_free(rt->mapping);
 	fg_account_free(rt->account);
+	free(rt->link_values);
 	if (rt->plugin)
 		fg_plugin_unload(rt->plugin);
 	fg_config_free(rt->config);

@@ -36,6 +36,7 @@ struct fg_roundtrip {
 	const struct fg_broker_config *broker;
 	struct fg_plugin_handle *plugin;
 	const struct fg_rest *rest;
+	struct fg_value *link_values; /* of the link's own options */
 	struct fg_account *account;
 	struct fg_mapping *mapping;
 	struct fg_command_map *commands;

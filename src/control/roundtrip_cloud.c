@@ -30,8 +30,8 @@ struct fg_rest_client {
 };
 
 int fg_rest_client_new(struct ev_loop *loop, struct fg_http *http, const struct fg_rest *rest,
-		       const struct fg_account *account, struct fg_rest_client **ret,
-		       struct fg_error *err)
+		       const struct fg_account *account, const struct fg_value *link,
+		       struct fg_rest_client **ret, struct fg_error *err)
 {
 	struct fg_rest_client *c = calloc(1, sizeof(*c));
 	struct fg_rest_open with = {0};
@@ -44,6 +44,7 @@ int fg_rest_client_new(struct ev_loop *loop, struct fg_http *http, const struct 
 	c->rest = rest;
 	c->host = fg_account_host(account);
 	with.values = fg_account_values(account);
+	with.link = link;
 	with.url = c->host->url;
 	r = rest->open(&with, &c->ctx, err->text, sizeof(err->text));
 	if (r < 0) {

@@ -24,12 +24,12 @@ struct fg_rest_outcome {
 };
 
 /**
- * @rest, @account and @http are borrowed and outlive it. On success the caller owns *@ret. Returns 0,
- * -ENOMEM or -EINVAL with a sentence.
+ * @rest, @account, @link (see struct fg_rest_open) and @http are borrowed and outlive it. On success
+ * the caller owns *@ret. Returns 0, -ENOMEM or -EINVAL with a sentence.
  */
 int fg_rest_client_new(struct ev_loop *loop, struct fg_http *http, const struct fg_rest *rest,
-		       const struct fg_account *account, struct fg_rest_client **ret,
-		       struct fg_error *err);
+		       const struct fg_account *account, const struct fg_value *link,
+		       struct fg_rest_client **ret, struct fg_error *err);
 struct fg_rest_client *fg_rest_client_free(struct fg_rest_client *c);
 
 /** Ask until it is answered, at most for @timeout_ms; @question's now_us is set here. What is in

@@ -75,6 +75,10 @@ static const char *cloud_advice(const struct fg_rest_outcome *o)
 		return "does the backlog of \"fieldgatectl status\" fall? If not, the log says "
 		       "why; "
 		       "if it does, the cloud took the reading and keeps it elsewhere";
+	case FG_REST_FAULT_OFFLINE:
+		return "has the gateway told the cloud that the device is there? A device that has "
+		       "sent nothing yet is not; \"fieldgatectl status\" says whether the link is "
+		       "online";
 	case FG_REST_FAULT_SILENT:
 		return "does the device listen, and answer in time? Its topics are those above; "
 		       "--answer tries without it";
@@ -438,7 +442,8 @@ bool fg_roundtrip_run(struct fg_roundtrip *rt)
 
 	fg_hops_begin(&x.hops, stdout, rt->with.is_json, rt->expected != NULL);
 	if (fg_http_new(rt->loop, rt->connector, &x.http) < 0 ||
-	    fg_rest_client_new(rt->loop, x.http, rt->rest, rt->account, &x.cloud, &err) < 0) {
+	    fg_rest_client_new(rt->loop, x.http, rt->rest, rt->account, rt->link_values, &x.cloud,
+			       &err) < 0) {
 		fprintf(stderr, "fieldgatectl: %s: %s\n", rt->with.account,
 			err.text[0] ? err.text : "out of memory");
 	} else {

@@ -210,7 +210,7 @@ static void open_client(struct trip *t)
 {
 	struct fg_error err = {0};
 
-	if (fg_rest_client_new(t->loop, t->http, &rest, t->account, &t->client, &err) < 0)
+	if (fg_rest_client_new(t->loop, t->http, &rest, t->account, NULL, &t->client, &err) < 0)
 		fail_msg("%s", err.text);
 }
 
@@ -327,8 +327,9 @@ static void an_account_the_plugin_does_not_take_is_told(void **state)
 
 	(void)state;
 	begin(&t, "right", "none", NULL);
-	assert_int_equal(fg_rest_client_new(t.loop, t.http, &rest, t.account, &t.client, &err),
-			 -EINVAL);
+	assert_int_equal(
+		fg_rest_client_new(t.loop, t.http, &rest, t.account, NULL, &t.client, &err),
+		-EINVAL);
 	assert_string_equal(err.text, "project_id: there is none of that name");
 	end(&t);
 }

@@ -1,6 +1,6 @@
 /*
  * What the plugins share: text into a buffer of fixed size, what a packet leaves for a payload, the
- * calendar of UTC.
+ * calendar of UTC, what an answer of REST says.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "common/packet.h"
+#include "common/rest.h"
 #include "common/text.h"
 #include "common/utc.h"
 
@@ -249,6 +250,85 @@ static void every_day_of_nine_thousand_years_is_the_one_of_the_c_library(void **
 	tzset();
 }
 
+/* ------------------------------------------------------------------ answers of REST */
+
+static void what_goes_into_an_url_is_escaped(void **state)
+{
+	char buffer[64];
+	struct fg_text text = fg_text_begin(buffer, sizeof(buffer));
+
+	(void)state;
+	fg_put_escaped(&text, fg_span_of("pump 4/\xc3\xa4&x=1%\0~", 16));
+	assert_text(&text, "pump%204%2F%C3%A4%26x%3D1%25%00~");
+}
+
+static void plain_text_cannot_break_out_of_a_header_or_a_path(void **state)
+{
+	static const char *const others[] = {"",     "a b", "a\r\nb: c", "a/b",  "..?",     "a#",
+					     "a%20", "\"",  "\\",        "\x7f", "\xc3\xa4"};
+
+	(void)state;
+	assert_true(fg_is_plain(fg_span_str("784f394c-42b6_x.Y+z=")));
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_false(fg_is_plain(fg_span_str(others[i])));
+}
+
+static void a_plain_member_is_a_text_of_an_object(void **state)
+{
+	static const struct {
+		const char *json, *plain; /* NULL: none */
+	} cases[] = {
+		{"{\"id\":\"x-1\"}", "x-1"},      {"{\"id\":\"\"}", NULL},  {"{\"id\":1}", NULL},
+		{"{\"id\":\"a\\u000ab\"}", NULL}, {"{\"di\":\"x\"}", NULL}, {"[\"id\"]", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fg_span found = {0};
+		struct fg_json_value value;
+		struct fg_json_fault fault;
+
+		assert_int_equal(fg_json_check(fg_span_str(cases[i].json), &value, &fault), 0);
+		assert_int_equal(fg_plain_member(value, "id", &found), cases[i].plain != NULL);
+		assert_true(fg_span_is(found, cases[i].plain));
+	}
+}
+
+static void a_value_is_the_same_however_its_number_is_spelled(void **state)
+{
+	static const struct {
+		const char *sent, *kept;
+		bool is_same;
+	} cases[] = {
+		{"21.50", "21.5", true},  {"1e2", "100", true},      {"true", "true", true},
+		{"\"a\"", "\"a\"", true}, {"1", "2", false},         {"1", "\"1\"", false},
+		{"true", "1", false},     {"\"a\"", "\"b\"", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fg_json_value sent, kept;
+		struct fg_json_fault fault;
+
+		assert_int_equal(fg_json_check(fg_span_str(cases[i].sent), &sent, &fault), 0);
+		assert_int_equal(fg_json_check(fg_span_str(cases[i].kept), &kept, &fault), 0);
+		if (fg_is_same_value(sent, kept) != cases[i].is_same)
+			fail_msg("%s and %s", cases[i].sent, cases[i].kept);
+	}
+}
+
+static void what_is_said_is_cut_where_it_is_too_long(void **state)
+{
+	struct fg_rest_result result = {0};
+
+	(void)state;
+	assert_int_equal(
+		fg_rest_say(&result, FG_REST_AGAIN, FG_REST_FAULT_LIMIT, "%d: %0400d", 7, 0),
+		FG_REST_AGAIN);
+	assert_int_equal(result.fault, FG_REST_FAULT_LIMIT);
+	assert_int_equal(strlen(result.text), sizeof(result.text) - 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +343,11 @@ int main(void)
 		cmocka_unit_test(hours_days_and_leap_days_begin_where_they_do),
 		cmocka_unit_test(a_year_has_four_digits),
 		cmocka_unit_test(every_day_of_nine_thousand_years_is_the_one_of_the_c_library),
+		cmocka_unit_test(what_goes_into_an_url_is_escaped),
+		cmocka_unit_test(plain_text_cannot_break_out_of_a_header_or_a_path),
+		cmocka_unit_test(a_plain_member_is_a_text_of_an_object),
+		cmocka_unit_test(a_value_is_the_same_however_its_number_is_spelled),
+		cmocka_unit_test(what_is_said_is_cut_where_it_is_too_long),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
