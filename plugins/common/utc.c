@@ -62,3 +62,24 @@ bool fg_utc_of(int64_t time_us, struct fg_utc *ret)
 	};
 	return true;
 }
+
+bool fg_utc_to(const struct fg_utc *utc, int64_t *ret_us)
+{
+	bool is_leap_second = utc->hour == 23 && utc->minute == 59 && utc->second == 60;
+	bool is_leap = is_leap_year(utc->year);
+	unsigned days = utc->day - 1;
+
+	if (utc->year < 1000 || utc->year > 9999 || utc->month < 1 || utc->month > 12 ||
+	    utc->day < 1 || utc->day > days_of(utc->month, is_leap) || utc->hour > 23 ||
+	    utc->minute > 59 || (utc->second > 59 && !is_leap_second) ||
+	    utc->microsecond >= US_PER_S)
+		return false;
+	for (unsigned month = 1; month < utc->month; month++)
+		days += days_of(month, is_leap);
+	*ret_us = ((((int64_t)days_before(utc->year) + days - days_before(1970)) * 24 + utc->hour) *
+			   3600 +
+		   utc->minute * 60 + utc->second) *
+			  US_PER_S +
+		  utc->microsecond;
+	return true;
+}

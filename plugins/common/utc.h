@@ -18,3 +18,7 @@ struct fg_utc {
  * year that has not four digits.
  */
 bool fg_utc_of(int64_t time_us, struct fg_utc *ret);
+
+/** The other way round. Returns false, and writes nothing, when there is no such day or time; the
+ * leap second 23:59:60 is the first of the next day. */
+bool fg_utc_to(const struct fg_utc *utc, int64_t *ret_us);

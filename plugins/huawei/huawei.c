@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "common/packet.h"
+#include "rest.h"
 #include "util/cleanup.h"
 
 #define TICK_MS 1000
@@ -294,4 +295,5 @@ FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {
 	.image_progress = hw_image_progress,
 	.woken = hw_woken,
 	.remembered = hw_remembered,
+	.rest = &hw_rest,
 };

@@ -12,6 +12,7 @@
  *	status.c   which sub-devices are there       devices.c   the table of them
  *	events.c   what goes up and comes down that is neither data nor a command
  *	ota.c      firmware and software: orders     ota_jobs.c  what IoTDA is told of them
+ *	rest.c     the application's side, for fieldgatectl
  *
  * There is one session, that of the device that connects: the gateway, or the only device. The
  * topics name it, never a sub-device.

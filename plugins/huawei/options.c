@@ -236,14 +236,8 @@ static unsigned keep_alive_within(unsigned wanted_s)
 	return wanted_s > KEEP_ALIVE_MAX_S ? KEEP_ALIVE_MAX_S : wanted_s;
 }
 
-const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
+void hw_options_take(const struct fg_value *values, struct hw_options *ret)
 {
-	const struct fg_value *values = with->values;
-	const char *fault = options_fault(values, with->has_client_certificate);
-	unsigned keep_alive_s = keep_alive_within(with->keep_alive_s);
-
-	if (fault)
-		return fault;
 	*ret = (struct hw_options){
 		.mode = (enum hw_mode)values[OPTION_MODE].number,
 		.device_id = values[OPTION_DEVICE_ID].string,
@@ -264,8 +258,18 @@ const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
 		.max_devices = (uint32_t)values[OPTION_MAX_DEVICES].number,
 		.unknown_version = values[OPTION_UNKNOWN_VERSION].string,
 		.max_rate = (uint32_t)values[OPTION_MAX_RATE].number,
-		.keep_alive_s = keep_alive_s,
-		.is_keep_alive_bent = with->keep_alive_s > 0 && with->keep_alive_s != keep_alive_s,
 	};
+}
+
+const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
+{
+	const char *fault = options_fault(with->values, with->has_client_certificate);
+	unsigned keep_alive_s = keep_alive_within(with->keep_alive_s);
+
+	if (fault)
+		return fault;
+	hw_options_take(with->values, ret);
+	ret->keep_alive_s = keep_alive_s;
+	ret->is_keep_alive_bent = with->keep_alive_s > 0 && with->keep_alive_s != keep_alive_s;
 	return NULL;
 }

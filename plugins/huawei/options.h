@@ -40,5 +40,8 @@ extern const struct fg_option hw_option_table[];
 /** Returns NULL, or a sentence that says what is wrong. */
 const char *hw_options_read(const struct fg_open *with, struct hw_options *ret);
 
+/** What the values alone say, of options that were checked before. */
+void hw_options_take(const struct fg_value *values, struct hw_options *ret);
+
 /** May @text be (a part of) a device id: letters, digits, '_' and '-'? */
 bool hw_is_id(const char *text, size_t size);

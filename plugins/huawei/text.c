@@ -23,6 +23,57 @@ bool hw_put_time(struct fg_text *text, int64_t time_us, bool has_milliseconds)
 	return true;
 }
 
+/* Does @text look like @form, whose zeros stand for digits? They go to @digits. */
+static bool take_digits(struct fg_span text, const char *form, char *digits)
+{
+	if (text.size != strlen(form))
+		return false;
+	for (size_t i = 0; i < text.size; i++) {
+		char c = text.data[i];
+
+		if (form[i] != '0' ? c != form[i] : c < '0' || c > '9')
+			return false;
+		if (form[i] == '0')
+			*digits++ = c;
+	}
+	return true;
+}
+
+/* The next @n of @digits. */
+static unsigned number(const char **digits, unsigned n)
+{
+	unsigned result = 0;
+
+	for (; n > 0; n--)
+		result = result * 10 + (unsigned)(*(*digits)++ - '0');
+	return result;
+}
+
+bool hw_time_read(struct fg_json_value value, int64_t *ret_us, int64_t *ret_unit_us)
+{
+	char all[] = "00000000000000000";
+	const char *digits = all;
+	struct fg_utc utc;
+	bool is_fine;
+
+	if (value.type != FG_JSON_STRING)
+		return false;
+	is_fine = take_digits(value.text, "\"0000-00-00T00:00:00.000Z\"", all);
+	if (!is_fine && !take_digits(value.text, "\"00000000T000000Z\"", all))
+		return false;
+	utc.year = number(&digits, 4);
+	utc.month = number(&digits, 2);
+	utc.day = number(&digits, 2);
+	utc.hour = number(&digits, 2);
+	utc.minute = number(&digits, 2);
+	utc.second = number(&digits, 2);
+	utc.microsecond = number(&digits, 3) * 1000;
+	if (!fg_utc_to(&utc, ret_us))
+		return false;
+	*ret_unit_us = is_fine ? 1000 : 1000000;
+	return true;
+}
+
 bool hw_string_read(struct fg_json_value value, char *out, size_t out_size, struct fg_span *ret)
 {
 	struct fg_span raw;

@@ -1,7 +1,7 @@
 #pragma once
 
 /*
- * How IoTDA spells a time, and how a text it sends is read.
+ * How IoTDA spells a time, and how the texts it sends are read.
  */
 #include "common/text.h"
 #include "model/json.h"
@@ -11,6 +11,12 @@
  * rounded. Returns false, and writes nothing, for a year that has not four digits.
  */
 bool hw_put_time(struct fg_text *text, int64_t time_us, bool has_milliseconds);
+
+/**
+ * The time in the JSON string @value, in either form: *@ret_us (UTC), and in *@ret_unit_us how finely
+ * it is told. Returns false when it is none.
+ */
+bool hw_time_read(struct fg_json_value value, int64_t *ret_us, int64_t *ret_unit_us);
 
 /**
  * What the JSON string @value says, unescaped to @out of @out_size bytes. Returns false when it is no

@@ -250,6 +250,42 @@ static void every_day_of_nine_thousand_years_is_the_one_of_the_c_library(void **
 	tzset();
 }
 
+static void a_date_is_the_moment_it_was_made_of(void **state)
+{
+	const struct fg_utc leap_second = {2016, 12, 31, 23, 59, 60, 5};
+	struct fg_utc utc;
+	int64_t back;
+
+	(void)state;
+	for (int64_t at = FIRST_OF_1000 + 1234567; at < FIRST_OF_10000;
+	     at += US_PER_DAY + 12345678) {
+		assert_true(fg_utc_of(at, &utc));
+		if (!fg_utc_to(&utc, &back) || back != at)
+			fail_msg("%lld us", (long long)at);
+	}
+	assert_true(fg_utc_to(&leap_second, &back));
+	assert_int_equal(back, INT64_C(1483228800000005));
+}
+
+static void what_is_no_date_is_refused(void **state)
+{
+	static const struct fg_utc dates[] = {
+		{999, 12, 31, 0, 0, 0, 0},   {10000, 1, 1, 0, 0, 0, 0},
+		{2026, 0, 1, 0, 0, 0, 0},    {2026, 13, 1, 0, 0, 0, 0},
+		{2026, 1, 0, 0, 0, 0, 0},    {2026, 1, 32, 0, 0, 0, 0},
+		{2026, 2, 29, 0, 0, 0, 0},   {2024, 2, 30, 0, 0, 0, 0},
+		{2026, 4, 31, 0, 0, 0, 0},   {2026, 1, 1, 24, 0, 0, 0},
+		{2026, 1, 1, 0, 60, 0, 0},   {2026, 1, 1, 0, 0, 60, 0},
+		{2026, 1, 1, 23, 59, 61, 0}, {2026, 1, 1, 0, 0, 0, 1000000},
+	};
+	int64_t time_us;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(dates) / sizeof(dates[0]); i++)
+		if (fg_utc_to(&dates[i], &time_us))
+			fail_msg("date %zu", i);
+}
+
 /* ------------------------------------------------------------------ answers of REST */
 
 static void what_goes_into_an_url_is_escaped(void **state)
@@ -343,6 +379,8 @@ int main(void)
 		cmocka_unit_test(hours_days_and_leap_days_begin_where_they_do),
 		cmocka_unit_test(a_year_has_four_digits),
 		cmocka_unit_test(every_day_of_nine_thousand_years_is_the_one_of_the_c_library),
+		cmocka_unit_test(a_date_is_the_moment_it_was_made_of),
+		cmocka_unit_test(what_is_no_date_is_refused),
 		cmocka_unit_test(what_goes_into_an_url_is_escaped),
 		cmocka_unit_test(plain_text_cannot_break_out_of_a_header_or_a_path),
 		cmocka_unit_test(a_plain_member_is_a_text_of_an_object),
