@@ -19,6 +19,7 @@ import tempfile
 
 from huawei import GATEWAY, SECRET, CommandError, Huawei  # noqa: F401
 from huawei.cloud import PROJECT_ID
+from huawei.iam import DOMAIN, PASSWORD, USER
 from mosquitto import Mosquitto, die_with_parent, free_port, is_listening, wait_for  # noqa: F401
 from thingsboard import RpcError, ThingsBoard  # noqa: F401
 
@@ -32,8 +33,8 @@ def run_thingsboard(cloud):
 
 def run_huawei(cloud):
     print("MQTT   mqtt://127.0.0.1:%d, device %s, secret %s" % (cloud.port, GATEWAY, SECRET))
-    print("REST   %s/v5/iot/%s/devices/…/commands, X-Auth-Token %s" % (cloud.rest_url, PROJECT_ID, cloud.rest_token),
-          flush=True)
+    print("REST   %s/v5/iot/%s/devices/…/shadow and …/commands" % (cloud.rest_url, PROJECT_ID))
+    print("IAM    %s, domain %s, user %s, password %s" % (cloud.iam_url, DOMAIN, USER, PASSWORD), flush=True)
     signal.pause()
 
 

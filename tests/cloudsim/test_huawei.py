@@ -388,45 +388,6 @@ class Downlink(HuaweiTest):
         self.assertEqual(client.wait_received(21)[-1][1]["content"], "now")
 
 
-class RestTest(HuaweiTest):
-    def test_a_command_is_answered_with_what_the_device_says(self):
-        response = {"result_code": 0, "response_name": "COMMAND_RESPONSE", "paras": {"result": "success"}}
-        client = self.answer_commands(self.client(), lambda body: response)
-        status, body = self.post(PUMP, {"service_id": "reboot", "command_name": "ON_OFF", "paras": {"value": "ON"}})
-        self.assertEqual((status, body["response"]), (200, response))
-        self.assertTrue(client.received[0][0].endswith(body["command_id"]))
-        self.assertEqual(client.received[0][1], {"object_device_id": PUMP, "service_id": "reboot",
-                                                 "command_name": "ON_OFF", "paras": {"value": "ON"}})
-
-    def test_what_cannot_be_delivered_has_a_code(self):
-        good = {"paras": {}}
-        self.assertEqual(self.post(PUMP, good)[1]["error_code"], "IOTDA.014016")
-        self.client()
-        self.cloud.set(command_timeout_s=0.2)
-        status, body = self.post(PUMP, good)
-        self.assertEqual((status, body["error_code"]), (200, "IOTDA.014111"))
-        self.assertIn("command_id", body)
-        for status, how in (
-                (401, {"headers": {"X-Auth-Token": "x"}}),
-                (403, {"project": "another"}),
-                (404, {"device": "p1_x"}),
-                (404, {"path": "/v5/iot/%s/devices/%s/nothing"}),
-                (400, {"device": "p1 x".replace(" ", "%20")}),
-                (400, {"body": {}}),
-                (400, {"body": []}),
-                (400, {"body": {"paras": "text"}}),
-                (400, {"body": {"paras": {}, "service_id": "x" * 65}}),
-                (400, {"body": {"paras": {}, "command_name": "x" * 129}})):
-            found, body = self.post(**dict({"device": PUMP, "body": good}, **how))
-            self.assertEqual((found, body["error_code"][:6]), (status, "IOTDA."), how)
-
-    def test_an_instance_is_named_where_there_is_one(self):
-        self.cloud = self.begin(sub_devices=[PUMP], instance_id="i-1")
-        self.answer_commands(self.client(), lambda body: {"result_code": 0})
-        self.assertEqual(self.post(PUMP, {"paras": {}})[0], 403)
-        self.assertEqual(self.post(PUMP, {"paras": {}}, {"Instance-Id": "i-1"})[0], 200)
-
-
 if __name__ == "__main__":
     sys.stdout.reconfigure(line_buffering=True)
     unittest.main(verbosity=2)

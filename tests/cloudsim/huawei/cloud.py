@@ -8,6 +8,7 @@ from scripted_broker import ScriptedBroker
 
 from . import downlink
 from .broker import Broker, Bucket
+from .iam import Iam
 from .payload import MAX_CONTENT_BYTES, content_size
 from .registry import MANAGER, event
 from .rest import Rest
@@ -42,7 +43,7 @@ class Huawei(Arrivals):
         devices = devices or [{"device_id": GATEWAY, "secret": SECRET, "sub_devices": list(sub_devices)}]
         self._broker = Broker(devices, model, custom_topics, now, elapsed)
         self._server = ScriptedBroker(self._broker, tls=server_side(tls) if tls else None)
-        self._rest = None
+        self._rest = self._iam = None
         self._instance_id = instance_id
         self.port = self._server.port
 
@@ -53,6 +54,7 @@ class Huawei(Arrivals):
     def stop(self):
         if self._rest:
             self._rest.stop()
+            self._iam.stop()
         self._server.stop()
         if self._server.errors:
             raise AssertionError("the stand-in has gone wrong:\n" + self._server.errors[0])
@@ -211,18 +213,40 @@ class Huawei(Arrivals):
 
     # ---- the application's side
 
+    def device(self, device_id):
+        """What the platform says of a device, None if there is none."""
+        return self._server.call(lambda: self._broker.registry.show(device_id, self._broker.sessions))
+
+    def shadow(self, device_id):
+        """What each service of a device has reported last."""
+        return self._server.call(lambda: self._broker.shadow.describe(device_id))
+
+    def _application(self):
+        if not self._rest:
+            self._iam = Iam(PROJECT_ID, self._broker.now)
+            self._rest = Rest(self, self._iam, PROJECT_ID, self._instance_id)
+        return self._rest
+
     @property
     def rest_url(self):
-        """http://127.0.0.1:PORT of the application API, started at first use. Its project is PROJECT_ID, its token
-        rest_token."""
-        self._rest = self._rest or Rest(self.command_begin, PROJECT_ID, self._instance_id)
-        return self._rest.url
+        """http://127.0.0.1:PORT of the application API, started at first use. Its project is PROJECT_ID."""
+        return self._application().url
+
+    @property
+    def iam_url(self):
+        """http://127.0.0.1:PORT of IAM, which has one user: iam.DOMAIN, iam.USER, iam.PASSWORD."""
+        self._application()
+        return self._iam.url
 
     @property
     def rest_token(self):
-        """What X-Auth-Token has to be."""
-        assert self.rest_url
-        return self._rest.token
+        """A token, good for 24 hours."""
+        self._application()
+        return self._iam.issue()
+
+    def break_rest(self, status):
+        """Answer everything on the application's side with @status, such as 429; None: no more."""
+        self._application().fault = status
 
     # ---- what it has seen
 

@@ -51,6 +51,17 @@ class Registry:
         return {"parent_device_id": sub["gateway"], "node_id": sub["node_id"], "device_id": id_,
                 "name": sub["node_id"], "product_id": sub["product_id"], "status": sub["status"]}
 
+    def show(self, device_id, sessions):
+        """What the application is told of a device, None if there is none. @sessions: {device id: …} of who is there."""
+        if device_id in self.subs:
+            sub = self.subs[device_id]
+            return {"device_id": device_id, "node_id": sub["node_id"], "gateway_id": sub["gateway"],
+                    "product_id": sub["product_id"], "node_type": "ENDPOINT", "status": sub["status"]}
+        if device_id in self.logins:
+            return {"device_id": device_id, "node_id": device_id, "gateway_id": device_id, "node_type": "GATEWAY",
+                    "status": "ONLINE" if device_id in sessions else "OFFLINE"}
+        return None
+
     # ---- what a gateway says
 
     def answer(self, gateway, kind, paras):

@@ -1,5 +1,11 @@
 """What the platform has of each device, and what an application wants of it."""
+import time
+
 from .downlink import SET
+
+
+def stamp(ms):
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(ms / 1000))
 
 
 class Shadow:
@@ -7,11 +13,14 @@ class Shadow:
         self._broker = broker
         self._reported, self._desired = {}, {}  # device: {service: {property: value}}
         self._versions = {}                     # (device, service): rises with each change
+        self._times = {}                        # (device, service): event_time of the last report
 
     def reported(self, readings):
         """A report has come: what is desired of its devices and is not so yet is sent to them again."""
         for reading in readings:
             self._reported.setdefault(reading.device, {}).setdefault(reading.service, {}).update(reading.properties)
+            self._times[reading.device, reading.service] = stamp(
+                1000 * self._broker.now() if reading.ms is None else reading.ms)
             self._changed(reading.device, reading.service)
         for device in {reading.device for reading in readings}:
             self.send(device)
@@ -41,6 +50,6 @@ class Shadow:
     def describe(self, device, service=None):
         reported, desired = self._reported.get(device, {}), self._desired.get(device, {})
         return [{"service_id": id_, "desired": {"properties": desired.get(id_), "event_time": None},
-                 "reported": {"properties": reported.get(id_), "event_time": None},
+                 "reported": {"properties": reported.get(id_), "event_time": self._times.get((device, id_))},
                  "version": self._versions[device, id_]}
                 for id_ in sorted(set(reported) | set(desired)) if service in (None, id_)]
