@@ -41,16 +41,9 @@ class Device:
         self.mqtt.loop_stop()
 
 
-class RoundTrip(EndToEnd):
-    def account(self, cloud=None, name="account.yaml", **changed):
-        account = {"url": cloud.rest_url if cloud else "", "username": "tenant@thingsboard.org",
-                   "password": {"file": self.path("password")}}
-        account.update(changed)
-        with open(self.path("password"), "w") as f:
-            f.write(PASSWORD)
-        with open(self.path(name), "w") as f:
-            json.dump(account, f)
-        return self.path(name)
+class Trips(EndToEnd):
+    """fieldgatectl roundtrip, and what it says."""
+    SECRETS = ("Bearer", PASSWORD + '"', "wrong-secret")
 
     def trip(self, gateway, account, *words, device="pump-1", env=None):
         """(exit status, standard output, standard error)"""
@@ -59,8 +52,7 @@ class RoundTrip(EndToEnd):
              "--device", device, "--timeout", "8", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, timeout=120, env=dict(os.environ, **(env or {})))
         out, err = done.stdout.decode(), done.stderr.decode()
-        self.assertNotIn("Bearer", out + err)
-        for secret in (PASSWORD + '"', "wrong-secret"):
+        for secret in self.SECRETS:
             self.assertNotIn(secret, out + err)
         return done.returncode, out, err
 
@@ -75,14 +67,6 @@ class RoundTrip(EndToEnd):
     def states(self, hops):
         return {name: hop["state"] for name, hop in hops.items()}
 
-    def installation(self, mappings=(ALL_MEMBERS,), commands=tuple(COMMANDS), **how):
-        field, cloud = self.field(), self.thingsboard()
-        gateway = self.gateway(field, cloud, start=False, mappings=list(mappings), **how)
-        gateway.config["commands"] = list(commands)
-        gateway.start()
-        field.wait_subscribed(gateway.client_id())
-        return field, cloud, gateway
-
     def fails_at(self, hops, result, name, *later):
         """Everything before @name is in order, @name says what to do, @later and nothing else is not tried."""
         states = self.states(hops)
@@ -90,6 +74,26 @@ class RoundTrip(EndToEnd):
         self.assertGreater(len(hops[name]["advice"]), 20)
         self.assertEqual({hop for hop, state in states.items() if state == "not_tried"}, set(later), states)
         self.assertEqual((result["is_ok"], result["failed"]), (False, name))
+
+
+class RoundTrip(Trips):
+    def account(self, cloud=None, name="account.yaml", **changed):
+        account = {"url": cloud.rest_url if cloud else "", "username": "tenant@thingsboard.org",
+                   "password": {"file": self.path("password")}}
+        account.update(changed)
+        with open(self.path("password"), "w") as f:
+            f.write(PASSWORD)
+        with open(self.path(name), "w") as f:
+            json.dump(account, f)
+        return self.path(name)
+
+    def installation(self, mappings=(ALL_MEMBERS,), commands=tuple(COMMANDS), **how):
+        field, cloud = self.field(), self.thingsboard()
+        gateway = self.gateway(field, cloud, start=False, mappings=list(mappings), **how)
+        gateway.config["commands"] = list(commands)
+        gateway.start()
+        field.wait_subscribed(gateway.client_id())
+        return field, cloud, gateway
 
     # ---- in order
 
