@@ -287,6 +287,10 @@ struct fg_host {
 	/** This cloud gets nothing of @device any more, until an operator says otherwise. */
 	int (*mute)(void *host_ctx, struct fg_span device);
 
+	/** The cloud has @device again: it gets what it says from now on. Nothing happens when it was
+	 * not mute. Returns 0 or -EINVAL. */
+	int (*unmute)(void *host_ctx, struct fg_span device);
+
 	/** The limits of @scope. @rates: @n of them, all apply at once; none: no limit. */
 	void (*limit)(void *host_ctx, unsigned scope, enum fg_limit what,
 		      const struct fg_rate *rates, size_t n);

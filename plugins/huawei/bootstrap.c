@@ -22,10 +22,7 @@
 /* Attempts at the address, about ten minutes when it cannot be reached. */
 #define MAX_FAILED 10u
 
-/* The inside of a JSON string that says @size bytes, at most. */
-#define RAW(size) ((size)*6)
-
-#define STORE_SIZE (RAW(HW_ADDRESS_SIZE + HW_SECRET_SIZE + HW_HMAC_SIZE) + 64)
+#define STORE_SIZE (HW_RAW(HW_ADDRESS_SIZE + HW_SECRET_SIZE + HW_HMAC_SIZE) + 64)
 
 /* ------------------------------------------------------------------ what is remembered */
 
@@ -33,7 +30,7 @@
  * no text or a longer one. */
 static int read_text(struct fg_json_value object, const char *name, char *out, size_t out_size)
 {
-	char raw[RAW(HW_ADDRESS_SIZE)];
+	char raw[HW_RAW(HW_ADDRESS_SIZE)];
 	struct fg_json_value value;
 	struct fg_span text;
 	int r = -EINVAL;

@@ -22,9 +22,6 @@
 #define MAX_NAME 255  /* of fg_command.name */
 #define MAX_EXTRA 128 /* of what stands behind the request id */
 
-/* The inside of a JSON string that says @size bytes, at most. */
-#define RAW(size) ((size)*6)
-
 /* result_code is 1 and the place in this table; 0 is success. */
 static const char *const codes[] = {
 	"refused", "unknown_device", "unknown_command", "bad_params", "offline",
@@ -71,27 +68,10 @@ bool hw_is_plain(struct fg_span text)
 	return text.size <= MAX_EXTRA;
 }
 
-bool hw_device_called(const struct hw *hw, struct fg_span id, struct fg_span *ret)
-{
-	size_t prefix = hw->with.product_id ? strlen(hw->with.product_id) + 1 : 0;
-
-	if (id.size == 0 || fg_span_is(id, hw->with.device_id)) {
-		*ret = fg_span_str(hw->with.device);
-		return true;
-	}
-	if (hw->with.mode == HW_MODE_DEVICE || id.size <= prefix)
-		return false;
-	if (prefix > 0 &&
-	    (memcmp(id.data, hw->with.product_id, prefix - 1) != 0 || id.data[prefix - 1] != '_'))
-		return false;
-	*ret = fg_span_of(id.data + prefix, id.size - prefix);
-	return true;
-}
-
 bool hw_read_device(const struct hw *hw, struct fg_json_value object, char *out,
 		    struct fg_span *ret)
 {
-	char raw[RAW(HW_DEVICE_ID_MAX)];
+	char raw[HW_RAW(HW_DEVICE_ID_MAX)];
 	struct fg_json_value value;
 	struct fg_span id = {0};
 
@@ -127,7 +107,7 @@ static void hand_over(struct hw *hw, enum hw_request request, struct fg_span id,
 static const char *take_command(struct hw *hw, struct fg_span id, struct fg_json_value object,
 				struct fg_command *command)
 {
-	char name_text[RAW(MAX_NAME)], service_text[RAW(MAX_NAME)], whole[2 * MAX_NAME + 2];
+	char name_text[HW_RAW(MAX_NAME)], service_text[HW_RAW(MAX_NAME)], whole[2 * MAX_NAME + 2];
 	struct fg_json_value value;
 	struct fg_span name = fg_span_str(NAME_CUSTOM), service, plain;
 	bool has_name = fg_json_member(object, fg_span_str("command_name"), &value) &&
@@ -174,7 +154,7 @@ static const char *take_set(struct hw *hw, struct fg_span id, struct fg_json_val
 static const char *take_get(struct hw *hw, struct fg_span id, struct fg_json_value object,
 			    struct fg_command *command)
 {
-	char raw[RAW(MAX_EXTRA)], params[RAW(MAX_EXTRA) + 32];
+	char raw[HW_RAW(MAX_EXTRA)], params[HW_RAW(MAX_EXTRA) + 32];
 	struct fg_text text = fg_text_begin(params, sizeof(params));
 	struct fg_span service = {0};
 	struct fg_json_value value;

@@ -12,48 +12,143 @@ static uint32_t hash_of(struct fg_span name)
 	return hash;
 }
 
-int hw_devices_open(struct hw_devices *devices, uint32_t max)
+int hw_devices_open(struct hw_devices *devices, uint32_t max, bool adds)
 {
 	uint32_t n_buckets = 16;
 
 	while (n_buckets < max)
 		n_buckets *= 2;
-	*devices = (struct hw_devices){.max = max, .bucket_mask = n_buckets - 1};
+	*devices = (struct hw_devices){.max = max, .bucket_mask = n_buckets - 1, .adds = adds};
 	devices->all = calloc(max, sizeof(*devices->all));
 	devices->buckets = calloc(n_buckets, sizeof(*devices->buckets));
-	return devices->all && devices->buckets ? 0 : -ENOMEM;
+	devices->id_buckets = calloc(n_buckets, sizeof(*devices->id_buckets));
+	return devices->all && devices->buckets && devices->id_buckets ? 0 : -ENOMEM;
 }
 
 void hw_devices_close(struct hw_devices *devices)
 {
+	for (uint32_t i = 0; i < devices->n; i++)
+		free(devices->all[i].id);
 	free(devices->all);
 	free(devices->buckets);
+	free(devices->id_buckets);
 	*devices = (struct hw_devices){0};
 }
 
-struct hw_device *hw_devices_get(struct hw_devices *devices, struct fg_span name)
+/* ------------------------------------------------------------------ by name */
+
+struct hw_device *hw_devices_find(const struct hw_devices *devices, struct fg_span name)
 {
-	uint32_t *bucket = &devices->buckets[hash_of(name) & devices->bucket_mask];
 	struct hw_device *device;
 
-	for (uint32_t at = *bucket; at; at = device->hash_next) {
+	if (!devices->all)
+		return NULL;
+	for (uint32_t at = devices->buckets[hash_of(name) & devices->bucket_mask]; at;
+	     at = device->hash_next) {
 		device = &devices->all[at - 1];
 		if (fg_span_equal(hw_device_name(device), name))
 			return device;
 	}
-	if (devices->n == devices->max)
-		return NULL;
+	return NULL;
+}
+
+struct hw_device *hw_devices_get(struct hw_devices *devices, struct fg_span name)
+{
+	struct hw_device *device = hw_devices_find(devices, name);
+	uint32_t *bucket;
+
+	if (device || devices->n == devices->max)
+		return device;
+	bucket = &devices->buckets[hash_of(name) & devices->bucket_mask];
 	device = &devices->all[devices->n++];
 	memcpy(device->name, name.data, name.size);
 	device->name_size = (uint8_t)name.size;
 	device->hash_next = *bucket;
 	*bucket = devices->n;
+	devices->n_standing[HW_UNHEARD]++;
 	return device;
 }
 
-static bool is_untold(const struct hw_device *device)
+/* ------------------------------------------------------------------ by id */
+
+static uint32_t *id_bucket(const struct hw_devices *devices, struct fg_span id)
 {
-	return device->is != device->told;
+	return &devices->id_buckets[hash_of(id) & devices->bucket_mask];
+}
+
+struct hw_device *hw_devices_find_id(const struct hw_devices *devices, struct fg_span id)
+{
+	struct hw_device *device;
+
+	if (!devices->all)
+		return NULL;
+	for (uint32_t at = *id_bucket(devices, id); at; at = device->id_next) {
+		device = &devices->all[at - 1];
+		if (fg_span_is(id, device->id))
+			return device;
+	}
+	return NULL;
+}
+
+static void forget_id(struct hw_devices *devices, struct hw_device *device)
+{
+	uint32_t *at;
+
+	if (!device->id)
+		return;
+	at = id_bucket(devices, fg_span_str(device->id));
+	while (&devices->all[*at - 1] != device)
+		at = &devices->all[*at - 1].id_next;
+	*at = device->id_next;
+	free(device->id);
+	device->id = NULL;
+}
+
+int hw_device_set_id(struct hw_devices *devices, struct hw_device *device, struct fg_span id)
+{
+	uint32_t *bucket;
+	char *copy;
+
+	if (id.size == 0) {
+		forget_id(devices, device);
+		return 0;
+	}
+	if (device->id && fg_span_is(id, device->id))
+		return 0;
+	copy = malloc(id.size + 1);
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, id.data, id.size);
+	copy[id.size] = 0;
+	forget_id(devices, device);
+	device->id = copy;
+	bucket = id_bucket(devices, id);
+	device->id_next = *bucket;
+	*bucket = (uint32_t)(device - devices->all) + 1;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ standing and status */
+
+static bool is_untold(const struct hw_devices *devices, const struct hw_device *device)
+{
+	return device->is != device->told &&
+	       (device->standing == HW_KNOWN || (device->standing == HW_UNHEARD && !devices->adds));
+}
+
+void hw_device_enter(struct hw_devices *devices, struct hw_device *device,
+		     enum hw_standing standing)
+{
+	devices->n_untold -= is_untold(devices, device);
+	devices->n_standing[device->standing]--;
+	/* Under the name it gets when it is added anew, nothing was told of it. */
+	if (standing == HW_DELETED || standing == HW_ASKED)
+		device->told = HW_STATUS_NONE;
+	if (standing == HW_KNOWN)
+		device->n_failures = 0;
+	device->standing = (uint8_t)standing;
+	devices->n_standing[standing]++;
+	devices->n_untold += is_untold(devices, device);
 }
 
 void hw_device_is(struct hw_devices *devices, struct hw_device *device, enum hw_status status,
@@ -61,15 +156,15 @@ void hw_device_is(struct hw_devices *devices, struct hw_device *device, enum hw_
 {
 	if (seq < device->seq)
 		return;
-	devices->n_untold -= is_untold(device);
+	devices->n_untold -= is_untold(devices, device);
 	device->is = (uint8_t)status;
 	device->seq = seq;
-	devices->n_untold += is_untold(device);
+	devices->n_untold += is_untold(devices, device);
 }
 
 void hw_device_told(struct hw_devices *devices, struct hw_device *device)
 {
-	devices->n_untold -= is_untold(device);
+	devices->n_untold -= is_untold(devices, device);
 	device->told = device->is;
 }
 
@@ -80,16 +175,33 @@ struct hw_device *hw_devices_untold(struct hw_devices *devices)
 	for (;; devices->next_untold++) {
 		if (devices->next_untold >= devices->n)
 			devices->next_untold = 0;
-		if (is_untold(&devices->all[devices->next_untold]))
+		if (is_untold(devices, &devices->all[devices->next_untold]))
 			return &devices->all[devices->next_untold];
 	}
 }
 
-void hw_devices_forget_told(struct hw_devices *devices)
+struct hw_device *hw_devices_wanted(struct hw_devices *devices)
+{
+	if (devices->n_standing[HW_WANTED] == 0)
+		return NULL;
+	for (;; devices->next_wanted++) {
+		if (devices->next_wanted >= devices->n)
+			devices->next_wanted = 0;
+		if (devices->all[devices->next_wanted].standing == HW_WANTED)
+			return &devices->all[devices->next_wanted];
+	}
+}
+
+void hw_devices_forget_session(struct hw_devices *devices)
 {
 	devices->n_untold = 0;
+	devices->next_untold = 0;
 	for (uint32_t i = 0; i < devices->n; i++) {
-		devices->all[i].told = HW_STATUS_NONE;
-		devices->n_untold += is_untold(&devices->all[i]);
+		struct hw_device *device = &devices->all[i];
+
+		device->told = HW_STATUS_NONE;
+		devices->n_untold += is_untold(devices, device);
+		if (device->standing == HW_ASKED)
+			hw_device_enter(devices, device, HW_WANTED);
 	}
 }

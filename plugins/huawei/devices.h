@@ -1,11 +1,27 @@
 #pragma once
 
 /*
- * The sub-devices a gateway has heard of, and what IoTDA is told of each: it keeps a sub-device's
- * status as the gateway says, whatever happens to the gateway. The table is bounded and forgets
- * nobody; for devices beyond it no status is told. Memory is allocated once, and used as devices come.
+ * The sub-devices a gateway has heard of, from the field or from IoTDA: what IoTDA calls each, how it
+ * stands there, and what IoTDA is told of it, which it keeps on showing whatever happens to the gateway.
+ * The table is bounded and forgets nobody; devices beyond it go by the rule (ids.c), and no status of
+ * them is told. Memory is allocated once and used as devices come, but for ids that are not by the rule.
  *
  * A device is *untold* while what it is differs from what IoTDA was told in this session.
+ *
+ * Event \ standing     UNHEARD        WANTED        ASKED          KNOWN      FAILED     DELETED
+ * its data             auto_add:      waits, or     waits, or      travels    quarantine quarantine
+ *                      WANTED;        quarantine    quarantine
+ *                      else travels
+ * a request is made    -              ASKED         -              -          -          -
+ * named by IoTDA       KNOWN          KNOWN         KNOWN          KNOWN      KNOWN      KNOWN
+ * not added by IoTDA   -              -             FAILED         -          FAILED     -
+ * no answer            -              -             FAILED         -          -          -
+ * time to try again    -              -             -              -          WANTED     -
+ * deleted in IoTDA     DELETED        DELETED       DELETED        DELETED    DELETED    -
+ *   ... and recreated  UNHEARD        WANTED        ASKED          UNHEARD    UNHEARD    -
+ * the session ends     -              -             WANTED         -          -          -
+ *
+ * Data waits while nothing has failed, and for a few seconds at most: see topology.c.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,29 +31,66 @@
 
 enum hw_status { HW_STATUS_NONE, HW_ONLINE, HW_OFFLINE };
 
+/** How a sub-device stands in IoTDA, as far as is known here. */
+enum hw_standing {
+	HW_UNHEARD, /* IoTDA has not spoken of it */
+	HW_WANTED,  /* it shall be added */
+	HW_ASKED,   /* a request to add it is on its way */
+	HW_KNOWN,   /* IoTDA has named it */
+	HW_FAILED,  /* IoTDA has not taken it, or not answered; it is tried again at retry_s */
+	HW_DELETED, /* by somebody in IoTDA */
+	HW_N_STANDINGS,
+};
+
+#define HW_ERROR_CODE_SIZE 24
+
 struct hw_device {
-	uint32_t hash_next; /* place + 1; 0 ends it */
+	uint32_t hash_next, id_next; /* place + 1; 0 ends it */
 	uint8_t name_size;
 	uint8_t is, told; /* enum hw_status; `told` in this session */
-	uint64_t seq;     /* of the message that said so last */
-	uint64_t call;    /* encode() call in which what follows has to wait */
+	uint8_t standing; /* enum hw_standing */
+	uint8_t n_failures;
+	uint32_t retry_s;                    /* HW_FAILED: uptime */
+	char error_code[HW_ERROR_CODE_SIZE]; /* of the last failure; empty: no answer came */
+	char *id;      /* as IoTDA calls it, where that is not by the rule; else NULL */
+	uint64_t seq;  /* of the message that said last what it is */
+	uint64_t call; /* encode() call in which what follows has to wait */
 	char name[HW_DEVICE_ID_MAX];
 };
 
 struct hw_devices {
-	struct hw_device *all; /* max */
-	uint32_t *buckets;     /* place + 1; 0: none */
+	struct hw_device *all; /* max; NULL: there is no table */
+	uint32_t *buckets;     /* by name; place + 1; 0: none */
+	uint32_t *id_buckets;  /* by id, of those that have one */
 	uint32_t bucket_mask;
 	uint32_t n, max;
 	uint32_t n_untold, next_untold; /* how many; where to look first */
+	uint32_t n_standing[HW_N_STANDINGS];
+	uint32_t next_wanted; /* where to look first */
+	bool adds;            /* only what IoTDA has named has a status */
 };
 
 /** Room for @max sub-devices. Returns 0 or -ENOMEM. */
-int hw_devices_open(struct hw_devices *devices, uint32_t max);
+int hw_devices_open(struct hw_devices *devices, uint32_t max, bool adds);
 void hw_devices_close(struct hw_devices *devices);
 
-/** The device called @name (at most HW_DEVICE_ID_MAX bytes), or NULL when the table is full. */
+/** The device called @name (at most HW_DEVICE_ID_MAX bytes), or NULL. */
+struct hw_device *hw_devices_find(const struct hw_devices *devices, struct fg_span name);
+
+/** The same; it is added when it is not there. NULL when the table is full. */
 struct hw_device *hw_devices_get(struct hw_devices *devices, struct fg_span name);
+
+/** The device IoTDA calls @id although that is not by the rule, or NULL. */
+struct hw_device *hw_devices_find_id(const struct hw_devices *devices, struct fg_span id);
+
+/** IoTDA calls it @id; empty: as is the rule. Returns 0 or -ENOMEM. */
+int hw_device_set_id(struct hw_devices *devices, struct hw_device *device, struct fg_span id);
+
+void hw_device_enter(struct hw_devices *devices, struct hw_device *device,
+		     enum hw_standing standing);
+
+/** One that is HW_WANTED, or NULL. */
+struct hw_device *hw_devices_wanted(struct hw_devices *devices);
 
 /** @device is @status, as message @seq says; nothing happens when a later one has spoken. */
 void hw_device_is(struct hw_devices *devices, struct hw_device *device, enum hw_status status,
@@ -49,8 +102,8 @@ void hw_device_told(struct hw_devices *devices, struct hw_device *device);
 /** One that is untold, or NULL. */
 struct hw_device *hw_devices_untold(struct hw_devices *devices);
 
-/** The session has ended: everything is to be told anew. */
-void hw_devices_forget_told(struct hw_devices *devices);
+/** The session has ended: everything is to be told and asked anew. */
+void hw_devices_forget_session(struct hw_devices *devices);
 
 static inline struct fg_span hw_device_name(const struct hw_device *device)
 {

@@ -50,8 +50,9 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
  */
 static int (*const own[])(struct hw_call *call) = {
 	hw_publish_note,   /* who asked is waiting */
+	hw_publish_sync,   /* what IoTDA calls sub-devices counts for all that follows */
 	hw_publish_untold, /* before data of the same sub-devices */
-	hw_publish_ota,
+	hw_publish_add,    hw_publish_ota,
 };
 
 static int publish_own(struct hw_call *call)

@@ -10,9 +10,6 @@
 /* Of a service, a type and an id of an event. */
 #define MAX_NAME 64
 
-/* The inside of a JSON string that says @size bytes, at most. */
-#define RAW(size) ((size)*6)
-
 /* Each returns 0, or -EPROTO when the event makes no sense. */
 static const struct {
 	const char *service;
@@ -26,7 +23,8 @@ static const struct {
 
 /* One entry of "services" as texts. */
 struct entry {
-	char service[RAW(MAX_NAME)], type[RAW(MAX_NAME)], id[RAW(MAX_NAME)], time[RAW(MAX_NAME)];
+	char service[HW_RAW(MAX_NAME)], type[HW_RAW(MAX_NAME)], id[HW_RAW(MAX_NAME)];
+	char time[HW_RAW(MAX_NAME)];
 };
 
 /* The member @name, to @out. A member that is absent or null is empty where it @may_be_absent. */
@@ -80,7 +78,7 @@ static int hand_over(struct hw *hw, const struct hw_event *event)
 int hw_event_received(struct hw *hw, const struct fg_delivery *delivery)
 {
 	struct fg_json_value object, services, device;
-	char raw[RAW(HW_DEVICE_ID_MAX)];
+	char raw[HW_RAW(HW_DEVICE_ID_MAX)];
 	struct fg_span object_device = {0};
 	struct fg_json_member member;
 	struct fg_json_fault fault;

@@ -62,8 +62,9 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	hw->scratch = malloc(HW_MAX_REPORT);
 	if (!hw->items || !hw->scratch)
 		return -ENOMEM;
-	if (options.mode == HW_MODE_GATEWAY && options.reports_status &&
-	    hw_devices_open(&hw->devices, options.max_devices) < 0)
+	if (options.mode == HW_MODE_GATEWAY &&
+	    (options.reports_status || options.syncs || options.adds) &&
+	    hw_devices_open(&hw->devices, options.max_devices, options.adds) < 0)
 		return -ENOMEM;
 	if (options.is_keep_alive_bent)
 		hw->host->warn(hw->host_ctx,
@@ -138,6 +139,8 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 {
 	struct hw *hw = ctx;
 	const struct fg_rate publishes = rate_of(hw->with.max_rate);
+	bool is_roomy =
+		connack->max_packet_bytes == 0 || connack->max_packet_bytes >= HW_MIN_PACKET;
 
 	(void)session;
 	hw->host->wake(hw->host_ctx, TICK_MS);
@@ -149,8 +152,8 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	if (hw->with.max_rate > 0)
 		hw->host->limit(hw->host_ctx, 0, FG_LIMIT_MESSAGES, &publishes, 1);
 	hw->has_warned_status = false;
-	hw->tells_status = hw->devices.all && (connack->max_packet_bytes == 0 ||
-					       connack->max_packet_bytes >= HW_MIN_PACKET);
+	hw->tells_status = hw->with.reports_status && hw->devices.all && is_roomy;
+	hw_topology_begin(hw, is_roomy);
 	hw_subscribe(hw, "commands/#");
 	hw_subscribe(hw, "properties/set/#");
 	hw_subscribe(hw, "properties/get/#");
@@ -168,7 +171,8 @@ static void hw_disconnected(void *ctx, const char *session)
 	hw_bootstrap_disconnected(hw);
 	hw->session_max_packet_bytes = 0;
 	hw->tells_status = false;
-	hw_devices_forget_told(&hw->devices);
+	hw_devices_forget_session(&hw->devices);
+	hw_topology_end(hw);
 	hw_ota_disconnected(hw);
 	hw_shadow_forget(hw);
 }
@@ -180,6 +184,7 @@ static void hw_woken(void *ctx, int64_t now_us)
 
 	(void)now_us;
 	hw->uptime_s++;
+	hw_topology_tick(hw);
 	hw_ota_tick(hw);
 	hw_bootstrap_tick(hw);
 	hw->host->wake(hw->host_ctx, TICK_MS);
@@ -192,30 +197,54 @@ static void hw_remembered(void *ctx, const char *key, int error)
 
 /* ------------------------------------------------------------------ how a publish ended */
 
+static bool is_accepted(const struct fg_settlement *how)
+{
+	return how->reason_code < FG_REASON_UNSPECIFIED;
+}
+
+static enum hw_tag tag_of(const struct fg_settlement *how)
+{
+	return (enum hw_tag)(how->tag & ((1u << HW_TAG_BITS) - 1));
+}
+
+static void status_settled(struct hw *hw, const struct fg_settlement *how)
+{
+	if (!is_accepted(how) && !hw->has_warned_status)
+		hw->host->warn(hw->host_ctx,
+			       "IoTDA refuses the status of sub-devices (reason code 0x%02x): it "
+			       "is told again with the next session",
+			       how->reason_code);
+	hw->has_warned_status |= !is_accepted(how);
+}
+
 /*
- * Only an edition with MQTT 5 says more than that a publish has arrived. A status that was refused is
- * told anew with the next session: it is no reason to hold up, or to throw out, what devices say.
+ * Only an edition with MQTT 5 says more than that a publish has arrived. What is about sub-devices and was
+ * refused is said anew sooner or later: it is no reason to hold up, or to throw out, what devices say.
  */
 static enum fg_verdict hw_settled(void *ctx, const char *session, const struct fg_settlement *how)
 {
 	struct hw *hw = ctx;
 
 	(void)session;
-	if ((how->tag & ((1u << HW_TAG_BITS) - 1)) == HW_TAG_OTA)
+	switch (tag_of(how)) {
+	case HW_TAG_OTA:
 		return hw_ota_settled(hw, how);
-	if (how->reason_code < FG_REASON_UNSPECIFIED)
+	case HW_TAG_BOOTSTRAP: /* it is asked again when no answer comes */
 		return FG_ACCEPTED;
-	if (how->tag == HW_TAG_BOOTSTRAP)
-		return FG_ACCEPTED; /* it is asked again when no answer comes */
-	if (how->tag == HW_TAG_STATUS) {
-		if (!hw->has_warned_status)
-			hw->host->warn(hw->host_ctx,
-				       "IoTDA refuses the status of sub-devices (reason code "
-				       "0x%02x): it is told again with the next session",
-				       how->reason_code);
-		hw->has_warned_status = true;
+	case HW_TAG_STATUS:
+		status_settled(hw, how);
 		return FG_ACCEPTED;
+	case HW_TAG_SYNC:
+		hw_sync_settled(hw, is_accepted(how));
+		return FG_ACCEPTED;
+	case HW_TAG_ADD:
+		hw_add_settled(hw, is_accepted(how));
+		return FG_ACCEPTED;
+	case HW_TAG_NONE:
+		break;
 	}
+	if (is_accepted(how))
+		return FG_ACCEPTED;
 	switch (how->reason_code) {
 	case FG_REASON_QUOTA_EXCEEDED:
 	case FG_REASON_NOT_AUTHORIZED: /* about the device, not about one message */

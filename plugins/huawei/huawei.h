@@ -13,6 +13,8 @@
  *	events.c   what goes up and comes down that is neither data nor a command
  *	ota.c      firmware and software: orders     ota_jobs.c  what IoTDA is told of them
  *	rest.c     the application's side, for fieldgatectl
+ *	topology.c which sub-devices IoTDA has       adding.c    those it shall have
+ *	ids.c      what they are called there
  *
  * There is one session, that of the device that connects: the gateway, or the only device. The
  * topics name it, never a sub-device.
@@ -45,14 +47,23 @@
 /* Of a request: IoTDA's have 36 characters. */
 #define HW_REQUEST_ID_MAX 62
 
+/* So long IoTDA may take to answer an event, from its acknowledgement on. */
+#define HW_ANSWER_S 5u
+
 /* Where a packet is larger than this, the status of one sub-device fits. */
 #define HW_MIN_PACKET 1024
 
-/* fg_publish.tag of an event with statuses, of one of ota_jobs.c (with a number above these bits) and of
- * the request of a bootstrap; of all else it is 0. */
-#define HW_TAG_STATUS 1u
-#define HW_TAG_OTA 2u
-#define HW_TAG_BOOTSTRAP 3u
+/** fg_publish.tag: whom settled() concerns; 0 for data and answers. Above HW_TAG_BITS stands a number
+ * of his own. */
+enum hw_tag {
+	HW_TAG_NONE,
+	HW_TAG_STATUS,
+	HW_TAG_SYNC,
+	HW_TAG_ADD,
+	HW_TAG_OTA,
+	HW_TAG_BOOTSTRAP,
+};
+
 #define HW_TAG_BITS 8
 
 /* "$oc/devices/{id}/sys/" and what follows, NUL included. */
@@ -94,6 +105,27 @@ struct hw_question {
 	char ref[64], body[512]; /* of the message that asks */
 };
 
+/** What gateway and IoTDA are at about sub-devices: topology.c, adding.c. Times are of uptime_s. */
+struct hw_topology {
+	bool is_on;       /* in this session: there is room for it in a packet */
+	bool is_sync_due; /* IoTDA is to be asked for its list, and what version that has here */
+	bool is_synced;   /* it has spoken of it in this session */
+	uint64_t version; /* 0: there is no list yet */
+	bool is_waiting;  /* what sub-devices say waits for the list, … */
+	bool has_deadline;
+	uint32_t deadline_s; /* … and after this not any more */
+
+	bool has_request; /* to add sub-devices, unanswered */
+	bool has_answer_deadline;
+	uint32_t answer_deadline_s;
+	char request_id[48];
+	uint64_t n_requests;
+	bool is_silent;   /* the one before was not answered: nobody waits for this one */
+	uint32_t retry_s; /* of those that were not added, the first is tried again */
+
+	uint64_t n_unknown_events;
+};
+
 struct hw {
 	const struct fg_host *host;
 	void *host_ctx;
@@ -116,7 +148,8 @@ struct hw {
 	uint64_t last_question;
 	uint32_t n_unnamed_messages; /* that came down without an id */
 
-	struct hw_devices devices;          /* mode gateway with report_status; else of no use */
+	struct hw_devices devices; /* mode gateway, when anything needs it; else empty */
+	struct hw_topology topology;
 	struct hw_note notes[HW_MAX_NOTES]; /* a ring */
 	unsigned first_note, n_notes;
 
@@ -170,10 +203,29 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 /** SUBSCRIBE to the topic, or the filter, that ends in @suffix. */
 void hw_subscribe(struct hw *hw, const char *suffix);
 
-/* ------------------------------------------------------------------ report.c */
+/* ------------------------------------------------------------------ ids.c */
 
 /** Is @m what the connected device itself says? */
 bool hw_is_own(const struct hw *hw, const struct fg_message *m);
+
+/** The id IoTDA has for the sub-device called @name here, and how many bytes that has. */
+void hw_put_device_id(const struct hw *hw, struct fg_text *text, struct fg_span name);
+size_t hw_device_id_size(const struct hw *hw, struct fg_span name);
+
+/** Returns NULL, or what is wrong with @name. */
+const char *hw_device_name_fault(const struct hw *hw, struct fg_span name);
+
+/** Is @id what @name has by the rule? */
+bool hw_is_by_rule(const struct hw *hw, struct fg_span id, struct fg_span name);
+
+/**
+ * The name here of the device IoTDA calls @id; an empty one, or that of the connected device, gives the
+ * only device of `device`, or none: the connected device itself. Points into @id, the options or the
+ * table. Returns false when it is none of ours.
+ */
+bool hw_device_called(const struct hw *hw, struct fg_span id, struct fg_span *ret);
+
+/* ------------------------------------------------------------------ report.c */
 
 /** Take message @i into the report if there is room. Returns what is next; *@ret with
  * HW_STEP_PUBLISHED. */
@@ -184,12 +236,6 @@ int hw_publish_report(struct hw_call *call);
 
 /** A message that is no JSON object travels as a text, alone. */
 enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret);
-
-/** The id IoTDA has for the sub-device called @name here. */
-void hw_put_device_id(const struct hw *hw, struct fg_text *text, struct fg_span name);
-
-/** Returns NULL, or what is wrong with @name. */
-const char *hw_device_name_fault(const struct hw *hw, struct fg_span name);
 
 /* ------------------------------------------------------------------ commands.c */
 
@@ -207,13 +253,6 @@ bool hw_read_device(const struct hw *hw, struct fg_json_value object, char *out,
 /** A request with @id has come down. Returns 0 or -EPROTO. */
 int hw_request_received(struct hw *hw, enum hw_request request, struct fg_span id,
 			struct fg_span payload);
-
-/**
- * The name here of the device IoTDA calls @id; an empty one, or that of the connected device, gives the
- * only device of `device`, or none: the connected device itself. Points into @id or the options.
- * Returns false when it is none of ours.
- */
-bool hw_device_called(const struct hw *hw, struct fg_span id, struct fg_span *ret);
 
 /** The final answer to a command. */
 enum hw_step hw_take_response(struct hw_call *call, size_t i, int *ret);
@@ -243,13 +282,61 @@ void hw_shadow_forget(struct hw *hw);
 int hw_publish_untold(struct hw_call *call);
 
 /**
- * May message @i of a sub-device go out? If its status goes first, it waits, and so does what follows
- * of it.
+ * May message @i go out? If IoTDA does not have its device yet, or its status goes first, it waits, and
+ * so does what follows of it; when there is no use in waiting, it is refused.
  */
 bool hw_is_announced(struct hw_call *call, size_t i);
 
 /** A device comes or goes: publish that, with those that follow. */
 enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret);
 
+/** IoTDA has answered an event with statuses. */
+void hw_status_response(struct hw *hw, struct fg_json_value paras);
+
+/** There is no room in the table: say so, once. */
+void hw_warn_full(struct hw *hw);
+
+/* ------------------------------------------------------------------ topology.c */
+
+/** A session begins; events fit into its packets when it @is_roomy. Or it ends. */
+void hw_topology_begin(struct hw *hw, bool is_roomy);
+void hw_topology_end(struct hw *hw);
+
+/** Each second of a session. */
+void hw_topology_tick(struct hw *hw);
+
+/** Ask IoTDA for its list when that is due. Returns 1, 0 or -EINVAL. */
+int hw_publish_sync(struct hw_call *call);
+void hw_sync_settled(struct hw *hw, bool is_accepted);
+
 /** An event about sub-devices. Returns 0 or -EPROTO. */
 int hw_manager_event(struct hw *hw, const struct hw_event *event);
+
+/** May what a sub-device says go out now, is it to wait, or to be refused? @device NULL: it is not in
+ * the table. One that is not known in IoTDA is going to be added there. */
+enum hw_gate { HW_GATE_OPEN, HW_GATE_WAIT, HW_GATE_SHUT };
+enum hw_gate hw_gate(struct hw *hw, struct hw_device *device);
+
+/** Refuse message @i of @device, for which the gate is shut. */
+void hw_refuse_shut(struct hw_call *call, size_t i, const struct hw_device *device);
+
+/** IoTDA has named a sub-device: {"device_id":"…","node_id":"…"}. Returns 0 or -EPROTO. */
+int hw_device_named(struct hw *hw, struct fg_json_value entry);
+
+/** The device id or node id called @name in @object, to @out of HW_DEVICE_ID_MAX bytes. */
+bool hw_read_id(struct fg_json_value object, const char *name, char *out, struct fg_span *ret);
+
+/* ------------------------------------------------------------------ adding.c */
+
+/** A session begins, or ends. */
+void hw_adding_begin(struct hw *hw);
+void hw_adding_tick(struct hw *hw);
+
+/** Ask IoTDA to add sub-devices that are wanted. Returns 1, 0 or -EINVAL. */
+int hw_publish_add(struct hw_call *call);
+
+/** That request has arrived, or was refused. */
+void hw_add_settled(struct hw *hw, bool is_accepted);
+
+/** IoTDA has answered it. Returns 0 or -EPROTO. */
+int hw_add_response(struct hw *hw, const struct hw_event *event);

@@ -29,6 +29,9 @@ enum {
 	OPTION_ANSWER_WITHIN,
 	OPTION_MAX_RATE,
 	OPTION_REPORT_STATUS,
+	OPTION_SYNC,
+	OPTION_AUTO_ADD,
+	OPTION_ON_DELETE,
 	OPTION_MAX_DEVICES,
 	OPTION_UNKNOWN_VERSION,
 	N_OPTIONS,
@@ -39,6 +42,8 @@ static const char *const sign_type_choices[] = {"0", "1", "2", NULL}; /* enum hw
 static const char *const identity_choices[] = {"device", "bridge", NULL};
 static const char *const event_time_choices[] = {"seconds", "milliseconds", NULL};
 static const char *const command_names_choices[] = {"plain", "service", NULL};
+
+static const char *const on_delete_choices[] = {"mute", "recreate", NULL};
 
 const struct fg_option hw_option_table[] = {
 	[OPTION_MODE] = {.name = "mode",
@@ -121,9 +126,25 @@ const struct fg_option hw_option_table[] = {
 				  .type = FG_OPTION_BOOLEAN,
 				  .help = "mode gateway: tell IoTDA which sub-devices are there",
 				  .fallback = "true"},
+	[OPTION_SYNC] = {.name = "sync",
+			 .type = FG_OPTION_BOOLEAN,
+			 .help = "mode gateway: ask IoTDA after each connect which sub-devices it "
+				 "has, and what it calls them",
+			 .fallback = "true"},
+	[OPTION_AUTO_ADD] = {.name = "auto_add",
+			     .type = FG_OPTION_BOOLEAN,
+			     .help = "mode gateway: add sub-devices that IoTDA does not have, as "
+				     "devices of product_id",
+			     .fallback = "false"},
+	[OPTION_ON_DELETE] = {.name = "on_delete",
+			      .type = FG_OPTION_CHOICE,
+			      .help = "mode gateway: what becomes of a sub-device that was deleted "
+				      "in IoTDA",
+			      .fallback = "mute",
+			      .choices = on_delete_choices},
 	[OPTION_MAX_DEVICES] = {.name = "max_devices",
 				.type = FG_OPTION_INTEGER,
-				.help = "mode gateway: sub-devices whose status is kept in mind",
+				.help = "mode gateway: sub-devices that are kept in mind",
 				.fallback = "10000",
 				.min = 1,
 				.max = 1000000},
@@ -219,6 +240,12 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 		return "product_id is for mode: gateway";
 	if (product_id && !hw_is_id(product_id, strlen(product_id)))
 		return "product_id: expected letters, digits, '_' and '-'";
+	if (values[OPTION_AUTO_ADD].number && !is_gateway)
+		return "auto_add is for mode: gateway";
+	if (values[OPTION_AUTO_ADD].number && !product_id)
+		return "auto_add needs product_id: the product that IoTDA makes new sub-devices of";
+	if (values[OPTION_ON_DELETE].number == 1 && !values[OPTION_AUTO_ADD].number)
+		return "on_delete: recreate needs auto_add";
 	if (!service_id || !*service_id || strlen(service_id) > SERVICE_ID_MAX)
 		return "service_id: expected 1 to 64 bytes";
 	if (unknown_version && (!*unknown_version || strlen(unknown_version) > VERSION_MAX))
@@ -255,6 +282,9 @@ void hw_options_take(const struct fg_value *values, struct hw_options *ret)
 		.has_service_names = values[OPTION_COMMAND_NAMES].number == 1,
 		.answer_within_ms = values[OPTION_ANSWER_WITHIN].number,
 		.reports_status = values[OPTION_REPORT_STATUS].number,
+		.syncs = values[OPTION_SYNC].number,
+		.adds = values[OPTION_AUTO_ADD].number,
+		.recreates = values[OPTION_ON_DELETE].number == 1,
 		.max_devices = (uint32_t)values[OPTION_MAX_DEVICES].number,
 		.unknown_version = values[OPTION_UNKNOWN_VERSION].string,
 		.max_rate = (uint32_t)values[OPTION_MAX_RATE].number,

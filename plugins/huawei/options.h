@@ -25,7 +25,11 @@ struct hw_options {
 	bool has_milliseconds;  /* in event_time */
 	bool has_service_names; /* a command is called service.command */
 	int64_t answer_within_ms;
-	bool reports_status; /* mode gateway: of sub-devices */
+	/* mode gateway */
+	bool reports_status; /* of sub-devices */
+	bool syncs;          /* asks which sub-devices IoTDA has */
+	bool adds;           /* has it add those that it does not have */
+	bool recreates;      /* also when they were deleted there */
 	uint32_t max_devices;
 	unsigned keep_alive_s;
 	bool is_keep_alive_bent; /* it is not the one configured */

@@ -20,9 +20,6 @@
 #define MAX_TOKEN 4000
 #define MAX_SIGN 128
 
-/* The inside of a JSON string that says @size bytes, at most. */
-#define RAW(size) ((size)*6)
-
 /* result_code */
 enum {
 	CODE_OK = 0,
@@ -46,9 +43,9 @@ enum {
 
 /* An order as texts; the image points into it. */
 struct order {
-	char version[RAW(MAX_VERSION)], title[RAW(MAX_TITLE)], sign[RAW(MAX_SIGN)];
+	char version[HW_RAW(MAX_VERSION)], title[HW_RAW(MAX_TITLE)], sign[HW_RAW(MAX_SIGN)];
 	char url[MAX_URL], token[MAX_TOKEN], authorization[MAX_TOKEN + sizeof("Bearer ")];
-	char task[RAW(FG_IMAGE_ORDER_MAX)], number[FG_IMAGE_ORDER_MAX + 1];
+	char task[HW_RAW(FG_IMAGE_ORDER_MAX)], number[FG_IMAGE_ORDER_MAX + 1];
 };
 
 enum found { ABSENT, FOUND, WRONG };

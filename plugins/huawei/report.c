@@ -29,34 +29,6 @@ static size_t length(const char *text)
 
 /* ------------------------------------------------------------------ devices */
 
-bool hw_is_own(const struct hw *hw, const struct fg_message *m)
-{
-	return hw->with.mode == HW_MODE_DEVICE || fg_span_is(m->device, hw->with.device_id);
-}
-
-static size_t device_id_size(const struct hw *hw, struct fg_span name)
-{
-	return (hw->with.product_id ? strlen(hw->with.product_id) + 1 : 0) + name.size;
-}
-
-void hw_put_device_id(const struct hw *hw, struct fg_text *text, struct fg_span name)
-{
-	if (hw->with.product_id) {
-		fg_put(text, hw->with.product_id);
-		fg_put(text, "_");
-	}
-	fg_put_span(text, name);
-}
-
-const char *hw_device_name_fault(const struct hw *hw, struct fg_span name)
-{
-	if (!hw_is_id(name.data, name.size) || device_id_size(hw, name) > HW_DEVICE_ID_MAX)
-		return "a device id of IoTDA has at most 128 letters, digits, '_' and '-': give "
-		       "the "
-		       "device another name in devices.rename";
-	return NULL;
-}
-
 static uint32_t hash_of(struct fg_span name)
 {
 	uint32_t hash = 2166136261u; /* FNV-1a */
@@ -183,7 +155,7 @@ static size_t size_with(const struct hw_call *call, const struct hw_group *group
 
 	if (call->is_own || group)
 		return size + !is_first;
-	return size + !is_first + length(GROUP_HEAD) + device_id_size(call->hw, device) +
+	return size + !is_first + length(GROUP_HEAD) + hw_device_id_size(call->hw, device) +
 	       length(GROUP_MIDDLE) + length(REPORT_TAIL);
 }
 

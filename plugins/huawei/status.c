@@ -86,36 +86,66 @@ int hw_publish_untold(struct hw_call *call)
 
 /* ------------------------------------------------------------------ what messages say */
 
-/* The sub-device message @i is of; NULL: its status is not told. */
+void hw_warn_full(struct hw *hw)
+{
+	if (!hw->has_warned_full)
+		hw->host->warn(
+			hw->host_ctx,
+			"there are more sub-devices than max_devices: of those beyond, IoTDA "
+			"is not told the status, and their ids are made by the rule of "
+			"product_id");
+	hw->has_warned_full = true;
+}
+
+/* The sub-device message @i is of; NULL: it is not in the table. */
 static struct hw_device *device_of(struct hw_call *call, size_t i)
 {
 	struct hw *hw = call->hw;
 	const struct fg_message *m = &call->batch->messages[i];
 	struct hw_device *device;
 
-	if (!hw->tells_status || hw_is_own(hw, m) || hw_device_name_fault(hw, m->device))
+	if (!hw->devices.all || hw_is_own(hw, m) || hw_device_name_fault(hw, m->device))
 		return NULL;
 	device = hw_devices_get(&hw->devices, m->device);
-	if (!device && !hw->has_warned_full) {
-		hw->has_warned_full = true;
-		hw->host->warn(hw->host_ctx,
-			       "there are more sub-devices than max_devices: of those "
-			       "beyond, IoTDA is not told the status");
-	}
+	if (!device)
+		hw_warn_full(hw);
 	return device;
+}
+
+/* Is its device there in IoTDA? If not, message @i waits or is refused. */
+static bool may_speak(struct hw_call *call, size_t i, struct hw_device *device)
+{
+	switch (hw_gate(call->hw, device)) {
+	case HW_GATE_OPEN:
+		return true;
+	case HW_GATE_WAIT:
+		if (device)
+			device->call = call->hw->call;
+		return false;
+	case HW_GATE_SHUT:
+		hw_refuse_shut(call, i, device);
+		return false;
+	}
+	return false;
 }
 
 bool hw_is_announced(struct hw_call *call, size_t i)
 {
 	struct hw *hw = call->hw;
-	struct hw_device *device = device_of(call, i);
+	const struct fg_message *m = &call->batch->messages[i];
+	struct hw_device *device;
 
-	if (!device)
+	if (hw_is_own(hw, m))
 		return true;
-	if (device->call == hw->call)
+	device = device_of(call, i);
+	if (device && device->call == hw->call)
 		return false;
+	if (!may_speak(call, i, device))
+		return false;
+	if (!device || !hw->tells_status)
+		return true;
 	/* What was said before it went away does not bring it back. */
-	hw_device_is(&hw->devices, device, HW_ONLINE, call->batch->messages[i].seq);
+	hw_device_is(&hw->devices, device, HW_ONLINE, m->seq);
 	if (device->is == HW_OFFLINE || device->told == HW_ONLINE)
 		return true;
 	device->call = hw->call;
@@ -136,6 +166,37 @@ static enum hw_status read_presence(struct fg_span body)
 	return fg_span_is(state.text, "\"down\"") ? HW_OFFLINE : HW_STATUS_NONE;
 }
 
+/*
+ * Is there nothing to be told of a device that is @status by message @i? Of one that IoTDA does not have
+ * there is not, but it is kept in mind for when it does; and nobody is added there to be told to be away.
+ */
+static bool is_presence_idle(struct hw_call *call, size_t i, struct hw_device *device,
+			     enum hw_status status)
+{
+	struct hw *hw = call->hw;
+	uint64_t seq = call->batch->messages[i].seq;
+
+	if (!hw->tells_status || status == HW_STATUS_NONE || seq < device->seq ||
+	    (device->is == (uint8_t)status && device->told == device->is))
+		return true;
+	if (device->standing == HW_UNHEARD && hw->with.adds && status == HW_OFFLINE &&
+	    !hw->topology.is_waiting) {
+		hw_device_is(&hw->devices, device, status, seq);
+		return true;
+	}
+	switch (hw_gate(hw, device)) {
+	case HW_GATE_OPEN:
+		return false;
+	case HW_GATE_WAIT:
+		device->call = hw->call;
+		return false;
+	case HW_GATE_SHUT:
+		hw_device_is(&hw->devices, device, status, seq);
+		return true;
+	}
+	return false;
+}
+
 /* Take presence message @i into the event. Returns false when there is no room for it. */
 static bool add_presence(struct hw_call *call, size_t i, struct fg_text *text)
 {
@@ -146,11 +207,12 @@ static bool add_presence(struct hw_call *call, size_t i, struct fg_text *text)
 
 	if (device && device->call == hw->call)
 		return true;
-	if (!device || status == HW_STATUS_NONE || m->seq < device->seq ||
-	    (device->is == (uint8_t)status && device->told == device->is)) {
+	if (!device || is_presence_idle(call, i, device, status)) {
 		call->batch->states[i] = FG_NOTHING;
 		return true;
 	}
+	if (device->call == hw->call)
+		return true;
 	hw_device_is(&hw->devices, device, status, m->seq);
 	if (!add_device(hw, text, device))
 		return false;
@@ -199,7 +261,7 @@ enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret)
 /* ------------------------------------------------------------------ what IoTDA says to it */
 
 /* {"failed_devices":[{"device_id":"p1_pump-01","error_code":"IOTDA.014000"}]} */
-static void tell_failures(struct hw *hw, struct fg_json_value paras)
+void hw_status_response(struct hw *hw, struct fg_json_value paras)
 {
 	struct fg_json_value failed, id = {0};
 	struct fg_json_member member;
@@ -224,15 +286,4 @@ static void tell_failures(struct hw *hw, struct fg_json_value paras)
 			       "IoTDA does not take the status of %u sub-devices, the first is "
 			       "\"%.*s\": are they registered as sub-devices of this gateway?",
 			       n, FG_SPAN_ARGS(name));
-}
-
-int hw_manager_event(struct hw *hw, const struct hw_event *event)
-{
-	if (fg_span_is(event->type, UPDATE "_response"))
-		tell_failures(hw, event->paras);
-	else
-		hw->host->warn(
-			hw->host_ctx,
-			"IoTDA has sent an event about sub-devices which is not made use of");
-	return 0;
 }

@@ -6,6 +6,9 @@
 #include "common/text.h"
 #include "model/json.h"
 
+/* The inside of a JSON string that says @size bytes, at most. */
+#define HW_RAW(size) ((size)*6)
+
 /**
  * @time_us (UTC) as IoTDA reads it: 20260315T092653Z, or 2026-03-15T09:26:53.589Z; cut, never
  * rounded. Returns false, and writes nothing, for a year that has not four digits.

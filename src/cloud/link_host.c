@@ -238,6 +238,23 @@ static int host_mute(void *host_ctx, struct fg_span device)
 	return r == 0 ? 0 : -EINVAL;
 }
 
+static int host_unmute(void *host_ctx, struct fg_span device)
+{
+	struct fg_link *link = host_ctx;
+	int r;
+
+	if (!link->outbox)
+		return -EINVAL; /* within open() */
+	if (!fg_names_is_muted(link->names, device))
+		return 0;
+	r = fg_names_mute(link->names, device, false);
+	if (r == 0)
+		fg_complain(&link->names_complaint, fg_clock_monotonic_ms(), LOG_NOTICE,
+			    "link %s: the cloud has %.*s again, it gets what that says",
+			    link->with.config->name, FG_SPAN_ARGS(device));
+	return r == 0 ? 0 : -EINVAL;
+}
+
 /* ---- memory */
 
 static int host_remember(void *host_ctx, const char *key, struct fg_span value)
@@ -437,6 +454,7 @@ const struct fg_host fg_link_host = {
 	.respond = host_respond,
 	.rename = host_rename,
 	.mute = host_mute,
+	.unmute = host_unmute,
 	.limit = host_limit,
 	.remember = host_remember,
 	.recall = host_recall,

@@ -279,6 +279,13 @@ int fg_names_mute(struct fg_names *n, struct fg_span name, bool is_muted)
 	return change(n, fg_span_of(copy, device.size), fg_span_of(name_copy, name.size), is_muted);
 }
 
+bool fg_names_is_muted(const struct fg_names *n, struct fg_span name)
+{
+	const struct change *c = find_name(n, name);
+
+	return c && c->is_muted;
+}
+
 void fg_names_tick(struct fg_names *n, int64_t now_ms)
 {
 	if (n->store)

@@ -37,6 +37,9 @@ bool fg_names_to_field(const struct fg_names *n, struct fg_span name, struct fg_
  * another device has it), -EMSGSIZE (too many), -ENOMEM. */
 int fg_names_rename(struct fg_names *n, struct fg_span from, struct fg_span to);
 
+/** Does the cloud get nothing of what it called @name, because of fg_names_mute()? */
+bool fg_names_is_muted(const struct fg_names *n, struct fg_span name);
+
 /** The cloud gets nothing any more of what it calls @name; or does again. Returns as above. */
 int fg_names_mute(struct fg_names *n, struct fg_span name, bool is_muted);
 

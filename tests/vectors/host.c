@@ -201,6 +201,21 @@ static int host_mute(void *host_ctx, struct fg_span device)
 	return 0;
 }
 
+static int host_unmute(void *host_ctx, struct fg_span device)
+{
+	size_t i = 0;
+
+	(void)host_ctx;
+	while (i < script.n_names &&
+	       (script.names[i].to || !fg_span_is(device, script.names[i].from)))
+		i++;
+	if (i == script.n_names)
+		return 0;
+	note("unmuted", "%s", quoted(device));
+	script.names[i] = script.names[--script.n_names];
+	return 0;
+}
+
 static void host_limit(void *host_ctx, unsigned scope, enum fg_limit what,
 		       const struct fg_rate *rates, size_t n)
 {
@@ -329,6 +344,7 @@ const struct fg_host scripted_host = {
 	.respond = host_respond,
 	.rename = host_rename,
 	.mute = host_mute,
+	.unmute = host_unmute,
 	.limit = host_limit,
 	.remember = host_remember,
 	.recall = host_recall,
@@ -452,8 +468,9 @@ static bool set_version(struct fg_json_value what)
 bool host_step(struct fg_json_value step, bool *ret)
 {
 	static const char *const names[] = {
-		"command",  "config",    "respond", "renamed",     "muted",           "limit",
-		"remember", "reconnect", "image",   "image_bytes", "image_abandoned", "image_told"};
+		"command",     "config",          "respond",   "renamed",   "muted",
+		"unmuted",     "limit",           "remember",  "reconnect", "image",
+		"image_bytes", "image_abandoned", "image_told"};
 	struct fg_json_value v;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

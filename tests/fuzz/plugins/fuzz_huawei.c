@@ -100,6 +100,14 @@ static void wake(void *host_ctx, int64_t in_ms)
 	(void)in_ms;
 }
 
+static int mute(void *host_ctx, struct fg_span device)
+{
+	(void)host_ctx;
+	REQUIRE(device.size > 0 && device.size <= 255);
+	read_all(device);
+	return 0;
+}
+
 static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
 		  size_t n)
 {
@@ -133,8 +141,10 @@ static const struct fg_host host = {
 	.warn = warn,
 	.subscribe = subscribe,
 	.refuse = refuse,
-	.limit = limit,
 	.wake = wake,
+	.mute = mute,
+	.unmute = mute,
+	.limit = limit,
 	.command = command,
 	.respond = respond,
 };

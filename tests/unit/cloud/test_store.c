@@ -401,10 +401,13 @@ static void a_muted_device_is_neither_sent_nor_found(void **state)
 {
 	(void)state;
 	open_names();
+	assert_false(fg_names_is_muted(names, fg_span_str("Pump 1")));
 	assert_int_equal(fg_names_mute(names, fg_span_str("Pump 1"), true), 0);
+	assert_true(fg_names_is_muted(names, fg_span_str("Pump 1")));
 	assert_string_equal(to_cloud("pump-01"), "(none)");
 	assert_string_equal(to_field("Pump 1"), "(none)");
 	assert_int_equal(fg_names_mute(names, fg_span_str("Pump 1"), false), 0);
+	assert_false(fg_names_is_muted(names, fg_span_str("Pump 1")));
 	assert_string_equal(to_cloud("pump-01"), "Pump 1");
 	assert_string_equal(to_field("Pump 1"), "pump-01");
 	assert_int_equal(fg_names_mute(names, fg_span_str("test-1"), true), -EINVAL);

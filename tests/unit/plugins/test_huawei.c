@@ -141,8 +141,8 @@ static const struct fg_host host = {
 	.warn = warn,
 	.subscribe = subscribe,
 	.refuse = refuse,
-	.limit = limit,
 	.wake = wake,
+	.limit = limit,
 	.command = command,
 	.respond = respond,
 };

@@ -1,0 +1,278 @@
+/*
+ * Which sub-devices IoTDA has. After each connect it is asked, and it tells when one is added or deleted
+ * there:
+ *
+ *	up    sub_device_sync_request                          {"version":8}
+ *	down  add_sub_device_notify, delete_sub_device_notify  {"devices":[…],"version":9}
+ *
+ * The version is that of the list kept here, which lives as long as the process: after a start all is
+ * asked for, and what sub-devices say waits for the answer, for HW_ANSWER_S at most.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "huawei.h"
+
+#define SYNC "sub_device_sync_request"
+
+/* ------------------------------------------------------------------ asking for the list */
+
+void hw_topology_begin(struct hw *hw, bool is_roomy)
+{
+	struct hw_topology *t = &hw->topology;
+
+	t->is_on = hw->devices.all && is_roomy;
+	t->is_sync_due = t->is_on && hw->with.syncs;
+	t->is_synced = false;
+	t->is_waiting = t->is_sync_due && t->version == 0;
+	t->has_deadline = false;
+	hw_adding_begin(hw);
+}
+
+void hw_topology_end(struct hw *hw)
+{
+	hw->topology.is_on = false;
+	hw->topology.is_sync_due = false;
+	hw->topology.is_waiting = false;
+	hw_adding_begin(hw);
+}
+
+int hw_publish_sync(struct hw_call *call)
+{
+	static const struct hw_event_head head = {.service = HW_SERVICE_MANAGER, .type = SYNC};
+	struct hw_topology *t = &call->hw->topology;
+	struct fg_text text;
+	int r;
+
+	if (!t->is_sync_due)
+		return 0;
+	t->is_sync_due = false;
+	r = hw_event_begin(call, &head, &text);
+	if (r < 0)
+		return r;
+	fg_put(&text, "{\"version\":");
+	fg_put_number(&text, (int64_t)t->version);
+	fg_put(&text, "}");
+	call->out->tag = HW_TAG_SYNC;
+	return hw_event_end(call, &text);
+}
+
+void hw_sync_settled(struct hw *hw, bool is_accepted)
+{
+	struct hw_topology *t = &hw->topology;
+
+	if (!is_accepted)
+		t->is_waiting = false;
+	t->has_deadline = t->is_waiting;
+	t->deadline_s = hw->uptime_s + HW_ANSWER_S;
+}
+
+void hw_topology_tick(struct hw *hw)
+{
+	struct hw_topology *t = &hw->topology;
+
+	if (t->has_deadline && hw->uptime_s >= t->deadline_s) {
+		t->has_deadline = false;
+		t->is_waiting = false;
+		hw->host->warn(hw->host_ctx,
+			       "IoTDA has not said within %u s which sub-devices it has: their ids "
+			       "are made by the rule of product_id",
+			       HW_ANSWER_S);
+	}
+	hw_adding_tick(hw);
+}
+
+/* ------------------------------------------------------------------ who may speak */
+
+enum hw_gate hw_gate(struct hw *hw, struct hw_device *device)
+{
+	const struct hw_topology *t = &hw->topology;
+
+	if (t->is_waiting)
+		return HW_GATE_WAIT;
+	if (!device)
+		return HW_GATE_OPEN;
+	if (device->standing == HW_UNHEARD && hw->with.adds && t->is_on)
+		hw_device_enter(&hw->devices, device, HW_WANTED);
+	switch ((enum hw_standing)device->standing) {
+	case HW_WANTED:
+	case HW_ASKED:
+		return device->n_failures == 0 && !t->is_silent ? HW_GATE_WAIT : HW_GATE_SHUT;
+	case HW_FAILED:
+	case HW_DELETED:
+		return HW_GATE_SHUT;
+	case HW_UNHEARD:
+	case HW_KNOWN:
+	case HW_N_STANDINGS:
+		break;
+	}
+	return HW_GATE_OPEN;
+}
+
+void hw_refuse_shut(struct hw_call *call, size_t i, const struct hw_device *device)
+{
+	if (device->standing == HW_DELETED)
+		hw_refuse(call, i, "the sub-device was deleted in IoTDA");
+	else if (device->error_code[0])
+		hw_refuse(call, i, "IoTDA does not take it as a sub-device (%s): it is asked again",
+			  device->error_code);
+	else
+		hw_refuse(call, i,
+			  "IoTDA does not answer the request to add the sub-device: it is "
+			  "asked again");
+}
+
+/* ------------------------------------------------------------------ what IoTDA says */
+
+bool hw_read_id(struct fg_json_value object, const char *name, char *out, struct fg_span *ret)
+{
+	char raw[HW_RAW(HW_DEVICE_ID_MAX)];
+	struct fg_json_value value;
+	struct fg_span id;
+
+	if (object.type != FG_JSON_OBJECT || !fg_json_member(object, fg_span_str(name), &value) ||
+	    !hw_string_read(value, raw, sizeof(raw), &id) || !hw_is_id(id.data, id.size))
+		return false;
+	memcpy(out, id.data, id.size);
+	*ret = fg_span_of(out, id.size);
+	return true;
+}
+
+/* What was called @id is no more: that is another one's now. */
+static void dispossess(struct hw *hw, struct fg_span id, const struct hw_device *heir)
+{
+	struct hw_device *device = hw_devices_find_id(&hw->devices, id);
+
+	if (!device || device == heir)
+		return;
+	hw_device_set_id(&hw->devices, device, (struct fg_span){0});
+	hw_device_enter(&hw->devices, device, HW_DELETED);
+}
+
+int hw_device_named(struct hw *hw, struct fg_json_value entry)
+{
+	char id_text[HW_DEVICE_ID_MAX], name_text[HW_DEVICE_ID_MAX];
+	struct fg_span id, name;
+	struct hw_device *device;
+	bool is_by_rule;
+
+	if (!hw_read_id(entry, "device_id", id_text, &id) ||
+	    !hw_read_id(entry, "node_id", name_text, &name) || fg_span_is(id, hw->with.device_id))
+		return -EPROTO;
+	device = hw_devices_get(&hw->devices, name);
+	if (!device) {
+		hw_warn_full(hw);
+		return 0;
+	}
+	is_by_rule = hw_is_by_rule(hw, id, name);
+	dispossess(hw, id, device);
+	if (hw_device_set_id(&hw->devices, device, is_by_rule ? (struct fg_span){0} : id) < 0) {
+		hw->host->warn(hw->host_ctx, "out of memory for the id of a sub-device: it is "
+					     "asked for with the next session");
+		hw->topology.version = 0;
+		return 0;
+	}
+	hw->host->unmute(hw->host_ctx, name);
+	hw_device_enter(&hw->devices, device, HW_KNOWN);
+	return 0;
+}
+
+/* As the entry of a list or, since a request names them so, as a text. */
+static int device_deleted(struct hw *hw, struct fg_json_value entry)
+{
+	char id_text[HW_DEVICE_ID_MAX];
+	struct hw_device *device;
+	struct fg_span id, name;
+
+	if (!hw_read_id(entry, "device_id", id_text, &id))
+		return -EPROTO;
+	/* Who has got another id meanwhile is another one. */
+	if (!hw_device_called(hw, id, &name) || name.size == 0)
+		return 0;
+	device = hw_devices_find(&hw->devices, name);
+	if (!hw->with.recreates)
+		hw->host->mute(hw->host_ctx, name);
+	else
+		hw->host->warn(
+			hw->host_ctx,
+			"sub-device \"%.*s\" was deleted in IoTDA: it is added again when it "
+			"says something",
+			FG_SPAN_ARGS(name));
+	if (!device)
+		return 0;
+	hw_device_set_id(&hw->devices, device, (struct fg_span){0});
+	if (!hw->with.recreates)
+		hw_device_enter(&hw->devices, device, HW_DELETED);
+	else if (device->standing != HW_WANTED && device->standing != HW_ASKED)
+		hw_device_enter(&hw->devices, device, HW_UNHEARD);
+	return 0;
+}
+
+/* The member "version"; 0: there is none. */
+static uint64_t read_version(struct fg_json_value paras)
+{
+	struct fg_json_value value;
+	uint64_t version = 0;
+
+	if (!fg_json_member(paras, fg_span_str("version"), &value) ||
+	    value.type != FG_JSON_INTEGER || value.text.size > 18)
+		return 0;
+	for (size_t i = 0; i < value.text.size; i++) {
+		if (value.text.data[i] < '0' || value.text.data[i] > '9')
+			return 0;
+		version = version * 10 + (uint64_t)(value.text.data[i] - '0');
+	}
+	return version;
+}
+
+/*
+ * A notice may come again, also in a later session, when the list has gone on. The answer to our own
+ * question is the truth, whatever its version.
+ */
+static int take_notice(struct hw *hw, struct fg_json_value paras,
+		       int (*take)(struct hw *hw, struct fg_json_value entry))
+{
+	struct hw_topology *t = &hw->topology;
+	uint64_t version = read_version(paras);
+	struct fg_json_value list;
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+	int r = 0;
+
+	if (!fg_json_member(paras, fg_span_str("devices"), &list) || list.type != FG_JSON_ARRAY)
+		return -EPROTO;
+	if (t->is_synced && version > 0 && version < t->version)
+		return 0;
+	if (version > 0)
+		t->version = version;
+	t->is_synced = true;
+	t->is_waiting = false;
+	t->has_deadline = false;
+	fg_json_walk_begin(&walk, list);
+	while (fg_json_walk_next(&walk, &member))
+		if (take(hw, member.value) < 0)
+			r = -EPROTO;
+	return r;
+}
+
+int hw_manager_event(struct hw *hw, const struct hw_event *event)
+{
+	struct hw_topology *t = &hw->topology;
+
+	if (fg_span_is(event->type, "sub_device_update_status_response"))
+		hw_status_response(hw, event->paras);
+	else if (!hw->devices.all)
+		return 0;
+	else if (fg_span_is(event->type, "add_sub_device_notify"))
+		return take_notice(hw, event->paras, hw_device_named);
+	else if (fg_span_is(event->type, "delete_sub_device_notify"))
+		return take_notice(hw, event->paras, device_deleted);
+	else if (fg_span_is(event->type, "add_sub_device_response"))
+		return hw_add_response(hw, event);
+	else
+		hw->host->warn(hw->host_ctx,
+			       "IoTDA has sent an event about sub-devices which is not made use of "
+			       "(%" PRIu64 " such events so far)",
+			       ++t->n_unknown_events);
+	return 0;
+}
