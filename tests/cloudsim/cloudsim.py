@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 
-from huawei import GATEWAY, SECRET, CommandError, Huawei  # noqa: F401
+from huawei import Bootstrap, GATEWAY, SECRET, CommandError, Huawei  # noqa: F401
 from huawei.cloud import PROJECT_ID
 from huawei.iam import DOMAIN, PASSWORD, USER
 from mosquitto import Mosquitto, die_with_parent, free_port, is_listening, wait_for  # noqa: F401

@@ -112,6 +112,11 @@ class Huawei(Arrivals):
         """The device's secret is another from the next login on."""
         self._server.call(lambda: self._broker.registry.logins[device_id].update(secret=secret))
 
+    def register(self, device_id, secret):
+        """A device that the provisioning service sends here may log in with @secret."""
+        self._server.call(lambda: self._broker.registry.logins.setdefault(device_id, {"device_id": device_id}).update(
+            secret=secret))
+
     def set_disabled(self, device_id, is_disabled):
         """An operator freezes a device: it is thrown out, and its logins are answered with 5."""
         self._server.call(lambda: self._broker.registry.logins[device_id].update(is_disabled=is_disabled))
