@@ -68,6 +68,7 @@ struct hw_rest_ctx {
 	char token[HEADER_BYTES];                                /* a header */
 	char instance[sizeof(INSTANCE_HEADER) + INSTANCE_BYTES]; /* the same, or empty */
 	char device_id[HW_DEVICE_ID_MAX + 1];                    /* of the question */
+	bool is_id; /* IoTDA goes by its name alone, not by the rule of product_id */
 
 	/* what request() hands out */
 	char request_url[URL_BYTES];
@@ -171,7 +172,7 @@ static bool take_device(struct hw_rest_ctx *c, struct fg_span name)
 	if (c->link.mode == HW_MODE_DEVICE || fg_span_is(name, c->link.device_id)) {
 		fg_put(&id, c->link.device_id);
 	} else {
-		if (c->link.product_id) {
+		if (c->link.product_id && !c->is_id) {
 			fg_put(&id, c->link.product_id);
 			fg_put(&id, "_");
 		}
@@ -401,6 +402,28 @@ static enum fg_rest_verdict by_status(const struct hw_rest_ctx *c, unsigned stat
 	}
 }
 
+/* ------------------------------------------------------------------ answers: the device */
+
+/* Which id IoTDA gave a sub-device, its operator may have decided: both are tried in turn. */
+static enum fg_rest_verdict answer_unknown(struct hw_rest_ctx *c, const struct fg_rest_question *q,
+					   struct fg_rest_result *out)
+{
+	if (c->link.mode == HW_MODE_DEVICE || !c->link.product_id ||
+	    fg_span_is(q->device, c->link.device_id))
+		return FG_REST_AGAIN;
+	c->is_id = !c->is_id;
+	return fg_rest_say(out, FG_REST_AGAIN, FG_REST_FAULT_UNKNOWN,
+			   "IoTDA knows no such device, neither %s_%.*s nor %.*s",
+			   c->link.product_id, FG_SPAN_ARGS(q->device), FG_SPAN_ARGS(q->device));
+}
+
+static enum fg_rest_verdict answer_device(struct fg_json_value body, struct fg_rest_result *out)
+{
+	struct fg_span id;
+
+	return fg_plain_member(body, "device_id", &id) ? FG_REST_DONE : not_understood(out);
+}
+
 /* ------------------------------------------------------------------ answers: the shadow */
 
 /* Does a service of the shadow show the value, of the time it was sent? */
@@ -491,18 +514,15 @@ static enum fg_rest_verdict answer_command(struct fg_json_value body, struct fg_
 
 /* ------------------------------------------------------------------ answers */
 
-static enum fg_rest_verdict rest_answer(void *ctx, const struct fg_rest_question *q,
-					const struct fg_rest_response *response,
-					struct fg_rest_result *out)
+static enum fg_rest_verdict answer(struct hw_rest_ctx *c, const struct fg_rest_question *q,
+				   const struct fg_rest_response *response,
+				   struct fg_rest_result *out)
 {
-	struct hw_rest_ctx *c = ctx;
 	struct fg_json_value body = {.type = FG_JSON_NULL};
 	struct fg_json_fault fault;
 	enum fg_rest_verdict verdict;
 	struct fg_span code = {0};
 
-	if (q->step == FG_REST_LOGIN)
-		return answer_login(c, response, out);
 	if (fg_json_check(response->body, &body, &fault) < 0)
 		body.type = FG_JSON_NULL;
 	/* A command that ran into IoTDA's time-out is answered with 200 and a code. */
@@ -512,13 +532,26 @@ static enum fg_rest_verdict rest_answer(void *ctx, const struct fg_rest_question
 		return by_status(c, response->status, code, out);
 	switch (q->step) {
 	case FG_REST_DEVICE:
-		return fg_plain_member(body, "device_id", &code) ? FG_REST_DONE
-								 : not_understood(out);
+		return answer_device(body, out);
 	case FG_REST_READING:
 		return answer_reading(q, body, out);
 	default:
 		return answer_command(body, out);
 	}
+}
+
+static enum fg_rest_verdict rest_answer(void *ctx, const struct fg_rest_question *q,
+					const struct fg_rest_response *response,
+					struct fg_rest_result *out)
+{
+	enum fg_rest_verdict verdict;
+
+	if (q->step == FG_REST_LOGIN)
+		return answer_login(ctx, response, out);
+	verdict = answer(ctx, q, response, out);
+	if (q->step == FG_REST_DEVICE && out->fault == FG_REST_FAULT_UNKNOWN)
+		return answer_unknown(ctx, q, out);
+	return verdict;
 }
 
 const struct fg_rest hw_rest = {

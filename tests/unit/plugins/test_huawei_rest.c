@@ -341,9 +341,9 @@ static void answers_mean_what_iotda_means(void **state)
 		{FG_REST_DEVICE, 200, "{}", FG_REST_FAILED, FG_REST_FAULT_OTHER, "not IoTDA"},
 		{FG_REST_DEVICE, 404, "{\"error_code\":\"IOTDA.014000\",\"error_msg\":\"…\"}",
 		 FG_REST_AGAIN, FG_REST_FAULT_UNKNOWN,
-		 "no such device (IOTDA.014000, device id p1_"},
+		 "no such device, neither p1_pump-1 nor pump-1"},
 		{FG_REST_DEVICE, 404, "{\"error_code\":\"IOTDA.000999\"}", FG_REST_AGAIN,
-		 FG_REST_FAULT_UNKNOWN, "(IOTDA.000999), device id p1_pump-1"},
+		 FG_REST_FAULT_UNKNOWN, "no such device, neither p1_pump-1 nor pump-1"},
 		{FG_REST_DEVICE, 404, "{\"error_code\":\"APIGW.0101\"}", FG_REST_FAILED,
 		 FG_REST_FAULT_OTHER, "not IoTDA"},
 		{FG_REST_DEVICE, 404, "", FG_REST_FAILED, FG_REST_FAULT_OTHER, "not IoTDA"},
@@ -436,6 +436,45 @@ static void answers_mean_what_iotda_means(void **state)
 			fail_msg("%zu: %s: %s", i, cases[i].body, result.text);
 		if (cases[i].verdict == FG_REST_DONE && q.step == FG_REST_READING)
 			assert_int_equal(result.time_us / 1000000, 1718000000);
+	}
+	fg_plugin.rest->close(ctx);
+}
+
+static void a_device_is_looked_for_by_the_rule_and_by_its_name(void **state)
+{
+	struct fg_rest_question q = {.step = FG_REST_DEVICE, .device = TEXT("odd-id")};
+	void *ctx = open_link(as_token, of_gateway);
+	struct fg_rest_request r;
+	struct fg_rest_result result;
+
+	(void)state;
+	assert_int_equal(fg_plugin.rest->request(ctx, &q, &r), 1);
+	assert_string_equal(r.url, DEVICES "p1_odd-id");
+	assert_int_equal(answer(ctx, &q, 404, "{\"error_code\":\"IOTDA.014000\"}", &result),
+			 FG_REST_AGAIN);
+	assert_int_equal(fg_plugin.rest->request(ctx, &q, &r), 1);
+	assert_string_equal(r.url, DEVICES "odd-id");
+	assert_int_equal(answer(ctx, &q, 200, "{\"device_id\":\"odd-id\"}", &result), FG_REST_DONE);
+	q.step = FG_REST_READING;
+	assert_int_equal(fg_plugin.rest->request(ctx, &q, &r), 1);
+	assert_string_equal(r.url, DEVICES "odd-id/shadow");
+	fg_plugin.rest->close(ctx);
+}
+
+static void the_gateway_is_looked_for_by_its_id_only(void **state)
+{
+	const struct fg_rest_question q = {.step = FG_REST_DEVICE, .device = TEXT(GATEWAY)};
+	void *ctx = open_link(as_token, of_gateway);
+	struct fg_rest_request r;
+	struct fg_rest_result result;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(fg_plugin.rest->request(ctx, &q, &r), 1);
+		assert_string_equal(r.url, DEVICES GATEWAY);
+		assert_int_equal(answer(ctx, &q, 404, "{\"error_code\":\"IOTDA.014000\"}", &result),
+				 FG_REST_AGAIN);
+		assert_non_null(strstr(result.text, "(IOTDA.014000, device id " GATEWAY ")"));
 	}
 	fg_plugin.rest->close(ctx);
 }
@@ -581,6 +620,8 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_asked_of_iotda_is_refused),
 		cmocka_unit_test(logins_fail_for_reasons_an_operator_understands),
 		cmocka_unit_test(answers_mean_what_iotda_means),
+		cmocka_unit_test(a_device_is_looked_for_by_the_rule_and_by_its_name),
+		cmocka_unit_test(the_gateway_is_looked_for_by_its_id_only),
 		cmocka_unit_test(the_answer_to_a_command_is_what_the_device_said),
 		cmocka_unit_test(a_stamp_counts_as_finely_as_it_is_told),
 		cmocka_unit_test(a_long_error_of_the_device_is_cut),
