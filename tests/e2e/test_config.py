@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 
-from frame import BUILD, DAEMON, EndToEnd, check, needs_root
+from frame import BUILD, DAEMON, Certificates, EndToEnd, check, needs_root
 
 GOOD = """\
 gateway: {name: plant7, state_directory: /tmp}
@@ -62,6 +62,21 @@ class Check(EndToEnd):
     def test_a_good_configuration_passes(self):
         status, text = check(self.write(GOOD))
         self.assertEqual(status, 0, text)
+
+    def test_the_examples_of_the_plugins_pages_pass(self):
+        certificates = Certificates(self.directory)
+        for page in ("thingsboard", "huawei"):
+            with open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", page + ".md"), encoding="utf-8") as f:
+                examples = [block for block in re.findall(r"```yaml\n(.*?)```", f.read(), re.S)
+                            if block.startswith("clouds:") and "schema:" not in block]
+            self.assertTrue(examples, page)
+            for example in examples:
+                for name in re.findall(r"certificate: (\S+)\.pem", example):
+                    certificates.issue(name)
+                example = re.sub(r"\{(file|credential): [^}]*\}", "c2VjcmV0", example)
+                with self.subTest(page=page, example=example):
+                    status, text = check(self.write(GOOD[:GOOD.index("clouds:")] + example))
+                    self.assertEqual(status, 0, text)
 
     def test_every_mistake_is_reported_with_its_place(self):
         for find, put, line, column, words in MISTAKES:
