@@ -1,6 +1,7 @@
 """A small HTTP server on a loopback port."""
 import http.server
 import socketserver
+import ssl
 import threading
 
 
@@ -8,7 +9,8 @@ class Web:
     """Calls @handle(request) for each request, on a thread of the request's own; request is a
     BaseHTTPRequestHandler with .body."""
 
-    def __init__(self, handle):
+    def __init__(self, handle, tls=None):
+        """@tls: {"certificate", "key"}: paths, for localhost; None: no TLS."""
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -28,7 +30,13 @@ class Web:
                 pass  # a client that has gone
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = "http://127.0.0.1:%d" % self._server.server_address[1]
+        self.url = "%s:%d" % ("https://localhost" if tls else "http://127.0.0.1", self._server.server_address[1])
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls["certificate"], tls["key"])
+            # The handshake is on the request's thread: a client that does not trust us holds nobody up.
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True,
+                                                      do_handshake_on_connect=False)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def stop(self):

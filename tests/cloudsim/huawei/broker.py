@@ -10,6 +10,7 @@ from scripted_broker import Script
 
 from . import login, payload, topics
 from .downlink import Downlink
+from .ota import SERVICE, Ota
 from .registry import MANAGER, Registry, event
 from .shadow import Shadow
 
@@ -83,6 +84,7 @@ class Broker(Script):
         self.sessions = {}  # device id: Session
         self.downlink = Downlink(self)
         self.shadow = Shadow(self)
+        self.ota = Ota(self)
         self.events, self.readings = [], []
         self.now, self.elapsed = now, elapsed
         self._model, self._custom = model, custom_topics
@@ -158,6 +160,7 @@ class Broker(Script):
             if now - session.heard_s > 1.5 * session.keep_alive:
                 self.end(session, "keep-alive")
         self.downlink.on_tick()
+        self.ota.on_tick()
 
     # ---- subscriptions
 
@@ -303,6 +306,13 @@ class Broker(Script):
                 now_ms = int(1000 * self.now())
                 answer, paras = "time_sync_response", {"device_send_time": paras.get("device_send_time"),
                                                        "server_recv_time": now_ms, "server_send_time": now_ms}
+            elif service == SERVICE:
+                device_id = body.get("object_device_id", session.device_id)
+                if device_id != session.device_id and device_id not in self.registry.behind(session.device_id):
+                    yield "an event of %s, which is not behind it" % device_id
+                else:
+                    yield from self.ota.on_event(device_id, kind, paras)
+                continue
             else:
                 continue
             if not answer:

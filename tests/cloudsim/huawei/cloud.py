@@ -4,11 +4,13 @@ import ssl
 import time
 
 from arrivals import Arrivals
+from package_shelf import PackageShelf
 from scripted_broker import ScriptedBroker
 
 from . import downlink
 from .broker import Broker, Bucket
 from .iam import Iam
+from .ota import Upgrade
 from .payload import MAX_CONTENT_BYTES, content_size
 from .registry import MANAGER, event
 from .rest import Rest
@@ -32,18 +34,20 @@ class Huawei(Arrivals):
     """IoTDA as a gateway sees it; README.md says what it enforces."""
 
     def __init__(self, devices=None, sub_devices=(), model=None, custom_topics=(), instance_id=None, now=time.time,
-                 elapsed=time.monotonic, tls=None):
+                 elapsed=time.monotonic, tls=None, files_tls=None):
         """@devices: [{"device_id", "secret" or "fingerprint" (hexadecimal, of a certificate), "sub_devices": [ids],
         "is_disabled": bool, "is_bridge": bool}] with a login; unless given one, GATEWAY with SECRET, and @sub_devices
         behind it. @model: {service id: {property: "int", "decimal", "string", "bool", "jsonObject" or "array"}}; None: anything is
         stored. @custom_topics: what the product declares. @instance_id: what the application has to send as
         Instance-Id, None: nothing. @now(): the platform's clock, seconds since 1970; @elapsed(): the one it measures
         time-outs, repeats, keep-alives and rates with, in seconds. @tls: {"certificate", "key"} of the platform and
-        "device_ca", which signs those of devices: paths; None: no TLS."""
+        "device_ca", which signs those of devices: paths; None: no TLS. @files_tls: {"certificate", "key"} of where
+        upgrades are fetched from, for localhost; None: no TLS there."""
         devices = devices or [{"device_id": GATEWAY, "secret": SECRET, "sub_devices": list(sub_devices)}]
         self._broker = Broker(devices, model, custom_topics, now, elapsed)
         self._server = ScriptedBroker(self._broker, tls=server_side(tls) if tls else None)
-        self._rest = self._iam = None
+        self._rest = self._iam = self._shelf = None
+        self._files_tls = files_tls
         self._instance_id = instance_id
         self.port = self._server.port
 
@@ -52,9 +56,9 @@ class Huawei(Arrivals):
         return self
 
     def stop(self):
-        if self._rest:
-            self._rest.stop()
-            self._iam.stop()
+        for web in (self._rest, self._iam, self._shelf):
+            if web:
+                web.stop()
         self._server.stop()
         if self._server.errors:
             raise AssertionError("the stand-in has gone wrong:\n" + self._server.errors[0])
@@ -183,6 +187,37 @@ class Huawei(Arrivals):
     def unacknowledged(self, device_id=GATEWAY):
         """How many messages sent down at QoS 1 have no PUBACK yet."""
         return self._server.call(lambda: self._broker.downlink.count(device_id))
+
+    # ---- upgrades
+
+    def upgrade(self, device_id, version, data, kind="firmware", form=1, asks=True, fault=None):
+        """Order an upgrade; returns an Upgrade: state, why, reports, n_fetched. @form: 1, the file is the platform's
+        and needs a token; 2, a signed URL without size and sign. @asks: for its versions first; none is ordered that
+        is there already.
+
+        @fault: "sign": True, it is wrong; "size": n is announced; "expired": True, the token is not accepted;
+        "status", "cut_at": n, once, "delay_s", "no_range", "length", "corrupt_at" of the HTTP answer."""
+        upgrade = Upgrade(device_id, kind, version, data, form, asks, fault)
+        self._shelf = self._shelf or PackageShelf(self._files_tls)
+        url = self._shelf.put(upgrade)
+        self._server.call(lambda: self._broker.ota.begin(upgrade, url))
+        return upgrade
+
+    def repeat_upgrade(self, upgrade):
+        """Send the same notice once more, as if its PUBACK were lost."""
+        self._server.call(lambda: self._broker.ota.repeat(upgrade))
+
+    def ask_versions(self, device_id):
+        """Send version_query. False: the device is not there."""
+        return self._server.call(lambda: self._broker.ota.ask(device_id))
+
+    def versions(self, device_id):
+        """{"sw_version", "fw_version"} as reported last, or None."""
+        return self._broker.ota.versions.get(device_id)
+
+    def package_requests(self):
+        """[(path, Range header or None, status)] of the requests for files."""
+        return list(self._shelf.requests) if self._shelf else []
 
     # ---- sub-devices
 

@@ -6,6 +6,7 @@ import uuid
 
 from arrivals import Arrivals
 from mosquitto import Mosquitto
+from package_shelf import PackageShelf
 
 from . import store
 from .ota import Package
@@ -13,7 +14,6 @@ from .provisioning import Profile
 from .rest import Rest
 from .rpc import RpcError
 from .server import Server
-from .package_shelf import PackageShelf
 
 
 class ThingsBoard(Arrivals, Mosquitto):

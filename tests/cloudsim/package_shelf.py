@@ -1,4 +1,4 @@
-"""Packages served by HTTP, with faults."""
+"""Packages served by HTTP or HTTPS, with faults."""
 import re
 import threading
 import time
@@ -7,13 +7,17 @@ from web import Web
 
 
 class PackageShelf:
-    """Packages under /NUMBER/NAME. Knows Range (RFC 9110, 14) and If-Range, unless the fault "no_range"."""
+    """Packages under /NUMBER/NAME. Knows Range (RFC 9110, 14) and If-Range, unless the fault "no_range".
 
-    def __init__(self):
+    A package has `data`, `version` and `fault`. It may have refusal(request), which returns a status for who may not
+    have it, or None; and sent(is_complete), told of each answer."""
+
+    def __init__(self, tls=None):
+        """@tls: {"certificate", "key"}: paths."""
         self._packages = {}
         self._lock = threading.Lock()
-        self.requests = []  # (path, Range header or None, status)
-        self._web = Web(self._handle)
+        self.requests = []  # (path without query, Range header or None, status)
+        self._web = Web(self._handle, tls)
 
     def put(self, package):
         """Returns its URL."""
@@ -28,9 +32,10 @@ class PackageShelf:
     def _handle(self, request):
         package = self._packages.get(request.path.split("/")[1])
         wanted = request.headers.get("Range")
-        status, headers, data = self._answer(package, request)
+        refusal = package.refusal(request) if hasattr(package, "refusal") else None
+        status, headers, data = (refusal, {}, b"no\n") if refusal else self._answer(package, request)
         with self._lock:
-            self.requests.append((request.path, wanted, status))
+            self.requests.append((request.path.partition("?")[0], wanted, status))
         fault = package.fault if package else {}
         if "delay_s" in fault:
             time.sleep(fault["delay_s"])
@@ -50,6 +55,8 @@ class PackageShelf:
         if len(data) != length:
             request.close_connection = True
         request.wfile.write(data[:length] if status < 300 else data)
+        if status < 300 and hasattr(package, "sent"):
+            package.sent(len(data) == length)
 
     @staticmethod
     def _answer(package, request):
