@@ -21,6 +21,16 @@ def some_bytes(size, seed=1):
     return random.Random(seed).randbytes(size)
 
 
+def synced(gateway):
+    """How many bytes of an image are safe, as src/ota/image_info.h has it."""
+    directory = gateway.state + "/images"
+    for name in os.listdir(directory):
+        if name.endswith(".info"):
+            with open("%s/%s" % (directory, name), "rb") as f:
+                return struct.unpack_from("<Q", f.read(), 24)[0]
+    return 0
+
+
 class Pump(FieldDevice):
     """A device that collects an image, and says how its installation went."""
 
@@ -151,20 +161,11 @@ class OverMqtt(ImagesTest):
         self.gw.wait_log("withdrawn")
         wait_for(lambda: not [n for n in os.listdir(self.gw.state + "/images") if n.endswith(".part")], 20)
 
-    def synced(self):
-        """How many bytes are safe, as src/ota/image_info.h has it."""
-        directory = self.gw.state + "/images"
-        for name in os.listdir(directory):
-            if name.endswith(".info"):
-                with open("%s/%s" % (directory, name), "rb") as f:
-                    return struct.unpack_from("<Q", f.read(), 24)[0]
-        return 0
-
     def test_a_kill_in_the_middle_does_not_begin_anew(self):
         self.begin(dict(CHUNKS, chunk_size="64KiB"), own=True, image_chunk_size=16384)
         data = some_bytes(24 * MIB)
         self.cloud.assign_firmware("pump-1", "A", "2", data)
-        wait_for(lambda: self.synced() >= MIB, 60, "a MiB is safe")
+        wait_for(lambda: synced(self.gw) >= MIB, 60, "a MiB is safe")
         self.gw.kill9()
         self.start()
         self.assertEqual(self.pump.image("2"), data)
