@@ -1,5 +1,9 @@
 #pragma once
 
+/*
+ * URLs and HOST:PORT taken apart in place, with nothing assumed of where they come from: the
+ * configuration writes them, and so do clouds.
+ */
 #include <stdbool.h>
 #include <stdint.h>
 
