@@ -135,10 +135,25 @@ static struct fg_rate rate_of(uint32_t per_s)
 				.period_ms = (at_once * 1000 + rest - 1) / rest};
 }
 
+/*
+ * At most a megabyte in any second: the largest message, a text of 256 KiB, may go at once, and 728 kB
+ * come back meanwhile.
+ */
+static const struct fg_rate bandwidth = {.capacity = 64 * 1024, .period_ms = 90};
+
+static void set_limits(struct hw *hw)
+{
+	const struct fg_rate publishes = rate_of(hw->with.max_rate);
+
+	if (hw->with.max_rate == 0)
+		return;
+	hw->host->limit(hw->host_ctx, 0, FG_LIMIT_MESSAGES, &publishes, 1);
+	hw->host->limit(hw->host_ctx, 0, FG_LIMIT_BYTES, &bandwidth, 1);
+}
+
 static void hw_connected(void *ctx, const char *session, const struct fg_connack *connack)
 {
 	struct hw *hw = ctx;
-	const struct fg_rate publishes = rate_of(hw->with.max_rate);
 	bool is_roomy =
 		connack->max_packet_bytes == 0 || connack->max_packet_bytes >= HW_MIN_PACKET;
 
@@ -149,8 +164,7 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	hw->session_max_packet_bytes = fg_remaining_length(connack->max_packet_bytes);
 	if (hw_bootstrap_connected(hw))
 		return;
-	if (hw->with.max_rate > 0)
-		hw->host->limit(hw->host_ctx, 0, FG_LIMIT_MESSAGES, &publishes, 1);
+	set_limits(hw);
 	hw->has_warned_status = false;
 	hw->tells_status = hw->with.reports_status && hw->devices.all && is_roomy;
 	hw_topology_begin(hw, is_roomy);
