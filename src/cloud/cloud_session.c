@@ -192,16 +192,16 @@ static void complain_about_end(struct fg_cloud_session *s, const struct fg_mqtt_
 			       int64_t now_ms)
 {
 	bool is_client_id = end->reason_code == (s->common->mqtt_version == 5 ? 0x85u : 2u);
+	const char *what = is_client_id ? "configuration: the client id, or the keep alive, is not "
+					  "accepted"
+			   : s->is_timed ? "credentials, and the clock, by which they are made anew"
+					 : "credentials";
 
 	/* Someone must act: a complaint of its own, so that an outage before it does not hide it. */
 	if (class == FG_BACKOFF_CREDENTIALS)
-		fg_complain(
-			&s->common->refusal_complaint, now_ms, LOG_ERR,
-			"link %s: %s; check its %s, trying again in %lld ms", s->label, end->text,
-			is_client_id ? "configuration: the client id, or the keep alive, is not "
-				       "accepted"
-				     : "credentials",
-			(long long)delay_ms);
+		fg_complain(&s->common->refusal_complaint, now_ms, LOG_ERR,
+			    "link %s: %s; check its %s; trying again in %lld ms", s->label,
+			    end->text, what, (long long)delay_ms);
 	else
 		fg_complain(&s->common->attempt_complaint, now_ms, LOG_WARNING,
 			    "link %s: %s, reconnecting in %lld ms, in_flight=%u attempt=%u",
