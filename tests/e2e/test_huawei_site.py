@@ -1,0 +1,231 @@
+"""Huawei Cloud IoTDA: a whole site of a hundred sub-devices behind one login, and what becomes of it on a bad day."""
+import json
+import os
+import time
+import urllib.request
+
+import paho.mqtt.client as paho
+
+from cloudsim import GATEWAY, SECRET
+from field_device import FieldDevice
+from frame import BUILD, MAPPING, Certificates, SteadyLoad, wait_for
+from huawei import login
+from huawei.cloud import PROJECT_ID
+from test_huawei_gateway import HuaweiTest, in_iotda
+
+DEVICES = ["pump-%03d" % n for n in range(100)]
+
+
+class SiteTest(HuaweiTest):
+    devices = DEVICES
+
+    def report(self, per_device=1):
+        """Each device says so many things; until IoTDA has all that was ever said."""
+        self.device.burst(per_device * len(self.devices), self.devices)
+        self.wait_delivered(self.cloud, in_iotda(self.device.sent))
+
+    def serve(self):
+        """Field devices that do what they are told, and tell it at once."""
+        served = FieldDevice(self.site.port)
+        self.addCleanup(served.close)
+
+        def react(_client, _user, message):
+            body = json.loads(message.payload)
+            answer = {"id": body["id"], "result": {"topic": message.topic, "did": body["params"]}}
+            served.mqtt.publish(message.topic + "/answer", json.dumps(answer), 1)
+        served.mqtt.on_message = react
+        served.subscribe("cmd/+/+")
+
+    def command_all(self):
+        """One command for each device, all at once."""
+        calls = {name: self.cloud.command_begin("p1_" + name, "START", {"speed": i}, "pump", timeout_s=60)
+                 for i, name in enumerate(self.devices)}
+        for i, name in enumerate(self.devices):
+            self.assertEqual(calls[name].wait(), {
+                "result_code": 0, "response_name": "START_RESPONSE",
+                "paras": {"topic": "cmd/%s/START" % name, "did": {"speed": i}}})
+
+    def assert_all_is_well(self):
+        self.assertEqual((self.cloud.disorder("n"), self.complaints()), ([], []))
+
+
+class Hundred(SiteTest):
+    def test_a_hundred_sub_devices_report_and_obey_over_one_session_of_iotda(self):
+        self.begin()
+        self.serve()
+        self.report(3)
+        self.command_all()
+        self.assertEqual(self.cloud.statuses(), {"p1_" + name: "ONLINE" for name in self.devices})
+        self.assertEqual((len(self.cloud.events("connect")), self.cloud.duplicates()), (1, 0))
+        self.assert_all_is_well()
+
+    def test_after_an_outage_a_hundred_sub_devices_report_and_obey_as_before(self):
+        self.begin()
+        self.serve()
+        self.report()
+        self.cloud.outage()
+        self.device.burst(1000, self.devices)
+        self.device.wait_acked()
+        self.cloud.resume()
+        self.report()
+        self.command_all()
+        self.assertEqual(set(self.cloud.statuses().values()), {"ONLINE"})
+        self.assert_all_is_well()
+
+    def test_a_kill_under_load_loses_nothing_of_a_hundred_sub_devices_and_they_obey_afterwards(self):
+        self.begin()
+        self.serve()
+        self.report()
+        load = SteadyLoad(self.device, 500, self.devices)
+        self.addCleanup(load.stop)
+        for n in (200, 400):
+            wait_for(lambda n=n: len(self.cloud.samples()) > n, 20, "it is in full swing")
+            self.gw.kill9()
+            self.gw.start()
+        wait_for(lambda: len(self.cloud.events("connect")) == 3, 20, "it is back")
+        load.stop()
+        self.report()
+        self.command_all()
+        self.assert_all_is_well()
+
+    def test_large_messages_after_an_outage_keep_to_the_bandwidth_of_iotda(self):
+        """Two of them fill a report: 50 reports in a second would be three times what a connection may carry."""
+        self.mapping = dict(MAPPING, telemetry={"n": "$.n", "padding": "$.padding"})
+        self.begin()
+        self.report()
+        self.cloud.outage()
+        for _ in range(60):
+            self.device.publish("pump-001", padding="x" * 30000)
+        self.device.wait_acked()
+        self.cloud.resume()
+        self.wait_delivered(self.cloud, in_iotda(self.device.sent))
+        self.assert_all_is_well()
+
+    def test_the_application_hears_of_a_device_that_is_too_slow_before_iotda_gives_up(self):
+        self.begin(answer_within="1s")
+        self.report()
+        slow = FieldDevice(self.site.port).subscribe("cmd/+/+")
+        self.addCleanup(slow.close)
+        request = urllib.request.Request(
+            "%s/v5/iot/%s/devices/p1_pump-007/commands" % (self.cloud.rest_url, PROJECT_ID),
+            json.dumps({"service_id": "pump", "command_name": "START", "paras": {}}).encode(),
+            {"X-Auth-Token": self.cloud.rest_token})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.load(response)
+        self.assertEqual((answer["response"]["result_code"], answer.get("error_code")), (8, None))
+        body = slow.wait_for("cmd/pump-007/START")
+        slow.publish("cmd/pump-007/START/answer", {"id": body["id"], "result": {}})
+        self.report()
+        self.assertEqual([e["verdict"] for e in self.cloud.responses()], ["answered"])
+        self.assert_all_is_well()
+
+
+class Certificate(SiteTest):
+    """Over TLS, with a certificate for a password."""
+
+    def begin_with(self, shown, **more):
+        """@shown: the gateway's certificate, from Certificates.issue()."""
+        tls = {"ca": self.world.ca, "certificate": shown["certificate"], "key": shown["key"]}
+        return self.begin(secret=None, tls=tls, **more)
+
+    def huawei_config(self, cloud, **more):
+        config = super().huawei_config(cloud, url="mqtts://localhost:%d" % cloud.port, **more)
+        return {key: value for key, value in config.items() if value is not None}
+
+    def setUp(self):
+        super().setUp()
+        self.world, self.factory = Certificates(self.directory, "world"), Certificates(self.directory, "factory")
+        self.shown = self.factory.issue("gateway")
+        self.platform = {
+            "tls": dict(self.world.issue("platform"), device_ca=self.factory.ca),
+            "devices": [{"device_id": GATEWAY, "fingerprint": self.factory.sha256(self.shown["certificate"]),
+                         "sub_devices": ["p1_" + name for name in self.devices]}]}
+
+    def test_a_site_with_a_certificate_reports_and_obeys_in_iotda(self):
+        self.begin_with(self.shown)
+        self.serve()
+        self.report()
+        self.command_all()
+        self.cloud.kick()
+        self.report()
+        self.assert_all_is_well()
+
+    def test_a_certificate_that_is_not_the_registered_one_is_refused_by_iotda_and_told(self):
+        self.begin_with(self.factory.issue("another"), is_let_in=False)
+        self.gw.wait_log("error link hw: .*check its credentials")
+        self.assertEqual({e["why"] for e in self.cloud.events("refused")} - {"protocol version 5"}, {"certificate"})
+        self.assertEqual(self.cloud.events("connect"), [])
+
+    def test_an_expired_certificate_does_not_get_through_the_handshake_of_iotda_and_is_told(self):
+        self.begin_with(self.factory.issue("old", days=-1), is_let_in=False)
+        self.gw.wait_log("link hw: .*certificate")
+        self.assertEqual({e["why"] for e in self.cloud.events("refused")}, {"CERTIFICATE_VERIFY_FAILED"})
+
+
+class WrongClock(SiteTest):
+    """The gateway's clock stands in 1970, as that of hardware without a battery does."""
+
+    devices = DEVICES[:3]
+
+    def begin_in_1970(self, **options):
+        """A gateway that does not know the time."""
+        self.env = {"LD_PRELOAD": os.path.join(BUILD, "tests/e2e/fake_clock.so"), "FAKE_CLOCK": self.path("shift"),
+                    "FIELDGATE_BOOT_ID": "%032x" % 1, "ASAN_OPTIONS": "verify_asan_link_order=0"}
+        self.set_clock(100 - time.time())
+        self.begin(is_let_in=False, **options)
+
+    def set_clock(self, shift_s):
+        """By how much it is wrong from now on."""
+        with open(self.path("shift.new"), "w") as f:
+            f.write("%d" % shift_s)
+        os.rename(self.path("shift.new"), self.path("shift"))
+
+    def test_a_clock_of_1970_gets_into_iotda_where_the_hour_is_not_looked_at(self):
+        self.begin_in_1970()
+        self.report()
+        self.assertEqual(self.logins(), [login.client_id(GATEWAY, "1970010100")])
+        self.set_clock(0)
+        self.gw.wait_log("clock: the time is known now")
+        self.report()
+        self.assertEqual(len(self.cloud.events("connect")), 1)
+        self.assert_all_is_well()
+
+    def test_a_clock_of_1970_is_refused_by_iotda_where_the_hour_counts_and_the_operator_is_told(self):
+        self.begin_in_1970(sign_type="1")
+        self.device.burst(30, self.devices)
+        self.gw.wait_log("error link hw: .*check its credentials, and the clock")
+        refused = [e for e in self.cloud.events("refused") if e["code"] != 1]
+        self.assertEqual({(e["code"], e["why"]) for e in refused}, {(4, "timestamp")})
+        self.assertEqual({e["client"] for e in refused}, {login.client_id(GATEWAY, "1970010100", "1")})
+        self.assertLessEqual(len(refused), 2, "no fast loop")
+        self.set_clock(0)
+        self.wait_delivered(self.cloud, in_iotda(self.device.sent))
+        self.assertEqual(self.cloud.events("connect")[-1]["client"].split("_")[-2], "1")
+
+
+class Takeover(SiteTest):
+    """IoTDA keeps one connection for each device: the newest."""
+
+    devices = DEVICES[:3]
+
+    def rival(self):
+        """Another client with the gateway's id and secret."""
+        hour = login.hour()
+        client = paho.Client(login.client_id(GATEWAY, hour), reconnect_on_failure=False)
+        client.username_pw_set(GATEWAY, login.password(SECRET, hour))
+        client.connect("127.0.0.1", self.cloud.port)
+        client.loop_start()
+        self.addCleanup(client.loop_stop)
+        return client
+
+    def test_a_rival_for_the_connection_to_iotda_is_named_and_fought_more_and_more_slowly(self):
+        self.begin(max_reconnect_delay="1min")
+        self.report()
+        for attempt in (1, 2, 3):
+            self.rival()
+            self.gw.wait_log("link hw: .*reconnecting in [0-9]+ ms, .*attempt=%d" % attempt)
+            wait_for(lambda n=2 * attempt: len(self.cloud.events("connect")) > n, 30, "the gateway is back")
+        self.gw.wait_log("error link hw: .*another client use the same credentials or client id")
+        self.assertEqual([e["why"] for e in self.cloud.events("disconnect")], ["taken over"] * 6)
+        self.report()
+        self.assert_all_is_well()
