@@ -5,6 +5,7 @@
 
 #include "cloud/devices.h"
 #include "util/cleanup.h"
+#include "util/crc32c.h"
 
 /* A thousand devices with long names; the file is read and written as a whole. */
 #define MAX_BYTES ((size_t)1 << 20)
@@ -21,6 +22,7 @@ struct change {
 	char device[NAME_MAX_BYTES], name[NAME_MAX_BYTES];
 	uint8_t device_size, name_size;
 	bool is_muted;
+	uint32_t was_called; /* CRC32C of the name before; 0: by no notice since we run */
 };
 
 /*
@@ -249,17 +251,28 @@ static int change(struct fg_names *n, struct fg_span device, struct fg_span name
 
 int fg_names_rename(struct fg_names *n, struct fg_span from, struct fg_span to)
 {
-	struct fg_span device, other;
+	uint32_t was_called = fg_crc32c(0, from.data, from.size);
+	struct change *known = find_name(n, to);
+	struct fg_span device;
 	char copy[NAME_MAX_BYTES];
+	int r;
 
 	if (to.size == 0 || to.size > NAME_MAX_BYTES || from.size == 0 ||
-	    from.size > NAME_MAX_BYTES || !fg_names_to_field(n, from, &device))
+	    from.size > NAME_MAX_BYTES)
 		return -EINVAL;
-	if (fg_names_to_field(n, to, &other) && find_name(n, to) && !fg_span_equal(device, other))
+	/* The same notice again, since its acknowledgement was lost, or it could not be written. */
+	if (known && known->was_called == was_called)
+		device = device_of(known);
+	else if (!fg_names_to_field(n, from, &device) ||
+		 (known && !known->is_muted && !fg_span_equal(device, device_of(known))))
 		return -EINVAL;
 	/* Both may point into what is about to change. */
 	memcpy(copy, device.data, device.size);
-	return change(n, fg_span_of(copy, device.size), to, false);
+	device.data = copy;
+	r = change(n, device, to, false);
+	if (r == 0)
+		find_device(n, device)->was_called = was_called;
+	return r;
 }
 
 int fg_names_mute(struct fg_names *n, struct fg_span name, bool is_muted)
@@ -284,6 +297,11 @@ bool fg_names_is_muted(const struct fg_names *n, struct fg_span name)
 	const struct change *c = find_name(n, name);
 
 	return c && c->is_muted;
+}
+
+struct fg_store *fg_names_store(const struct fg_names *n)
+{
+	return n->store;
 }
 
 void fg_names_tick(struct fg_names *n, int64_t now_ms)

@@ -43,5 +43,8 @@ bool fg_names_is_muted(const struct fg_names *n, struct fg_span name);
 /** The cloud gets nothing any more of what it calls @name; or does again. Returns as above. */
 int fg_names_mute(struct fg_names *n, struct fg_span name, bool is_muted);
 
+/** Where what the cloud changes is kept, or NULL. */
+struct fg_store *fg_names_store(const struct fg_names *n);
+
 /** Now and then: see fg_store_tick(). */
 void fg_names_tick(struct fg_names *n, int64_t now_ms);

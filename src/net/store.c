@@ -31,11 +31,16 @@ struct fg_store {
 	struct table on_disk; /* as read, or written last */
 	struct table writing; /* the thread's while is_writing */
 	struct fg_connector_job job;
-	int result;      /* the thread's word */
-	bool is_writing; /* the job is at work */
-	bool is_dirty;   /* `wanted` is newer than `writing` */
-	bool is_waiting; /* for fg_store_tick(), after a failure */
-	bool is_freed;   /* release when the job is done */
+	struct fg_store_wait *waits;
+	uint64_t version;         /* of `wanted` */
+	uint64_t writing_version; /* … and of `writing`, the last one of all */
+	uint64_t n_begun;         /* writes */
+	int result;               /* the thread's word */
+	bool is_writing;          /* the job is at work */
+	bool is_dirty;            /* `wanted` is newer than `writing` */
+	bool is_waiting;          /* for fg_store_tick(), after a failure */
+	bool is_telling;          /* those who wait */
+	bool is_freed;            /* release when the job is done, and all have been told */
 	int64_t now_ms, retry_at_ms;
 };
 
@@ -228,6 +233,30 @@ static void store_end(struct fg_store *s)
 	store_release(s);
 }
 
+static struct fg_store_wait *first_wait_up_to(const struct fg_store *s, uint64_t version)
+{
+	struct fg_store_wait *w = s->waits;
+
+	while (w && w->version > version)
+		w = w->next;
+	return w;
+}
+
+/* Whoever waits for @version or less need not any more. Each may release whom it likes, us too. */
+static void end_waits(struct fg_store *s, uint64_t version, int error)
+{
+	struct fg_store_wait *w;
+
+	s->is_telling = true;
+	while (!s->is_freed && (w = first_wait_up_to(s, version))) {
+		fg_store_wait_cancel(w);
+		w->ended(w, error);
+	}
+	s->is_telling = false;
+	if (s->is_freed && !s->is_writing)
+		store_end(s);
+}
+
 static struct fg_store *store_of(struct fg_connector_job *job)
 {
 	return (struct fg_store *)((char *)job - offsetof(struct fg_store, job));
@@ -245,6 +274,7 @@ static void job_done(struct fg_connector_job *job)
 	struct fg_store *s = store_of(job);
 	struct table before = s->on_disk;
 	struct table written = s->writing;
+	uint64_t version = s->writing_version;
 
 	s->is_writing = false;
 	if (s->is_freed) {
@@ -258,6 +288,8 @@ static void job_done(struct fg_connector_job *job)
 		s->retry_at_ms = s->now_ms + RETRY_MS;
 		tell_changes(s, &before, &written, s->result);
 		table_free(&written);
+		/* Nor is what was set meanwhile written soon. */
+		end_waits(s, s->version, s->result);
 		return;
 	}
 	s->on_disk = written;
@@ -265,6 +297,7 @@ static void job_done(struct fg_connector_job *job)
 		start_writing(s);
 	tell_changes(s, &before, &s->on_disk, 0);
 	table_free(&before);
+	end_waits(s, version, 0);
 }
 
 static void job_orphaned(struct fg_connector_job *job)
@@ -286,6 +319,8 @@ static void start_writing(struct fg_store *s)
 	    fg_connector_run(s->with.connector, &s->job) == 0) {
 		s->is_writing = true;
 		s->is_dirty = false;
+		s->writing_version = s->version;
+		s->n_begun++;
 		return;
 	}
 	s->is_waiting = true; /* too many jobs, or no memory: soon again */
@@ -336,7 +371,9 @@ struct fg_store *fg_store_free(struct fg_store *s)
 	if (!s)
 		return NULL;
 	s->is_freed = true;
-	if (!s->is_writing) /* else the job does it */
+	while (s->waits)
+		fg_store_wait_cancel(s->waits);
+	if (!s->is_writing && !s->is_telling) /* else the job, or who tells, does it */
 		store_end(s);
 	return NULL;
 }
@@ -354,6 +391,8 @@ int fg_store_set(struct fg_store *s, struct fg_span key, struct fg_span value)
 		return -EMSGSIZE;
 	if (!find(&s->wanted, key, &old))
 		old = (struct entry){.offset = s->wanted.size};
+	if (fg_span_equal(old.value, value) && !s->is_dirty && !s->is_writing)
+		return 0;
 	next.size = s->wanted.size - old.size + added;
 	if (HEADER_BYTES + next.size > s->with.max_bytes)
 		return -EMSGSIZE;
@@ -376,6 +415,7 @@ int fg_store_set(struct fg_store *s, struct fg_span key, struct fg_span value)
 	}
 	table_free(&s->wanted);
 	s->wanted = next;
+	s->version++;
 	start_writing(s);
 	return 0;
 }
@@ -409,4 +449,43 @@ int fg_store_each(const struct fg_store *s,
 	for (size_t offset = 0; r == 0 && entry_at(&s->on_disk, offset, &e); offset += e.size)
 		r = each(arg, e.key, e.value);
 	return r;
+}
+
+/* ---- waiting */
+
+uint64_t fg_store_version(const struct fg_store *s)
+{
+	return s->version;
+}
+
+bool fg_store_wait(struct fg_store *s, struct fg_store_wait *w)
+{
+	if (!s->is_dirty && !s->is_writing)
+		return false;
+	if (!w->store) {
+		w->store = s;
+		w->n_begun = s->n_begun;
+		w->next = s->waits;
+		s->waits = w;
+	}
+	w->version = s->version;
+	return true;
+}
+
+void fg_store_wait_cancel(struct fg_store_wait *w)
+{
+	struct fg_store_wait **at;
+
+	if (!w->store)
+		return;
+	at = &w->store->waits;
+	while (*at != w)
+		at = &(*at)->next;
+	*at = w->next;
+	w->store = NULL;
+}
+
+bool fg_store_wait_gathers(const struct fg_store_wait *w)
+{
+	return w->store->n_begun == w->n_begun;
 }

@@ -27,6 +27,22 @@
 
 struct fg_store;
 
+/**
+ * Waits until what has been set so far is on disk. Belongs to whoever waits, who sets `ended` and
+ * `owner`; with zeroes else it waits for nothing.
+ */
+struct fg_store_wait {
+	/* It is over: @error is 0, or says why it could not be written. It will be tried again, but
+	 * not waited for. May release @w's owner, and the store. */
+	void (*ended)(struct fg_store_wait *w, int error);
+	void *owner;
+	/* The rest is the store's. */
+	struct fg_store *store; /* NULL: waits for nothing */
+	struct fg_store_wait *next;
+	uint64_t version;
+	uint64_t n_begun;
+};
+
 struct fg_store_options {
 	struct fg_connector *connector; /* borrowed */
 	const char *path;               /* copied; its directory exists */
@@ -49,8 +65,9 @@ int fg_store_open(const struct fg_store_options *options, struct fg_store **ret,
 struct fg_store *fg_store_free(struct fg_store *s);
 
 /**
- * Set @key (1..FG_STORE_KEY_MAX bytes) to @value, an empty one removes it; `stored` follows.
- * Returns 0, -EINVAL, -EMSGSIZE (the file would pass its bound), -ENOMEM.
+ * Set @key (1..FG_STORE_KEY_MAX bytes) to @value, an empty one removes it; `stored` follows, unless
+ * that is what is on disk. Returns 0, -EINVAL, -EMSGSIZE (the file would pass its
+ * bound), -ENOMEM.
  */
 int fg_store_set(struct fg_store *s, struct fg_span key, struct fg_span value);
 
@@ -64,6 +81,22 @@ int fg_store_get_newest(const struct fg_store *s, struct fg_span key, struct fg_
 /** Walk what is on disk, in no order; a non-zero return of @each ends it and is returned. */
 int fg_store_each(const struct fg_store *s,
 		  int (*each)(void *arg, struct fg_span key, struct fg_span value), void *arg);
+
+/** Rises with whatever is set that is not on disk. */
+uint64_t fg_store_version(const struct fg_store *s);
+
+/** Have @w wait until what has been set so far is on disk, whatever it has waited for until now. Returns
+ * false when it is there already: nothing will be told. */
+bool fg_store_wait(struct fg_store *s, struct fg_store_wait *w);
+
+/** Have @w, if it waits, wait no longer. */
+void fg_store_wait_cancel(struct fg_store_wait *w);
+
+/**
+ * May what is set now be waited for together with what @w waits for? No, once a second write has begun
+ * since it began to wait: who goes on setting and waiting beyond that might wait for ever.
+ */
+bool fg_store_wait_gathers(const struct fg_store_wait *w);
 
 /** Now and then: tries again what could not be written. */
 void fg_store_tick(struct fg_store *s, int64_t now_ms);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -223,6 +224,113 @@ static void a_disk_that_refuses_is_told_and_tried_again(void **state)
 	assert_string_equal(get("a"), "1");
 }
 
+/* ---- waiting */
+
+static struct {
+	struct fg_store_wait wait;
+	unsigned n_ended;
+	int error;
+} first, second;
+
+static void wait_ended(struct fg_store_wait *w, int error)
+{
+	struct fg_span value;
+
+	if (w == &first.wait) {
+		first.n_ended++;
+		first.error = error;
+	} else {
+		second.n_ended++;
+		second.error = error;
+	}
+	if (error == 0)
+		assert_int_equal(fg_store_get(w->owner, fg_span_str("a"), &value), 0);
+	ev_break(loop, EVBREAK_ALL);
+}
+
+static void make_waits(void)
+{
+	memset(&first, 0, sizeof(first));
+	memset(&second, 0, sizeof(second));
+	first.wait = (struct fg_store_wait){.ended = wait_ended, .owner = store};
+	second.wait = first.wait;
+}
+
+static void each_waits_for_what_was_set_before(void **state)
+{
+	(void)state;
+	open_store(4096);
+	make_waits();
+	assert_false(fg_store_wait(store, &first.wait)); /* there is nothing to wait for */
+	set("a", "1");
+	assert_true(fg_store_wait(store, &first.wait));
+	assert_true(fg_store_wait_gathers(&first.wait));
+	set("b", "2"); /* while that is being written */
+	fg_store_wait(store, &second.wait);
+	while (!first.n_ended)
+		run();
+	assert_int_equal(second.n_ended, 0);
+	assert_false(fg_store_wait_gathers(&second.wait));
+	while (!second.n_ended)
+		run();
+	assert_int_equal(first.n_ended, 1);
+	assert_int_equal(second.n_ended, 1);
+	assert_string_equal(get("b"), "2");
+}
+
+static void a_wait_that_is_cancelled_is_told_nothing(void **state)
+{
+	(void)state;
+	open_store(4096);
+	make_waits();
+	set("a", "1");
+	fg_store_wait(store, &first.wait);
+	fg_store_wait(store, &second.wait);
+	fg_store_wait_cancel(&first.wait);
+	fg_store_wait_cancel(&first.wait);
+	while (!second.n_ended)
+		run();
+	assert_int_equal(first.n_ended, 0);
+	/* Nor is one whose store is released. */
+	set("a", "2");
+	fg_store_wait(store, &first.wait);
+	store = fg_store_free(store);
+	assert_null(first.wait.store);
+}
+
+static void all_who_wait_are_told_when_the_disk_refuses(void **state)
+{
+	char directory_in_the_way[80];
+	uint64_t version;
+
+	(void)state;
+	snprintf(directory_in_the_way, sizeof(directory_in_the_way), "%s.tmp", path);
+	assert_int_equal(mkdir(directory_in_the_way, 0700), 0);
+	open_store(4096);
+	make_waits();
+	set("a", "1");
+	fg_store_wait(store, &first.wait);
+	set("b", "2");
+	fg_store_wait(store, &second.wait);
+	while (!second.n_ended)
+		run();
+	assert_int_equal(first.error, -EISDIR);
+	assert_int_equal(second.error, -EISDIR);
+	assert_int_equal(rmdir(directory_in_the_way), 0);
+	/* The same again is news as long as it is not on disk, and only so long. */
+	version = fg_store_version(store);
+	set("b", "2");
+	assert_true(fg_store_version(store) > version);
+	fg_store_wait(store, &second.wait);
+	while (second.n_ended < 2)
+		run();
+	assert_int_equal(second.error, 0);
+	version = fg_store_version(store);
+	set("b", "2");
+	set("c", ""); /* which is not there */
+	assert_int_equal(fg_store_version(store), version);
+}
+
 static void flip_a_bit(long offset)
 {
 	int fd = open(path, O_RDWR);
@@ -329,32 +437,20 @@ static void names_go_both_ways_as_configured(void **state)
 	names = fg_names_free(names);
 }
 
-static bool is_on_disk(const char *device)
+static void names_are_written(struct fg_store_wait *w, int error)
 {
-	struct fg_store_options options = {
-		.connector = connector, .path = path, .max_bytes = 1 << 20};
-	struct fg_error err = {0};
-	struct fg_span value;
-	struct fg_store *s;
-	bool is_there;
-
-	assert_int_equal(fg_store_open(&options, &s, &err), 0);
-	is_there = fg_store_get(s, fg_span_str(device), &value) == 0;
-	fg_store_free(s);
-	return is_there;
+	(void)w;
+	assert_int_equal(error, 0);
+	ev_break(loop, EVBREAK_ALL);
 }
 
-/* Let the loop turn until the file says something about @device. */
-static void wait_for(const char *device)
+/* Once all is on disk: a thread that is still at it would meet the next test. */
+static void close_names(void)
 {
-	ev_timer turn;
-
-	for (int i = 0; i < 500 && !is_on_disk(device); i++) {
-		ev_timer_init(&turn, given_up, 0.01, 0.);
-		ev_timer_start(loop, &turn);
-		ev_run(loop, 0);
-	}
-	assert_true(is_on_disk(device));
+	first.wait = (struct fg_store_wait){.ended = names_are_written};
+	while (fg_store_wait(fg_names_store(names), &first.wait))
+		run();
+	names = fg_names_free(names);
 }
 
 static void a_name_the_cloud_gives_is_remembered(void **state)
@@ -364,7 +460,6 @@ static void a_name_the_cloud_gives_is_remembered(void **state)
 	assert_int_equal(rename_device("pump-02", "South"), 0);
 	assert_int_equal(rename_device("South", "South 2"), 0);
 	assert_int_equal(rename_device("Pump 1", "North"), 0);
-	wait_for("pump-01");
 	for (int i = 0; i < 2; i++) {
 		assert_string_equal(to_cloud("pump-01"), "North");
 		assert_string_equal(to_field("North"), "pump-01");
@@ -373,7 +468,7 @@ static void a_name_the_cloud_gives_is_remembered(void **state)
 		assert_string_equal(to_field("South"), "South"); /* a name like any other again */
 		assert_string_equal(to_field("South 2"), "pump-02");
 		assert_string_equal(to_field("pump-02"), "(none)");
-		names = fg_names_free(names);
+		close_names();
 		open_names();
 	}
 	names = fg_names_free(names);
@@ -393,8 +488,22 @@ static void names_that_cannot_be_are_refused(void **state)
 	assert_int_equal(rename_device("pump-02", "North"), 0);
 	assert_int_equal(rename_device("pump-03", "North"), -EINVAL); /* that is another one */
 	assert_string_equal(to_cloud("pump-03"), "pump-03");
-	wait_for("pump-02");
-	names = fg_names_free(names);
+	close_names();
+}
+
+static void a_rename_that_is_told_twice_is_followed_once(void **state)
+{
+	(void)state;
+	open_names();
+	assert_int_equal(rename_device("pump-02", "South"), 0);
+	assert_int_equal(rename_device("pump-02", "South"), 0);
+	assert_string_equal(to_cloud("pump-02"), "South");
+	assert_int_equal(rename_device("South", "South 2"), 0);
+	assert_int_equal(rename_device("South", "South 2"), 0);
+	assert_string_equal(to_cloud("pump-02"), "South 2");
+	assert_string_equal(to_cloud("South"), "South");
+	assert_int_equal(rename_device("pump-03", "South 2"), -EINVAL);
+	close_names();
 }
 
 static void a_muted_device_is_neither_sent_nor_found(void **state)
@@ -411,8 +520,7 @@ static void a_muted_device_is_neither_sent_nor_found(void **state)
 	assert_string_equal(to_cloud("pump-01"), "Pump 1");
 	assert_string_equal(to_field("Pump 1"), "pump-01");
 	assert_int_equal(fg_names_mute(names, fg_span_str("test-1"), true), -EINVAL);
-	wait_for("pump-01");
-	names = fg_names_free(names);
+	close_names();
 }
 
 static int make_directory(void **state)
@@ -440,11 +548,15 @@ int main(void)
 		TEST(what_was_set_last_is_written_after_the_release),
 		TEST(bounds_are_kept),
 		TEST(a_disk_that_refuses_is_told_and_tried_again),
+		TEST(each_waits_for_what_was_set_before),
+		TEST(a_wait_that_is_cancelled_is_told_nothing),
+		TEST(all_who_wait_are_told_when_the_disk_refuses),
 		TEST(a_damaged_file_is_set_aside),
 		TEST(a_file_that_is_too_large_or_short_is_set_aside),
 		TEST(names_go_both_ways_as_configured),
 		TEST(a_name_the_cloud_gives_is_remembered),
 		TEST(names_that_cannot_be_are_refused),
+		TEST(a_rename_that_is_told_twice_is_followed_once),
 		TEST(a_muted_device_is_neither_sent_nor_found),
 	};
 
