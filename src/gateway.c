@@ -191,6 +191,7 @@ static int start_links(struct fg_gateway *g, struct fg_error *err)
 			.gateway_name = g->config->name,
 			.state_directory = g->config->state_directory,
 			.downlink = fg_gateway_downlink(g),
+			.stores = {fg_configs_store(g->configs), fg_images_store(g->images)},
 			.seed = fg_gateway_random(),
 		};
 		struct fg_error why = {0};

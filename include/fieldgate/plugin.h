@@ -651,7 +651,8 @@ struct fg_plugin {
 	enum fg_verdict (*settled)(void *ctx, const char *session, const struct fg_settlement *how);
 
 	/** Something came down. May be NULL. Returns 0, or -EPROTO when it makes no sense. encode() is
-	 * called soon after, in case there is something to say. */
+	 * called soon after, in case there is something to say. It is acknowledged when all that the host
+	 * was asked to keep within this call is on disk: what is put off until later is not. */
 	int (*receive)(void *ctx, const char *session, const struct fg_delivery *delivery);
 
 	/** The time asked for with wake() has come. encode() is called soon after. May be NULL. */

@@ -45,8 +45,7 @@ struct fg_cloud_session {
 	bool has_tried_anew;     /* refused for its credentials; since the last session */
 	bool is_renewing;        /* DRAINING: connect again at once */
 	bool is_stopping;
-	uint64_t held_ticket; /* nothing is written before this commit; 0: no */
-	int64_t held_since_ms;
+	struct fg_hold hold; /* nothing is written before it is over */
 	const char
 		*given_back; /* why the session has to end, once the plugin is through; or NULL */
 	void (*stopped)(void *arg);
@@ -101,6 +100,45 @@ static void session_stopped(struct fg_cloud_session *s)
 static void pump(struct fg_cloud_session *s)
 {
 	s->common->pump(s->common->arg);
+}
+
+/* ---- what came down is not on disk yet */
+
+void fg_cloud_session_hold(struct fg_cloud_session *s, uint64_t ticket)
+{
+	if (s->client && fg_hold_for_commit(&s->hold, ticket))
+		fg_mqtt_client_hold(s->client);
+}
+
+void fg_cloud_session_give_back(struct fg_cloud_session *s, const char *why)
+{
+	if (!s->client)
+		return;
+	fg_mqtt_client_hold(s->client);
+	s->given_back = why;
+}
+
+/* The PUBACK of what is not on disk would go out in front of the DISCONNECT. */
+static void finish_draining(struct fg_cloud_session *s)
+{
+	if (s->client && !fg_hold_is_on(&s->hold) && fg_outbox_in_flight(s->out) == 0)
+		fg_mqtt_client_disconnect(s->client); /* ended() follows */
+}
+
+static void let_go(struct fg_cloud_session *s)
+{
+	if (s->client)
+		fg_mqtt_client_let_go(s->client);
+	if (s->client)
+		fg_mqtt_client_resume(s->client);
+	if (s->state == FG_LINK_DRAINING)
+		finish_draining(s);
+}
+
+void fg_cloud_session_committed(struct fg_cloud_session *s, uint64_t ticket)
+{
+	if (fg_hold_committed(&s->hold, ticket))
+		let_go(s);
 }
 
 /* ---- how it ends */
@@ -214,7 +252,7 @@ static void forget(struct fg_cloud_session *s, bool was_online, bool suspicious)
 {
 	const struct fg_plugin *plugin = s->common->plugin;
 
-	s->held_ticket = 0;
+	fg_hold_drop(&s->hold);
 	s->given_back = NULL;
 	s->is_taking_over = false;
 	if (!was_online)
@@ -342,6 +380,17 @@ static void end_for(struct fg_cloud_session *s, enum fg_mqtt_end_kind kind, cons
 	session_ended(s, &end, suspicious);
 }
 
+/* fg_hold_options.stored */
+static void on_stored(void *arg, int error)
+{
+	struct fg_cloud_session *s = arg;
+
+	if (error < 0)
+		end_for(s, FG_MQTT_END_OWN, "what came down cannot be written to disk", false);
+	else if (!fg_hold_is_on(&s->hold))
+		let_go(s);
+}
+
 static void on_message(void *owner, const struct fg_mqtt_message *message)
 {
 	struct fg_cloud_session *s = owner;
@@ -353,11 +402,14 @@ static void on_message(void *owner, const struct fg_mqtt_message *message)
 	};
 	int r = -EPROTO;
 
+	fg_hold_note(&s->hold);
 	fg_timekeeper_now(s->common->timekeeper, &delivery.now_us);
 	s->common->receiving = s;
 	if (plugin->receive)
 		r = plugin->receive(s->common->ctx, fg_cloud_session_name(s), &delivery);
 	s->common->receiving = NULL;
+	if (s->client && fg_hold_for_changes(&s->hold))
+		fg_mqtt_client_hold(s->client);
 	if (r < 0)
 		fg_complain(&s->common->nonsense_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
 			    "link %s: the cloud sent something on \"%.200s\" that this plugin does "
@@ -369,13 +421,6 @@ static void on_message(void *owner, const struct fg_mqtt_message *message)
 	}
 	fg_outbox_poke(s->common->outbox, s->out);
 	pump(s);
-}
-
-/* The PUBACK of a command that is not on disk would go out in front of the DISCONNECT. */
-static void finish_draining(struct fg_cloud_session *s)
-{
-	if (s->client && !s->held_ticket && fg_outbox_in_flight(s->out) == 0)
-		fg_mqtt_client_disconnect(s->client); /* ended() follows */
 }
 
 static void on_published(void *owner, int packet_id, unsigned reason_code)
@@ -400,15 +445,11 @@ static void on_subscribed(void *owner, int packet_id, unsigned reason_code)
 			    s->label, reason_code);
 }
 
-/* A command read now would belong to a later commit than the one that is waited for: were they to keep
- * coming, nothing would ever be let go. */
 static bool on_may_read(void *owner)
 {
 	const struct fg_cloud_session *s = owner;
 
-	if (s->is_taking_over)
-		return false;
-	return !s->held_ticket || fg_journal_gathers(s->common->journal, s->held_ticket);
+	return !s->is_taking_over && fg_hold_gathers(&s->hold);
 }
 
 /* All PUBACKs that were there have been taken: now there may be room for more. */
@@ -535,40 +576,6 @@ int fg_cloud_session_subscribe(struct fg_cloud_session *s, const char *filter, u
 	return fg_mqtt_client_subscribe(s->client, &filter, 1, qos, &packet_id);
 }
 
-/* ---- what came down is not on disk yet */
-
-void fg_cloud_session_hold(struct fg_cloud_session *s, uint64_t ticket)
-{
-	if (!s->client || ticket <= fg_journal_committed(s->common->journal))
-		return;
-	if (!s->held_ticket)
-		s->held_since_ms = fg_clock_monotonic_ms();
-	if (ticket > s->held_ticket)
-		s->held_ticket = ticket;
-	fg_mqtt_client_hold(s->client);
-}
-
-void fg_cloud_session_give_back(struct fg_cloud_session *s, const char *why)
-{
-	if (!s->client)
-		return;
-	fg_mqtt_client_hold(s->client);
-	s->given_back = why;
-}
-
-void fg_cloud_session_committed(struct fg_cloud_session *s, uint64_t ticket)
-{
-	if (!s->held_ticket || ticket < s->held_ticket)
-		return;
-	s->held_ticket = 0;
-	if (s->client)
-		fg_mqtt_client_let_go(s->client);
-	if (s->client)
-		fg_mqtt_client_resume(s->client);
-	if (s->state == FG_LINK_DRAINING)
-		finish_draining(s);
-}
-
 /* ---- timers */
 
 static void drain(struct fg_cloud_session *s)
@@ -609,8 +616,9 @@ static bool look_at_silence(struct fg_cloud_session *s, int64_t now_ms)
 	int64_t timeout_ms = s->common->config->ack_timeout_ms;
 	char text[64];
 
-	if (s->held_ticket && now_ms - s->held_since_ms > timeout_ms) {
-		end_for(s, FG_MQTT_END_OWN, "a command waits for the journal for too long", false);
+	if (fg_hold_is_on(&s->hold) && now_ms - s->hold.since_ms > timeout_ms) {
+		end_for(s, FG_MQTT_END_OWN, "what came down waits for the disk for too long",
+			false);
 		return true;
 	}
 	if (!oldest_ms || now_ms - oldest_ms <= timeout_ms)
@@ -671,11 +679,18 @@ int fg_cloud_session_new(struct fg_session_common *common, const char *name, con
 			 uint64_t seed, struct fg_cloud_session **ret)
 {
 	FG_CLEANUP(session_freep) struct fg_cloud_session *s = calloc(1, sizeof(*s));
+	struct fg_hold_options hold = {
+		.journal = common->journal,
+		.stores = common->stores,
+		.stored = on_stored,
+		.arg = s,
+	};
 	int r;
 
 	if (!s)
 		return -ENOMEM;
 	s->common = common;
+	fg_hold_init(&s->hold, &hold);
 	fg_backoff_init(&s->backoff, seed, common->config->max_reconnect_delay_ms);
 	ev_timer_init(&s->wait, waited, 0., 0.);
 	ev_init(&s->tick, ticked);
@@ -704,6 +719,7 @@ struct fg_cloud_session *fg_cloud_session_free(struct fg_cloud_session *s)
 	if (!s)
 		return NULL;
 	session_enter(s, FG_LINK_STOPPED);
+	fg_hold_drop(&s->hold);
 	fg_mqtt_client_free(s->client);
 	fg_http_carrier_free(s->http);
 	fg_outbox_session_close(s->out);

@@ -23,12 +23,12 @@
  * (4) Where HTTP carries the session meanwhile (http_carrier.h), once that has let go of it: until then
  *     nothing is read.
  *
- * A command that came down is not acknowledged before the commit it waits for, in DRAINING neither:
- * meanwhile the session writes nothing, and once that commit runs it reads nothing either, so that
- * commands that keep coming hold nothing up for longer. When it takes longer than the link's
- * ack_timeout the session ends instead, and the cloud sends the command again.
+ * What came down is not acknowledged before what it has brought about is on disk (hold.h), in DRAINING
+ * neither; meanwhile the session writes nothing. When that cannot be written, or takes longer than the
+ * link's ack_timeout, the session ends instead, and the cloud sends it again.
  */
 #include "cloud/address.h"
+#include "cloud/hold.h"
 #include "cloud/http_carrier.h"
 #include "net/http_client.h"
 #include "net/mqtt_client.h"
@@ -55,12 +55,13 @@ struct fg_session_common {
 	struct fg_tls *tls;
 	struct fg_http *http; /* NULL: there is no fallback */
 	struct fg_outbox *outbox;
-	const struct fg_cursor *cursor;     /* of the main lane, for the log */
-	unsigned mqtt_version;              /* of the next attempt */
-	bool is_version_proven;             /* a session with it has been up */
-	uint64_t n_sessions;                /* successful CONNECTs */
-	unsigned n_online;                  /* by MQTT */
-	unsigned n_by_http;                 /* … and that HTTP carries */
+	const struct fg_cursor *cursor;          /* of the main lane, for the log */
+	unsigned mqtt_version;                   /* of the next attempt */
+	bool is_version_proven;                  /* a session with it has been up */
+	uint64_t n_sessions;                     /* successful CONNECTs */
+	unsigned n_online;                       /* by MQTT */
+	unsigned n_by_http;                      /* … and that HTTP carries */
+	struct fg_store *stores[FG_HOLD_STORES]; /* what receive() may change; or NULL */
 	struct fg_cloud_session *receiving; /* whose message the plugin looks at now, or NULL */
 	struct fg_complaint attempt_complaint, refusal_complaint, takeover_complaint,
 		nonsense_complaint, http_complaint;

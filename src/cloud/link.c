@@ -291,6 +291,10 @@ static void link_share(struct fg_link *link)
 	c->ctx = link->ctx;
 	c->http = link->with.config->fallback.url ? link->with.http : NULL;
 	c->outbox = link->outbox;
+	c->stores[0] = link->store;
+	c->stores[1] = fg_names_store(link->names);
+	for (size_t i = 0; i < FG_LINK_STORES; i++)
+		c->stores[2 + i] = link->with.stores[i];
 	c->cursor = link->cursors[FG_LANE_MAIN];
 	c->mqtt_version = link->with.config->mqtt_version == FG_MQTT_311 ? 4 : 5;
 	c->pump = common_pump;

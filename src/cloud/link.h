@@ -14,9 +14,12 @@
 #include "journal/journal.h"
 #include "net/connector.h"
 #include "net/http_client.h"
+#include "net/store.h"
 #include "util/timekeeper.h"
 
 struct fg_link;
+
+#define FG_LINK_STORES 2
 
 /**
  * Where what comes down goes. Devices are field devices here; what the cloud calls the gateway itself
@@ -62,6 +65,9 @@ struct fg_link_options {
 	const char *gateway_name;
 	const char *state_directory; /* for what must not be forgotten, or NULL: nothing is kept */
 	struct fg_link_downlink downlink;
+	/* What its functions may change: a message of the cloud is acknowledged when that is on disk.
+	 * Outlive the link; or NULL. */
+	struct fg_store *stores[FG_LINK_STORES];
 	uint64_t seed; /* for the jitter */
 };
 

@@ -185,6 +185,11 @@ void fg_configs_change(struct fg_configs *c, const char *link, struct fg_span de
 	publish_to_all(c, NULL, device, fg_span_of(c->merged, size));
 }
 
+struct fg_store *fg_configs_store(const struct fg_configs *c)
+{
+	return c->store;
+}
+
 void fg_configs_tick(struct fg_configs *c, int64_t now_ms)
 {
 	fg_store_tick(c->store, now_ms);

@@ -44,5 +44,8 @@ void fg_configs_broker_up(struct fg_configs *c, const char *broker);
  * where it is. */
 void fg_configs_device_moved(struct fg_configs *c, struct fg_span device);
 
+/** Where it is kept: what fg_configs_change() changes is on disk when that is. */
+struct fg_store *fg_configs_store(const struct fg_configs *c);
+
 /** Now and then: see fg_store_tick(). */
 void fg_configs_tick(struct fg_configs *c, int64_t now_ms);

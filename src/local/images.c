@@ -493,6 +493,11 @@ void fg_images_abandon(struct fg_images *images, const char *link, struct fg_spa
 
 /* ---- life */
 
+struct fg_store *fg_images_store(const struct fg_images *images)
+{
+	return images->store;
+}
+
 void fg_images_tick(struct fg_images *images, int64_t now_ms)
 {
 	images->now_ms = now_ms;

@@ -165,6 +165,9 @@ void fg_images_broker_up(struct fg_images *images);
 /** @device has come back. */
 void fg_images_device_up(struct fg_images *images, struct fg_span device);
 
+/** Where it is kept: what fg_images_begin() or fg_images_abandon() changes is on disk when that is. */
+struct fg_store *fg_images_store(const struct fg_images *images);
+
 /** Each second. */
 void fg_images_tick(struct fg_images *images, int64_t now_ms);
 

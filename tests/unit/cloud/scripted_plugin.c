@@ -262,6 +262,8 @@ static int script_receive(void *ctx, const char *session, const struct fg_delive
 	(void)delivery;
 	s->n_received++;
 	s->is_receiving = true;
+	if (s->receive)
+		s->receive(s->host, s->host_ctx, delivery->payload);
 	if (s->command)
 		s->host->command(s->host_ctx, s->command);
 	if (s->image)

@@ -56,6 +56,8 @@ struct script {
 	int receive_result;
 	const struct fg_command *command; /* comes with whatever is received; or NULL */
 	const struct fg_image *image;     /* begins with whatever is received; or NULL */
+	/* does with it what it likes; or NULL */
+	void (*receive)(const struct fg_host *host, void *host_ctx, struct fg_span payload);
 	bool is_receiving;
 	unsigned n_progress, n_nested; /* encode() calls within receive() */
 	int64_t renew_after_us;        /* 0: never */

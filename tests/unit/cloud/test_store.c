@@ -296,6 +296,17 @@ static void a_wait_that_is_cancelled_is_told_nothing(void **state)
 	fg_store_wait(store, &first.wait);
 	store = fg_store_free(store);
 	assert_null(first.wait.store);
+	/* The thread that is at it must not meet the next test. */
+	open_store(4096);
+	for (int i = 0; i < 2000 && strcmp(get("a"), "2") != 0; i++) {
+		ev_timer turn;
+
+		ev_timer_init(&turn, given_up, 0.01, 0.);
+		ev_timer_start(loop, &turn);
+		ev_run(loop, 0);
+		reopen();
+	}
+	assert_string_equal(get("a"), "2");
 }
 
 static void all_who_wait_are_told_when_the_disk_refuses(void **state)
