@@ -24,6 +24,44 @@
 
 #define STORE_SIZE (HW_RAW(HW_ADDRESS_SIZE + HW_SECRET_SIZE + HW_HMAC_SIZE) + 64)
 
+/* ------------------------------------------------------------------ addresses */
+
+/* Whatever getaddrinfo() takes for a number is one here: 127.1, too. */
+static bool is_this_machine(const char *host)
+{
+	static const char suffix[] = ".localhost";
+	size_t size = strlen(host), n = sizeof(suffix) - 1;
+	struct in6_addr v6;
+	struct in_addr v4;
+	uint8_t first;
+
+	if (inet_pton(AF_INET6, host, &v6) == 1) {
+		if (IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_UNSPECIFIED(&v6))
+			return true;
+		first = v6.s6_addr[12];
+		return IN6_IS_ADDR_V4MAPPED(&v6) && (first == 127 || first == 0);
+	}
+	if (inet_aton(host, &v4)) {
+		first = (uint8_t)(ntohl(v4.s_addr) >> 24);
+		return first == 127 || first == 0;
+	}
+	return strcasecmp(host, "localhost") == 0 ||
+	       (size > n && strcasecmp(host + size - n, suffix) == 0);
+}
+
+/* Returns NULL, or what is wrong with @address: what a server says is not what this gateway is told to
+ * connect to. */
+static const char *address_fault(const struct hw_bootstrap *b, const char *address)
+{
+	struct fg_url_parts parts;
+
+	if (fg_url_parse_address(address, &parts) < 0)
+		return "names no address of the form HOST:PORT";
+	if (is_this_machine(parts.host) && !b->is_near)
+		return "names an address of this machine itself";
+	return NULL;
+}
+
 /* ------------------------------------------------------------------ what is remembered */
 
 /* The text member @name to @out. Returns its size, 0 when it is absent, null or empty, -EINVAL when it is
@@ -84,37 +122,17 @@ static void load(struct hw *hw)
 	    read_text(root, "for", fingerprint, sizeof(fingerprint)) <= 0 ||
 	    strcmp(fingerprint, b->fingerprint) != 0 ||
 	    read_text(root, "secret", b->secret, sizeof(b->secret)) < 0 ||
-	    read_text(root, "address", b->address, sizeof(b->address)) <= 0)
+	    read_text(root, "address", b->address, sizeof(b->address)) <= 0 ||
+	    address_fault(b, b->address)) {
+		b->address[0] = b->secret[0] = 0;
 		return;
+	}
 	b->is_triggered = fg_json_member(root, fg_span_str("again"), &again);
 	if (!b->is_triggered)
 		b->state = HW_BOOTSTRAP_DONE;
 }
 
 /* ------------------------------------------------------------------ opening */
-
-/* Whatever getaddrinfo() takes for a number is one here: 127.1, too. */
-static bool is_this_machine(const char *host)
-{
-	static const char suffix[] = ".localhost";
-	size_t size = strlen(host), n = sizeof(suffix) - 1;
-	struct in6_addr v6;
-	struct in_addr v4;
-	uint8_t first;
-
-	if (inet_pton(AF_INET6, host, &v6) == 1) {
-		if (IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_UNSPECIFIED(&v6))
-			return true;
-		first = v6.s6_addr[12];
-		return IN6_IS_ADDR_V4MAPPED(&v6) && (first == 127 || first == 0);
-	}
-	if (inet_aton(host, &v4)) {
-		first = (uint8_t)(ntohl(v4.s_addr) >> 24);
-		return first == 127 || first == 0;
-	}
-	return strcasecmp(host, "localhost") == 0 ||
-	       (size > n && strcasecmp(host + size - n, suffix) == 0);
-}
 
 /* Of all that makes an answer good for another gateway, or another time. */
 static int make_fingerprint(struct hw *hw, const char *url_host)
@@ -295,19 +313,6 @@ int hw_publish_bootstrap(struct hw_call *call)
 }
 
 /* ------------------------------------------------------------------ the answer */
-
-/* Returns NULL, or what is wrong with @address: what a server says is not what this gateway is told to
- * connect to. */
-static const char *address_fault(const struct hw_bootstrap *b, const char *address)
-{
-	struct fg_url_parts parts;
-
-	if (fg_url_parse_address(address, &parts) < 0)
-		return "names no address of the form HOST:PORT";
-	if (is_this_machine(parts.host) && !b->is_near)
-		return "names an address of this machine itself";
-	return NULL;
-}
 
 static int take_answer(struct hw *hw, struct fg_json_value answer)
 {
