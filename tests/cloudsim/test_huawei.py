@@ -213,6 +213,69 @@ class SubDevices(HuaweiTest):
                          [("add_sub_device_notify", 3), ("delete_sub_device_notify", 4)])
         self.assertEqual([[d["device_id"] for d in t["paras"]["devices"]] for t in told], [["p1_new"], [PUMP]])
 
+    def test_what_has_changed_is_told_by_version(self):
+        def notices(version, n):
+            before = len(client.received)
+            self.accept(client, SYS + "events/up", {"services": [
+                {"service_id": "$sub_device_manager", "event_type": "sub_device_sync_request",
+                 "paras": {"version": version}}]})
+            told = [body["services"][0] for _, body in client.wait_received(before + n)[before:]]
+            return [(t["event_type"], [d["device_id"] for d in t["paras"]["devices"]], t["paras"]["version"])
+                    for t in told]
+
+        self.cloud.add_sub_device("another-id", node_id="n")
+        self.cloud.add_sub_device("p1_gone")
+        self.cloud.delete_sub_device("p1_gone")
+        self.cloud.delete_sub_device(PUMP)
+        client = self.client()
+        self.assertEqual(notices(2, 2), [("add_sub_device_notify", ["another-id"], 6),
+                                         ("delete_sub_device_notify", ["p1_gone", PUMP], 6)])
+        self.assertEqual(notices(6, 1), [("add_sub_device_notify", [], 6)])
+        self.assertEqual(notices(9, 1), [("add_sub_device_notify", ["another-id", VALVE], 6)])
+        self.assertEqual(self.cloud.sub_devices(), {VALVE: "valve-02", "another-id": "n"})
+        self.accept(client, SYS + "events/up", {"services": [
+            {"service_id": "$sub_device_manager", "event_type": "sub_device_sync_request", "paras": {"version": "6"}}]})
+        self.assertEqual(self.suspicions(), ["a version that is no number"])
+
+    def test_answers_come_late_often_or_not_at_all(self):
+        client = self.client()
+        request = {"services": [{"service_id": "$sub_device_manager", "event_type": "sub_device_sync_request",
+                                 "paras": {}}]}
+        self.cloud.set(n_answers=2)
+        self.accept(client, SYS + "events/up", request)
+        received = client.wait_received(2)
+        self.assertEqual(received[0], received[1])
+        self.cloud.set(n_answers=1, answers_events=False)
+        self.accept(client, SYS + "events/up", request)
+        self.cloud.set(answers_events=True, answer_after_s=0.1)
+        begin = time.monotonic()
+        self.accept(client, SYS + "events/up", request)
+        self.assertEqual(len(client.wait_received(3)), 3)
+        self.assertGreaterEqual(time.monotonic() - begin, 0.1)
+
+    def test_a_gateway_is_told_why_a_sub_device_is_not_added(self):
+        def add(node, **more):
+            return self.ask(client, "add_sub_device_request", {"devices": [
+                dict({"parent_device_id": GATEWAY, "node_id": node, "product_id": "p1"}, **more)]},
+                event_id="e")["paras"]
+
+        client = self.client()
+        self.cloud.refuse_node("new", "IOTDA.014999")
+        self.assertEqual(add("new")["failed_devices"][0]["error_code"], "IOTDA.014999")
+        self.cloud.refuse_node("new", None)
+        self.cloud.name_new("x-{node_id}")
+        self.assertEqual(add("new")["successful_devices"][0]["device_id"], "x-new")
+        for device in ({"node_id": "a b"}, {"parent_device_id": "another"}, {"product_id": 1}):
+            self.accept(client, SYS + "events/up", {"services": [
+                {"service_id": "$sub_device_manager", "event_type": "add_sub_device_request", "event_id": "e",
+                 "paras": {"devices": [dict({"node_id": "n", "product_id": "p1"}, **device)]}}]})
+        self.accept(client, SYS + "events/up", {"services": [
+            {"service_id": "$sub_device_manager", "event_type": "add_sub_device_request",
+             "paras": {"devices": [{"node_id": "n", "product_id": "p1"}]}}]})
+        none = "a device without node_id or product_id, or with one that is none"
+        self.assertEqual(self.suspicions(), [none, "a device of another gateway", none,
+                                             "add_sub_device_request without event_id"])
+
     def test_a_status_is_only_what_the_gateway_says(self):
         client = self.client()
         self.assertEqual(self.cloud.statuses(), {PUMP: "INACTIVE", VALVE: "INACTIVE"})

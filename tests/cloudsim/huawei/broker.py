@@ -34,6 +34,7 @@ class Settings:
         self.subscribes_all = True
         self.names_own = True
         self.answers_events = True
+        self.n_answers, self.answer_after_s = 1, 0
         self.refuse = None
         self.drop_at = self.lose_ack_at = 0
         self.is_silent = False
@@ -86,6 +87,7 @@ class Broker(Script):
         self.shadow = Shadow(self)
         self.ota = Ota(self)
         self.events, self.readings = [], []
+        self._answers = []  # to events, that come late: (when, device id, body)
         self.now, self.elapsed = now, elapsed
         self._model, self._custom = model, custom_topics
         self._n_sessions = self._n_publishes = 0
@@ -159,6 +161,10 @@ class Broker(Script):
         for session in list(self.sessions.values()):
             if now - session.heard_s > 1.5 * session.keep_alive:
                 self.end(session, "keep-alive")
+        due = [answer for answer in self._answers if answer[0] <= now]
+        self._answers = [answer for answer in self._answers if answer[0] > now]
+        for _, device_id, body in due:
+            self.downlink.send(device_id, "events/down", json.dumps(body).encode())
         self.downlink.on_tick()
         self.ota.on_tick()
 
@@ -301,11 +307,15 @@ class Broker(Script):
                 yield "event_time of an event: %s" % entry["event_time"]
             self.tell("reported", session, service=service, type=kind, paras=paras)
             if service in MANAGER_NAMES:
-                answer, paras = self.registry.answer(session.device_id, kind, paras)
+                if kind == "add_sub_device_request" and not entry.get("event_id"):
+                    yield "%s without event_id" % kind
+                answers, fault = self.registry.answer(session.device_id, kind, paras)
+                if fault:
+                    yield fault
             elif service == "$time_sync" and kind == "time_sync_request":
                 now_ms = int(1000 * self.now())
-                answer, paras = "time_sync_response", {"device_send_time": paras.get("device_send_time"),
-                                                       "server_recv_time": now_ms, "server_send_time": now_ms}
+                answers = [("time_sync_response", {"device_send_time": paras.get("device_send_time"),
+                                                   "server_recv_time": now_ms, "server_send_time": now_ms})]
             elif service == SERVICE:
                 device_id = body.get("object_device_id", session.device_id)
                 if device_id != session.device_id and device_id not in self.registry.behind(session.device_id):
@@ -315,8 +325,12 @@ class Broker(Script):
                 continue
             else:
                 continue
-            if not answer:
-                yield paras
-            elif self.settings.answers_events:
-                body = event(session.device_id, service, answer, paras, entry.get("event_id"))
+            for answer, told in answers if self.settings.answers_events else ():
+                self._answer(session, event(session.device_id, service, answer, told, entry.get("event_id")))
+
+    def _answer(self, session, body):
+        for _ in range(self.settings.n_answers):
+            if self.settings.answer_after_s:
+                self._answers.append((self.elapsed() + self.settings.answer_after_s, session.device_id, body))
+            else:
                 self.downlink.send(session.device_id, "events/down", json.dumps(body).encode())

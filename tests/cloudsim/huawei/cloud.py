@@ -100,7 +100,8 @@ class Huawei(Arrivals):
         timestamp; messages_per_s=, bytes_per_s= of a connection; command_timeout_s=; repeat_s=, n_repeats= of what
         is not acknowledged; repeat_after_return_s=, n_repeats_after_return= the same in a later session;
         subscribes_all= whether a device gets all system topics without subscribing; names_own= whether a command
-        for the device that is logged in names it; answers_events= whether events/up is answered."""
+        for the device that is logged in names it; answers_events= whether events/up is answered,
+        n_answers= how often, answer_after_s= how late."""
         def run():
             for name, value in settings.items():
                 assert hasattr(self._broker.settings, name), name
@@ -221,31 +222,45 @@ class Huawei(Arrivals):
 
     # ---- sub-devices
 
-    def add_sub_device(self, device_id, gateway=GATEWAY):
-        """An operator adds p_n: node n of product p. A gateway that is there is told."""
-        self._change("add_sub_device_notify", gateway, device_id)
+    def add_sub_device(self, device_id, gateway=GATEWAY, node_id=None):
+        """An operator adds p_n: node n of product p, unless told which @node_id. A gateway that is there is told."""
+        product, _, node = device_id.partition("_")
+        self._change(gateway, lambda registry: registry.add(gateway, device_id, node_id or node or device_id, product))
 
     def delete_sub_device(self, device_id, gateway=GATEWAY):
         """An operator deletes one. A gateway that is there is told."""
-        self._change("delete_sub_device_notify", gateway, device_id)
+        self._change(gateway, lambda registry: registry.remove(device_id))
 
-    def _change(self, kind, gateway, device_id):
+    def _change(self, gateway, change):
         def run():
             registry = self._broker.registry
-            if kind == "add_sub_device_notify":
-                product, _, node = device_id.partition("_")
-                entry = registry.add(gateway, device_id, node or device_id, product)
-            else:
-                entry = {k: v for k, v in registry.describe(device_id).items() if k != "status"}
-                registry.remove(device_id)
+            change(registry)
             if gateway in self._broker.sessions:
-                body = event(gateway, MANAGER, kind, {"devices": [entry], "version": registry.version[gateway]})
+                version, kind, entry = registry.changes[gateway][-1]
+                body = event(gateway, MANAGER, kind, {"devices": [entry], "version": version})
                 self._broker.downlink.send(gateway, "events/down", json.dumps(body).encode())
         self._server.call(run)
 
     def refuse_product(self, product_id):
         """Fail every add_sub_device_request for a device of this product."""
         self._server.call(lambda: self._broker.registry.refused_products.add(product_id))
+
+    def refuse_node(self, node_id, error_code="IOTDA.014000"):
+        """Fail every add_sub_device_request for this one; error_code None: no more."""
+        def run():
+            self._broker.registry.refused_nodes.pop(node_id, None)
+            if error_code:
+                self._broker.registry.refused_nodes[node_id] = error_code
+        self._server.call(run)
+
+    def name_new(self, template):
+        """How device ids of sub-devices are made that a gateway adds: "{product_id}_{node_id}" at first."""
+        self._server.call(lambda: setattr(self._broker.registry, "new_id", template))
+
+    def sub_devices(self, gateway=GATEWAY):
+        """{device id: node id} of those behind @gateway."""
+        return self._server.call(lambda: {id_: sub["node_id"] for id_, sub in self._broker.registry.subs.items()
+                                          if sub["gateway"] == gateway})
 
     def statuses(self):
         """{sub-device: "INACTIVE", "ONLINE" or "OFFLINE"}: what its gateway has reported last."""

@@ -1,9 +1,12 @@
 """The devices the platform knows: those with a login, and the sub-devices behind them, with the status their
 gateway reports. Answers the events a gateway sends about them."""
+import re
 import time
 
 MAX_PER_REQUEST, MAX_STATUSES = 50, 100
 MANAGER = "$sub_device_manager"
+ADDED, DELETED = "add_sub_device_notify", "delete_sub_device_notify"
+ID = re.compile("[A-Za-z0-9_-]{1,128}")
 DEVICE_EXISTS, NO_DEVICE = "IOTDA.014031", "IOTDA.014000"
 
 
@@ -21,7 +24,10 @@ class Registry:
         self.logins = {}
         self.subs = {}      # id: {"gateway", "node_id", "product_id", "status"}
         self.version = {}   # gateway: rises with each change of its sub-devices
+        self.changes = {}   # gateway: [(version, event that tells it, entry)], oldest first
         self.refused_products = set()
+        self.refused_nodes = {}  # node id: error code
+        self.new_id = "{product_id}_{node_id}"
         for device in devices:
             self.logins[device["device_id"]] = dict(device)
             for id_ in device.get("sub_devices", ()):
@@ -39,12 +45,17 @@ class Registry:
 
     def add(self, gateway, id_, node_id, product_id):
         self.subs[id_] = {"gateway": gateway, "node_id": node_id, "product_id": product_id, "status": "INACTIVE"}
-        self.version[gateway] = self.version.get(gateway, 0) + 1
-        return self.describe(id_)
+        return self._changed(gateway, ADDED, self.describe(id_))
 
     def remove(self, id_):
-        gateway = self.subs.pop(id_)["gateway"]
-        self.version[gateway] += 1
+        entry = {k: v for k, v in self.describe(id_).items() if k != "status"}
+        del self.subs[id_]
+        return self._changed(entry["parent_device_id"], DELETED, entry)
+
+    def _changed(self, gateway, kind, entry):
+        self.version[gateway] = self.version.get(gateway, 0) + 1
+        self.changes.setdefault(gateway, []).append((self.version[gateway], kind, entry))
+        return entry
 
     def describe(self, id_):
         sub = self.subs[id_]
@@ -65,29 +76,44 @@ class Registry:
     # ---- what a gateway says
 
     def answer(self, gateway, kind, paras):
-        """(event_type, paras) of the answer to an event about sub-devices; (None, what is wrong with it)."""
+        """([(event_type, paras)], what is wrong or None): the answers to an event about sub-devices."""
         known = {"sub_device_sync_request": self._sync, "add_sub_device_request": self._add,
                  "delete_sub_device_request": self._delete, "sub_device_update_status": self._status}
         if kind not in known:
-            return None, "unknown event %s" % kind
+            return [], "unknown event %s" % kind
         return known[kind](gateway, paras)
 
-    def _sync(self, gateway, _paras):
-        devices = [self.describe(id_) for id_ in sorted(self.behind(gateway))]
-        return "add_sub_device_notify", {"devices": devices, "version": self.version.get(gateway, 0)}
+    def _sync(self, gateway, paras):
+        """All there are; to one that names a version it can have, what has changed since."""
+        version, now = paras.get("version", 0), self.version.get(gateway, 0)
+        if type(version) is not int or version < 0:
+            return [], "a version that is no number"
+        if not 0 < version <= now:
+            return [(ADDED, {"devices": [self.describe(id_) for id_ in sorted(self.behind(gateway))],
+                             "version": now})], None
+        since = [(kind, entry) for at, kind, entry in self.changes.get(gateway, ()) if at > version]
+        gone = {entry["device_id"]: entry for kind, entry in since if kind == DELETED
+                and entry["device_id"] not in self.subs}
+        new = {entry["device_id"]: self.describe(entry["device_id"]) for kind, entry in since
+               if kind == ADDED and entry["device_id"] in self.subs}
+        return [(kind, {"devices": list(found.values()), "version": now})
+                for kind, found in ((ADDED, new), (DELETED, gone)) if found or kind == ADDED], None
 
     def _add(self, gateway, paras):
         wanted = members(paras, "devices", dict, MAX_PER_REQUEST)
         if not wanted:
-            return None, "not 1 to %d devices" % MAX_PER_REQUEST
+            return [], "not 1 to %d devices" % MAX_PER_REQUEST
         good, bad = [], []
         for device in wanted:
             node, product = device.get("node_id"), device.get("product_id")
-            id_ = device.get("device_id", "%s_%s" % (product, node))
-            if not all(isinstance(text, str) and text for text in (node, product, id_)):
-                return None, "a device without node_id or product_id"
-            if product in self.refused_products:
-                bad.append({"node_id": node, "product_id": product, "error_code": NO_DEVICE,
+            id_ = device.get("device_id", self.new_id.format(product_id=product, node_id=node))
+            if not all(isinstance(text, str) and ID.fullmatch(text) for text in (node, product, id_)):
+                return [], "a device without node_id or product_id, or with one that is none"
+            if device.get("parent_device_id", gateway) != gateway:
+                return [], "a device of another gateway"
+            if product in self.refused_products or node in self.refused_nodes:
+                bad.append({"node_id": node, "product_id": product,
+                            "error_code": self.refused_nodes.get(node, NO_DEVICE),
                             "error_msg": "The product does not exist."})
             elif self.subs.get(id_, {"gateway": gateway})["gateway"] != gateway:
                 bad.append({"node_id": node, "product_id": product, "error_code": DEVICE_EXISTS,
@@ -96,35 +122,35 @@ class Registry:
                 good.append(self.describe(id_))
             else:
                 good.append(self.add(gateway, id_, node, product))
-        return "add_sub_device_response", {"successful_devices": good, "failed_devices": bad}
+        return [("add_sub_device_response", {"successful_devices": good, "failed_devices": bad})], None
 
     def _delete(self, gateway, paras):
         wanted = members(paras, "devices", str, MAX_PER_REQUEST)
         if not wanted:
-            return None, "not 1 to %d devices" % MAX_PER_REQUEST
+            return [], "not 1 to %d devices" % MAX_PER_REQUEST
         mine = self.behind(gateway)
         for id_ in mine.intersection(wanted):
             self.remove(id_)
-        return "delete_sub_device_response", {
+        return [("delete_sub_device_response", {
             "successful_devices": [id_ for id_ in wanted if id_ in mine],
             "failed_devices": [{"device_id": id_, "error_code": NO_DEVICE, "error_msg": "The device does not exist."}
-                               for id_ in wanted if id_ not in mine]}
+                               for id_ in wanted if id_ not in mine]})], None
 
     def _status(self, gateway, paras):
         statuses = members(paras, "device_statuses", dict, MAX_STATUSES)
         if not statuses:
-            return None, "not 1 to %d device_statuses" % MAX_STATUSES
+            return [], "not 1 to %d device_statuses" % MAX_STATUSES
         mine, good, bad = self.behind(gateway), [], []
         for entry in statuses:
             id_, status = entry.get("device_id"), entry.get("status")
             if not isinstance(id_, str) or status not in ("ONLINE", "OFFLINE"):
-                return None, "a status that is neither ONLINE nor OFFLINE"
+                return [], "a status that is neither ONLINE nor OFFLINE"
             if id_ in mine:
                 self.subs[id_]["status"] = status
                 good.append({"device_id": id_, "status": status})
             else:
                 bad.append({"device_id": id_, "error_code": NO_DEVICE, "error_msg": "The device does not exist."})
-        return "sub_device_update_status_response", {"successful_devices": good, "failed_devices": bad}
+        return [("sub_device_update_status_response", {"successful_devices": good, "failed_devices": bad})], None
 
 
 def event(gateway, service, kind, paras, event_id=None):
