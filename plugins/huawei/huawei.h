@@ -111,7 +111,7 @@ struct hw_topology {
 	bool is_sync_due; /* IoTDA is to be asked for its list, and what version that has here */
 	bool is_synced;   /* it has spoken of it in this session */
 	uint64_t version; /* 0: there is no list yet */
-	bool is_waiting;  /* what sub-devices say waits for the list, … */
+	bool is_waiting;  /* what those say that are not on it waits for the answer, … */
 	bool has_deadline;
 	uint32_t deadline_s; /* … and after this not any more */
 

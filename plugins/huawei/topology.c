@@ -6,7 +6,7 @@
  *	down  add_sub_device_notify, delete_sub_device_notify  {"devices":[…],"version":9}
  *
  * The version is that of the list kept here, which lives as long as the process: after a start all is
- * asked for, and what sub-devices say waits for the answer, for HW_ANSWER_S at most.
+ * asked for. What those say that are not on the list waits for the answer, for HW_ANSWER_S at most.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -24,7 +24,7 @@ void hw_topology_begin(struct hw *hw, bool is_roomy)
 	t->is_on = hw->devices.all && is_roomy;
 	t->is_sync_due = t->is_on && hw->with.syncs;
 	t->is_synced = false;
-	t->is_waiting = t->is_sync_due && t->version == 0;
+	t->is_waiting = t->is_sync_due;
 	t->has_deadline = false;
 	hw_adding_begin(hw);
 }
@@ -88,7 +88,7 @@ enum hw_gate hw_gate(struct hw *hw, struct hw_device *device)
 {
 	const struct hw_topology *t = &hw->topology;
 
-	if (t->is_waiting)
+	if (t->is_waiting && !(device && device->standing == HW_KNOWN))
 		return HW_GATE_WAIT;
 	if (!device)
 		return HW_GATE_OPEN;

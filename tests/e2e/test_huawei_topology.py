@@ -1,0 +1,128 @@
+"""Huawei Cloud IoTDA: sub-devices that IoTDA has, gets and loses, and what it calls them."""
+import os
+import subprocess
+
+from cloudsim import GATEWAY
+from field_device import FieldDevice
+from frame import BUILD, wait_for
+from test_huawei_gateway import PUMPS, HuaweiTest
+
+CTL = os.path.join(BUILD, "src", "fieldgatectl")
+
+
+class Topology(HuaweiTest):
+    def burst(self, count, devices):
+        """Returns {(device, n)} of what is published."""
+        before = len(self.device.sent)
+        self.device.burst(count, devices)
+        return set(self.device.sent[before:])
+
+    def wait_named(self, expected, **ids):
+        """Until (device, n) have arrived under the @ids of their devices; "_" stands for "-"."""
+        ids = {name.replace("_", "-"): id_ for name, id_ in ids.items()}
+        self.wait_delivered(self.cloud, {(ids.get(device, "p1_" + device), n) for device, n in expected})
+
+    def reports(self, kind):
+        return len(self.cloud.reported(kind))
+
+    def wait_added(self, *names):
+        wait_for(lambda: set(names) <= set(self.cloud.sub_devices().values()), 20, "sub-devices %s" % (names,))
+
+    def test_what_iotda_calls_a_sub_device_goes_both_ways_and_outlives_a_kill(self):
+        self.begin()
+        self.cloud.add_sub_device("another-id", node_id="pump-9")
+        wait_for(lambda: self.cloud.unacknowledged() == 0, 20, "the notice is acknowledged")
+        self.wait_named(self.burst(6, ["pump-9", "pump-1"]), pump_9="another-id")
+        served = FieldDevice(self.site.port).subscribe("cmd/#")
+        self.addCleanup(served.close)
+        call = self.cloud.command_begin("another-id", "START", {"speed": 1})
+        body = served.wait_for("cmd/pump-9/START")
+        served.publish("cmd/pump-9/START/answer", {"id": body["id"], "result": {}})
+        self.assertEqual(call.wait()["result_code"], 0)
+        self.gw.kill9()
+        sent = self.burst(6, ["pump-9", "pump-1"])
+        self.gw.start()
+        self.wait_named(sent, pump_9="another-id")
+        self.assertEqual(self.cloud.statuses()["another-id"], "ONLINE")
+        self.assertNotIn("p1_pump-9", {device for device, _, _, _ in self.cloud.samples()})
+        self.assertEqual(self.cloud.disorder("n"), [])
+
+    def test_the_list_is_asked_for_by_its_version_before_anything_is_told(self):
+        self.begin()
+        self.wait_named(self.burst(3, PUMPS))
+        self.cloud.outage()
+        self.cloud.add_sub_device("another-id", node_id="pump-9")
+        self.cloud.delete_sub_device("p1_pump-3")
+        sent = self.burst(4, ["pump-1", "pump-2", "pump-3", "pump-9"])
+        n = len(self.cloud.events("reported"))
+        self.cloud.resume()
+        self.wait_named({(device, n) for device, n in sent if device != "pump-3"}, pump_9="another-id")
+        self.assertNotIn("p1_pump-9", {device for device, _, _, _ in self.cloud.samples()})
+        sync, status = self.cloud.events("reported")[n:n + 2]
+        self.assertEqual((sync["type"], sync["paras"]), ("sub_device_sync_request", {"version": 3}))
+        self.assertEqual(status["type"], "sub_device_update_status")
+
+    def test_new_devices_are_added_before_they_speak(self):
+        self.begin(auto_add=True)
+        self.cloud.name_new("x-{node_id}")
+        new = ["new-%d" % i for i in range(60)]
+        sent = self.burst(240, new + PUMPS)
+        self.wait_named(sent, **{name.replace("-", "_"): "x-" + name for name in new})
+        self.assertEqual(set(self.cloud.statuses().values()), {"ONLINE"})
+        sizes = [len(paras["devices"]) for paras in self.cloud.reported("add_sub_device_request")]
+        self.assertEqual((sum(sizes), max(sizes) <= 50), (60, True))
+        self.assertEqual((self.cloud.duplicates(), self.cloud.disorder("n"), self.complaints()), (0, [], []))
+        self.assertEqual(self.gw.quarantine(), [])
+
+    def test_an_answer_of_iotda_that_comes_late_and_twice_is_one(self):
+        self.begin(auto_add=True)
+        self.cloud.set(answer_after_s=0.3, n_answers=2)
+        sent = self.burst(4, ["new", "pump-1"])
+        self.wait_named(sent)
+        self.assertEqual(self.reports("add_sub_device_request"), 1)
+        self.assertEqual((self.cloud.duplicates(), self.complaints()), (0, []))
+        self.assertEqual(self.gw.quarantine(), [])
+
+    def test_a_session_of_iotda_that_ends_before_the_answer_asks_again(self):
+        self.begin(auto_add=True)
+        self.cloud.set(answers_events=False)
+        sent = self.burst(2, ["new"])
+        wait_for(lambda: self.reports("add_sub_device_request"), 20, "it is asked for")
+        self.cloud.set(answers_events=True)
+        self.cloud.kick(GATEWAY)
+        self.wait_named(sent)
+        self.assertEqual((self.cloud.disorder("n"), self.gw.quarantine()), ([], []))
+
+    def test_a_device_that_iotda_does_not_take_is_in_nobodys_way(self):
+        self.begin(auto_add=True)
+        self.cloud.refuse_node("new", "IOTDA.014099")
+        sent = self.burst(40, ["new", "pump-1"])
+        self.wait_named({(device, n) for device, n in sent if device == "pump-1"})
+        self.gw.wait_log("not added sub-device \"new\" \\(IOTDA.014099\\)")
+        wait_for(lambda: len(self.gw.quarantine()) == 20, 20, "what it says is in quarantine")
+        self.assertIn("IOTDA.014099", self.gw.quarantine()[0][1])
+        self.cloud.add_sub_device("by-hand", node_id="new")
+        self.wait_named(self.burst(1, ["new"]), new="by-hand")
+        retry = subprocess.run([CTL, "quarantine", "retry", "--all", "--link", "hw", "--state", self.gw.state],
+                               capture_output=True, timeout=60)
+        self.assertEqual(retry.returncode, 0, retry)
+        self.wait_named({(device, n) for device, n in sent if device == "new"}, new="by-hand")
+        self.assertEqual((self.cloud.duplicates(), self.complaints()), (0, []))
+
+    def test_what_is_deleted_in_iotda_is_mute_over_a_restart_until_it_is_added_again(self):
+        self.begin()
+        self.wait_named(self.burst(3, PUMPS))
+        self.cloud.delete_sub_device("p1_pump-2")
+        self.gw.wait_log("has deleted pump-2")
+        self.burst(3, ["pump-2"])
+        self.wait_named(self.burst(1, ["pump-1"]))
+        self.assertEqual(self.gw.term(), 0)
+        self.gw.start()
+        self.burst(3, ["pump-2"])
+        self.wait_named(self.burst(1, ["pump-1"]))
+        self.assertEqual(self.cloud.values("n", "p1_pump-2"), [0])
+        self.cloud.add_sub_device("p1_pump-2")
+        self.gw.wait_log("has pump-2 again")
+        self.wait_named(self.burst(1, ["pump-2"]))
+        wait_for(lambda: self.cloud.statuses()["p1_pump-2"] == "ONLINE", 20, "it is online")
+        self.assertEqual((self.cloud.values("n", "p1_pump-2"), self.complaints()), ([0, 7], []))
