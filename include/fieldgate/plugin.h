@@ -290,6 +290,15 @@ struct fg_host {
 	/** The cloud has @device again: it gets what it says from now on. Nothing happens when it was
 	 * not mute. Returns 0 or -EINVAL. */
 	int (*unmute)(void *host_ctx, struct fg_span device);
+	/** Has the machine no clock to be believed in, so that the cloud's word for the time is welcome? */
+	bool (*wants_time)(void *host_ctx);
+
+	/**
+	 * By the cloud's clock it is @offset_us later than the now_us of this call's callback. Stamps follow
+	 * that for as long as the machine's own clock is not set. Returns 0, -EALREADY (it is known
+	 * better here), or -ERANGE (it cannot be that late, or early).
+	 */
+	int (*tell_time)(void *host_ctx, int64_t offset_us);
 
 	/** The limits of @scope. @rates: @n of them, all apply at once; none: no limit. */
 	void (*limit)(void *host_ctx, unsigned scope, enum fg_limit what,

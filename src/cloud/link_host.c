@@ -72,6 +72,33 @@ static void host_limit(void *host_ctx, unsigned scope, enum fg_limit what,
 		fg_outbox_limit(link->outbox, scope, what, rates, n);
 }
 
+/* ---- the time */
+
+static bool host_wants_time(void *host_ctx)
+{
+	const struct fg_link *link = host_ctx;
+
+	return fg_timekeeper_wants_telling(link->with.timekeeper);
+}
+
+static int host_tell_time(void *host_ctx, int64_t offset_us)
+{
+	struct fg_link *link = host_ctx;
+	int r = fg_timekeeper_tell(link->with.timekeeper, offset_us);
+
+	if (r == 0)
+		fg_complain(
+			&link->time_complaint, fg_clock_monotonic_ms(), LOG_NOTICE,
+			"link %s: the clock of this machine is not set; it is told to be %lld ms "
+			"behind, and stamps follow that",
+			link->with.config->name, (long long)(offset_us / 1000));
+	else if (r == -ERANGE)
+		fg_complain(&link->time_complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+			    "link %s: the cloud tells a time that cannot be, it is not believed",
+			    link->with.config->name);
+	return r;
+}
+
 /* ---- a timer */
 
 static void host_wake(void *host_ctx, int64_t in_ms)
@@ -448,6 +475,8 @@ const struct fg_host fg_link_host = {
 	.subscribe = host_subscribe,
 	.refuse = host_refuse,
 	.wake = host_wake,
+	.wants_time = host_wants_time,
+	.tell_time = host_tell_time,
 	.reconnect = host_reconnect,
 	.command = host_command,
 	.config = host_config,

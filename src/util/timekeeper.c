@@ -31,6 +31,8 @@
 #define SAVE_INTERVAL_US MINUTE_US
 /* How long a boot lasted that is not in the file any more. */
 #define FORGOTTEN_LENGTH_US (30 * DAY_US)
+/* A cloud that says it is later than this, from FG_TIME_FLOOR_US on, is wrong. */
+#define TOLD_SPAN_US (50 * 366 * DAY_US)
 /* Far from overflow in all that is computed here, and 30 000 years. */
 #define TIME_MAX_US (INT64_C(1) << 60)
 
@@ -38,11 +40,16 @@
 #define FILE_MAGIC "FGCLOCK1"
 #define FILE_HEAD_BYTES 12
 #define BOOT_BYTES 40
+/* In the file: what is known of a boot's time. */
+#define UNKNOWN 0
+#define KNOWN 1
+#define KNOWN_TOLD 2
 #define FILE_MAX_BYTES (FILE_HEAD_BYTES + MAX_BOOTS * BOOT_BYTES + 4)
 
 struct boot {
 	uint8_t id[16];
 	bool is_known;
+	bool is_told;      /* known by what somebody said, not by the wall clock */
 	int64_t start_us;  /* known: UTC when the machine's running time was 0 */
 	int64_t length_us; /* known: how long it surely ran. Else it did not run longer */
 	/* computed */
@@ -56,6 +63,7 @@ struct fg_timekeeper {
 	struct boot boots[MAX_BOOTS + 1]; /* oldest first; the last is this one */
 	size_t n_boots;
 	int64_t wall_offset_us; /* wall clock less running time, when last looked at */
+	int64_t told_us;        /* what the wall clock lacks, as somebody said; else 0 */
 	int64_t begin_us;       /* running time when this object was made */
 	bool has_evidence;      /* found once in this boot */
 	bool must_save;
@@ -219,7 +227,7 @@ static void save(struct fg_timekeeper *t, int64_t boottime_us)
 		const struct boot *b = &t->boots[i];
 
 		memcpy(at, b->id, 16);
-		fg_put_le64(at + 16, b->is_known);
+		fg_put_le64(at + 16, b->is_told ? KNOWN_TOLD : b->is_known ? KNOWN : UNKNOWN);
 		fg_put_le64(at + 24, (uint64_t)b->start_us);
 		fg_put_le64(at + 32, (uint64_t)b->length_us);
 	}
@@ -250,8 +258,10 @@ static void load(struct fg_timekeeper *t)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		const uint8_t *at = data + FILE_HEAD_BYTES + i * BOOT_BYTES;
+		uint64_t known = fg_get_le64(at + 16);
 		struct boot b = {
-			.is_known = fg_get_le64(at + 16) == 1,
+			.is_known = known == KNOWN || known == KNOWN_TOLD,
+			.is_told = known == KNOWN_TOLD,
 			.start_us = (int64_t)fg_get_le64(at + 24),
 			.length_us = (int64_t)fg_get_le64(at + 32),
 		};
@@ -269,7 +279,7 @@ static void learn(struct fg_timekeeper *t, int64_t boottime_us)
 	struct boot *b = this_boot(t);
 
 	b->is_known = true;
-	b->start_us = t->wall_offset_us;
+	b->start_us = t->wall_offset_us + t->told_us;
 	b->length_us = boottime_us;
 	t->news.is_learnt = true;
 	/* On disk before anybody is told: a crash must not make an estimate of what was known. */
@@ -294,6 +304,24 @@ static bool is_believable(struct fg_timekeeper *t, int64_t utc_us)
 	       !e.is_service_working;
 }
 
+/* The wall clock has been set, or is kept by a time service now: it counts, and no longer what was told. */
+static void follow_wall_again(struct fg_timekeeper *t, bool is_step)
+{
+	if (!is_step && llabs(t->told_us) > STEP_US)
+		note_step(t, -t->told_us, false);
+	this_boot(t)->is_told = false;
+	t->told_us = 0;
+	t->must_save = true;
+}
+
+static bool is_kept(struct fg_timekeeper *t, int64_t utc_us)
+{
+	struct fg_clock_evidence e = {0};
+
+	t->with.look(t->with.arg, utc_us, &e);
+	return e.is_kernel_synchronised || e.is_marked;
+}
+
 /* Take note of where the clocks are. @looks: look for evidence too, which costs a few system calls.
  */
 static void follow(struct fg_timekeeper *t, int64_t utc_us, int64_t boottime_us, bool looks)
@@ -308,8 +336,10 @@ static void follow(struct fg_timekeeper *t, int64_t utc_us, int64_t boottime_us,
 		note_step(t, step_us, b->is_known && !is_plausible);
 	if (!is_plausible)
 		return;
+	if (b->is_told && (is_step || (looks && is_kept(t, utc_us))))
+		follow_wall_again(t, is_step);
 	if (b->is_known)
-		b->start_us = t->wall_offset_us;
+		b->start_us = t->wall_offset_us + t->told_us;
 	else if (is_step || (looks && is_believable(t, utc_us)))
 		learn(t, boottime_us);
 	if (is_step)
@@ -384,6 +414,8 @@ int fg_timekeeper_new(const struct fg_timekeeper_options *options, struct fg_tim
 	enter_boot(t);
 	clocks(t, &utc_us, &t->begin_us);
 	t->wall_offset_us = utc_us - t->begin_us;
+	if (this_boot(t)->is_told)
+		t->told_us = this_boot(t)->start_us - t->wall_offset_us;
 	follow(t, utc_us, t->begin_us, true);
 	extend(t, t->begin_us);
 	if (t->must_save)
@@ -440,6 +472,43 @@ void fg_timekeeper_tick(struct fg_timekeeper *t, struct fg_clock_news *ret)
 	}
 	*ret = t->news;
 	t->news = (struct fg_clock_news){0};
+}
+
+bool fg_timekeeper_wants_telling(const struct fg_timekeeper *t)
+{
+	return t && (!fg_timekeeper_is_known(t) || t->boots[t->n_boots - 1].is_told);
+}
+
+int fg_timekeeper_tell(struct fg_timekeeper *t, int64_t offset_us)
+{
+	int64_t utc_us, boottime_us, start_us;
+	struct boot *b;
+
+	if (!t)
+		return -EALREADY;
+	clocks(t, &utc_us, &boottime_us);
+	follow(t, utc_us, boottime_us, true);
+	if (!fg_timekeeper_wants_telling(t))
+		return -EALREADY;
+	b = this_boot(t);
+	if (offset_us < -TIME_MAX_US || offset_us > TIME_MAX_US)
+		return -ERANGE;
+	start_us = (b->is_told ? b->start_us : t->wall_offset_us) + offset_us;
+	if (start_us + boottime_us < FG_TIME_FLOOR_US ||
+	    start_us + boottime_us > FG_TIME_FLOOR_US + TOLD_SPAN_US)
+		return -ERANGE;
+	t->told_us = start_us - t->wall_offset_us;
+	if (!b->is_known) {
+		b->is_told = true;
+		learn(t, boottime_us);
+		return 0;
+	}
+	b->start_us = start_us;
+	if (llabs(offset_us) > STEP_US)
+		note_step(t, offset_us, false);
+	t->must_save = true;
+	estimate(t);
+	return 0;
 }
 
 bool fg_timekeeper_is_known(const struct fg_timekeeper *t)

@@ -13,6 +13,8 @@
  *   - no time service is there that could set it better (the usual container), or
  *   - it was set, by whatever means, while this process ran, or
  *   - it was known before in this boot of the machine.
+ * While none of that is so, a cloud may tell the time (fg_timekeeper_tell()): then it is known, as the
+ * wall clock with a correction, which is over as soon as the wall clock is set or a time service keeps it.
  * So a plausible clock is doubted only as long as somebody is at work who may still set it: one
  * that was carried over the night in a file (fake-hwclock, timesyncd) looks plausible too. Where
  * adjtimex(2) is forbidden, chrony and ntpd cannot tell us when they are done, and do not count as
@@ -28,7 +30,7 @@
  * did not begin before the one in front of it ended; it did not begin before FG_TIME_FLOOR_US.
  * Order and distances are kept in either case. Such records stay FG_TIME_UNSYNCHRONISED.
  *
- * What is known of a boot (its id, the UTC of its start, how long it lasted) is kept in a small
+ * What is known of a boot (its id, who knew the time, the UTC of its start, how long it lasted) is kept in a small
  * file, replaced by write, fsync, rename. It is written once when the clock becomes known, a few
  * times (at doubling intervals) while it is not, and at the end.
  *
@@ -97,6 +99,15 @@ enum fg_time_quality fg_timekeeper_now(struct fg_timekeeper *t, int64_t *ret_utc
 
 /** Each second: look whether the clock is known by now, save what is due. */
 void fg_timekeeper_tick(struct fg_timekeeper *t, struct fg_clock_news *ret);
+
+/** Is there nobody but a cloud to tell the time? It may do so again: no clock runs quite right. */
+bool fg_timekeeper_wants_telling(const struct fg_timekeeper *t);
+
+/**
+ * A cloud says that it is @offset_us later than fg_timekeeper_now() says. Returns 0: so it is from now on;
+ * -EALREADY: that is known better here; -ERANGE: it cannot be so late, or so early.
+ */
+int fg_timekeeper_tell(struct fg_timekeeper *t, int64_t offset_us);
 
 bool fg_timekeeper_is_known(const struct fg_timekeeper *t);
 

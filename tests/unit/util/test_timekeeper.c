@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <errno.h>
 
 #include "util/timekeeper.h"
 
@@ -282,6 +283,118 @@ static void steps_are_not_written_to_flash_each_second(void **state)
 	assert_in_range(writes, 9, 11);
 }
 
+/* ---- being told */
+
+static void a_clock_nobody_has_set_goes_by_what_it_is_told(void **state)
+{
+	struct made before;
+	struct fg_clock_news news;
+
+	(void)state;
+	boot(1, 0);
+	before = make(FG_TIME_UNSYNCHRONISED);
+	assert_true(fg_timekeeper_wants_telling(fake.t));
+	assert_int_equal(fg_timekeeper_tell(fake.t, NOON), 0);
+	news = tick(0);
+	assert_true(news.is_learnt);
+	assert_false(news.is_stepped);
+	assert_true(make(FG_TIME_GATEWAY).time_us == NOON + 20 * SECOND);
+	assert_true(repaired(&before, FG_TIME_GATEWAY) == NOON + 20 * SECOND);
+	assert_false(fg_timekeeper_is_waiting(fake.t));
+	tick(HOUR);
+	assert_true(make(FG_TIME_GATEWAY).time_us == NOON + 20 * SECOND + HOUR);
+}
+
+static void a_clock_from_yesterday_is_corrected_until_it_is_set(void **state)
+{
+	(void)state;
+	boot(1, NOON);
+	assert_int_equal(fg_timekeeper_tell(fake.t, HOUR), 0);
+	tick(SECOND);
+	fake.start_us += 500; /* slewing */
+	assert_false(tick(SECOND).is_stepped);
+	assert_true(make(FG_TIME_GATEWAY).time_us == NOON + HOUR + 22 * SECOND + 500);
+	assert_true(fg_timekeeper_wants_telling(fake.t));
+	fake.start_us += 2 * HOUR;
+	assert_true(tick(SECOND).is_stepped);
+	assert_true(make(FG_TIME_GATEWAY).time_us == NOON + 2 * HOUR + 23 * SECOND + 500);
+	/* Who can set it once can do so again: it is not for clouds to say any more. */
+	assert_false(fg_timekeeper_wants_telling(fake.t));
+	assert_int_equal(fg_timekeeper_tell(fake.t, HOUR), -EALREADY);
+}
+
+static void a_time_service_that_keeps_the_clock_ends_what_was_told(void **state)
+{
+	struct fg_clock_news news;
+
+	(void)state;
+	boot(1, NOON);
+	assert_int_equal(fg_timekeeper_tell(fake.t, HOUR), 0);
+	assert_false(tick(SECOND).is_stepped);
+	fake.evidence.is_marked = true;
+	news = tick(SECOND);
+	assert_true(news.is_stepped);
+	assert_true(news.step_us == -HOUR);
+	assert_true(make(FG_TIME_GATEWAY).time_us == NOON + 22 * SECOND);
+	assert_false(fg_timekeeper_wants_telling(fake.t));
+}
+
+static void what_was_told_holds_over_a_restart_of_the_process_and_a_power_cut(void **state)
+{
+	struct made m;
+
+	(void)state;
+	boot(1, NOON);
+	assert_int_equal(fg_timekeeper_tell(fake.t, HOUR), 0);
+	m = make(FG_TIME_GATEWAY);
+	tick(MINUTE);
+	power_cut();
+	start();
+	assert_true(fg_timekeeper_is_known(fake.t));
+	assert_true(fg_timekeeper_wants_telling(fake.t));
+	assert_true(make(FG_TIME_GATEWAY).time_us == NOON + HOUR + MINUTE + 20 * SECOND);
+	power_cut();
+	boot(2, 0);
+	assert_false(fg_timekeeper_is_known(fake.t));
+	assert_true(repaired(&m, FG_TIME_GATEWAY) == NOON + HOUR + 20 * SECOND);
+}
+
+static void what_was_told_may_be_told_better(void **state)
+{
+	(void)state;
+	boot(1, 0);
+	assert_int_equal(fg_timekeeper_tell(fake.t, NOON), 0);
+	tick(HOUR);
+	assert_int_equal(fg_timekeeper_tell(fake.t, -SECOND / 2), 0);
+	assert_false(tick(SECOND).is_stepped);
+	assert_true(make(FG_TIME_GATEWAY).time_us == NOON + HOUR + 21 * SECOND - SECOND / 2);
+	assert_int_equal(fg_timekeeper_tell(fake.t, MINUTE), 0);
+	assert_true(tick(SECOND).step_us == MINUTE);
+	fake.start_us -= YEARS(1); /* before any possible time: goes on as told */
+	tick(SECOND);
+	assert_true(make(FG_TIME_GATEWAY).time_us ==
+		    NOON + HOUR + MINUTE + 23 * SECOND - SECOND / 2);
+}
+
+static void what_cannot_be_is_not_believed_whoever_says_so(void **state)
+{
+	static const int64_t offsets[] = {
+		0,         HOUR,     -NOON, FG_TIME_FLOOR_US - 21 * SECOND, NOON + YEARS(60),
+		INT64_MAX, INT64_MIN};
+
+	(void)state;
+	boot(1, 0);
+	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+		assert_int_equal(fg_timekeeper_tell(fake.t, offsets[i]), -ERANGE);
+		assert_false(fg_timekeeper_is_known(fake.t));
+	}
+	assert_int_equal(fg_timekeeper_tell(NULL, 0), -EALREADY);
+	assert_false(fg_timekeeper_wants_telling(NULL));
+	clock_is_set(NOON);
+	tick(SECOND);
+	assert_int_equal(fg_timekeeper_tell(fake.t, HOUR), -EALREADY);
+}
+
 /* ---- repairing */
 
 static void a_message_gets_its_right_time_once_that_is_known(void **state)
@@ -485,6 +598,12 @@ int main(void)
 		T(a_known_clock_that_falls_before_the_floor_is_not_followed),
 		T(a_step_forward_is_followed_and_one_back_again_too),
 		T(slewing_is_followed_and_is_no_news),
+		T(a_clock_nobody_has_set_goes_by_what_it_is_told),
+		T(a_clock_from_yesterday_is_corrected_until_it_is_set),
+		T(a_time_service_that_keeps_the_clock_ends_what_was_told),
+		T(what_was_told_holds_over_a_restart_of_the_process_and_a_power_cut),
+		T(what_was_told_may_be_told_better),
+		T(what_cannot_be_is_not_believed_whoever_says_so),
 		T(steps_are_not_written_to_flash_each_second),
 		T(a_message_gets_its_right_time_once_that_is_known),
 		T(a_power_cut_right_after_learning_and_a_reboot_do_not_lose_it),
