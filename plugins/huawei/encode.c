@@ -49,10 +49,11 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
  * 0 when it has nothing to say, or -EINVAL.
  */
 static int (*const own[])(struct hw_call *call) = {
-	hw_publish_note,   /* who asked is waiting */
-	hw_publish_sync,   /* what IoTDA calls sub-devices counts for all that follows */
-	hw_publish_untold, /* before data of the same sub-devices */
-	hw_publish_add,    hw_publish_ota,
+	hw_publish_time_sync, /* messages may wait for the time */
+	hw_publish_note,      /* who asked is waiting */
+	hw_publish_sync,      /* what IoTDA calls sub-devices counts for all that follows */
+	hw_publish_untold,    /* before data of the same sub-devices */
+	hw_publish_add,       hw_publish_ota,
 };
 
 static int publish_own(struct hw_call *call)

@@ -17,6 +17,7 @@ static const struct {
 } handlers[] = {
 	{HW_SERVICE_MANAGER, hw_manager_event},
 	{HW_SERVICE_OTA, hw_ota_event},
+	{HW_SERVICE_TIME_SYNC, hw_time_sync_event},
 };
 
 /* ------------------------------------------------------------------ down */

@@ -20,6 +20,7 @@ struct hw_call;
 /* Services, without the '$' that not all who speak IoTDA's language put in front. */
 #define HW_SERVICE_MANAGER "sub_device_manager"
 #define HW_SERVICE_OTA "ota"
+#define HW_SERVICE_TIME_SYNC "time_sync"
 
 /** An event that has come down; borrowed for one call. Nothing in it is to be trusted. */
 struct hw_event {

@@ -175,6 +175,7 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	hw_subscribe(hw, "messages/down");
 	hw_subscribe(hw, "events/down");
 	hw_ota_connected(hw);
+	hw_time_sync_begin(hw);
 }
 
 static void hw_disconnected(void *ctx, const char *session)
@@ -189,6 +190,7 @@ static void hw_disconnected(void *ctx, const char *session)
 	hw_topology_end(hw);
 	hw_ota_disconnected(hw);
 	hw_shadow_forget(hw);
+	hw_time_sync_end(hw);
 }
 
 /* Each second, with and without a session. */

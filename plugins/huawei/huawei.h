@@ -14,7 +14,7 @@
  *	ota.c      firmware and software: orders     ota_jobs.c  what IoTDA is told of them
  *	rest.c     the application's side, for fieldgatectl
  *	topology.c which sub-devices IoTDA has       adding.c    those it shall have
- *	ids.c      what they are called there
+ *	ids.c      what they are called there        time_sync.c the time, for who does not know it
  *
  * There is one session, that of the device that connects: the gateway, or the only device. The
  * topics name it, never a sub-device.
@@ -126,6 +126,14 @@ struct hw_topology {
 	uint64_t n_unknown_events;
 };
 
+/** The question for the time; see time_sync.c. */
+struct hw_time_sync {
+	bool is_on, is_asked;
+	unsigned n_attempts; /* since the last answer */
+	uint64_t due_s;
+	int64_t asked_ms; /* UTC, as our clock had it */
+};
+
 struct hw {
 	const struct fg_host *host;
 	void *host_ctx;
@@ -144,6 +152,7 @@ struct hw {
 	uint64_t n_unknown_events;
 
 	struct hw_ota ota;
+	struct hw_time_sync time_sync;
 	struct hw_question questions[HW_MAX_QUESTIONS];
 	uint64_t last_question;
 	uint32_t n_unnamed_messages; /* that came down without an id */
@@ -275,6 +284,18 @@ int hw_shadow_received(struct hw *hw, const char *request_id, struct fg_span pay
 
 /** The session has ended: nothing is waited for. */
 void hw_shadow_forget(struct hw *hw);
+
+/* ------------------------------------------------------------------ time_sync.c */
+
+/** A session is up; it has ended. */
+void hw_time_sync_begin(struct hw *hw);
+void hw_time_sync_end(struct hw *hw);
+
+/** Publish the question for the time, when it is due. Returns 1, 0 or -EINVAL. */
+int hw_publish_time_sync(struct hw_call *call);
+
+/** See events.c. */
+int hw_time_sync_event(struct hw *hw, const struct hw_event *event);
 
 /* ------------------------------------------------------------------ status.c */
 

@@ -1,10 +1,11 @@
 """Huawei Cloud IoTDA: messages down, the shadow, properties; and how the gateway signs in."""
 import json
 import os
+import time
 
 from cloudsim import GATEWAY
 from field_device import FieldDevice
-from frame import BUILD, MAPPING, wait_for
+from frame import BUILD, MAPPING, TOPIC, wait_for
 from test_huawei_gateway import COMMAND, PUMPS, HuaweiTest, in_iotda
 
 ASK = {"topic": "ask/{device}", "request": {"kind": "attributes", "response": "told/{device}"}}
@@ -112,6 +113,55 @@ class Shadow(DownlinkTest):
         self.assertEqual(self.complaints(), [])
 
 
+class WrongClock(HuaweiTest):
+    def set_clock(self, shift_s):
+        with open(self.path("shift.new"), "w") as f:
+            f.write(str(int(shift_s)))
+        os.rename(self.path("shift.new"), self.path("shift"))
+
+    def begin(self, clock_s, now=time.time, **options):
+        """A gateway whose clock is wrong by @clock_s, and an IoTDA whose clock is @now."""
+        self.set_clock(clock_s)
+        self.site, self.cloud = self.field(), self.huawei(now=now)
+        self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud, **options)], start=False,
+                               mappings=[{"topic": TOPIC, "payload": "json", "telemetry": {"n": "$.n"}}])
+        self.gw.start(env={"LD_PRELOAD": os.path.join(BUILD, "tests/e2e/fake_clock.so"),
+                           "FAKE_CLOCK": self.path("shift"), "ASAN_OPTIONS": "verify_asan_link_order=0"})
+        self.site.wait_subscribed(self.gw.client_id())
+        self.device = self.publisher(self.site)
+        return self
+
+    def publish(self):
+        """One sample; returns its stamp in IoTDA less the right one, in seconds."""
+        now, sample = time.time(), self.device.publish("pump-1")
+        self.wait_delivered(self.cloud, in_iotda([sample]))
+        return [ms for _, ms, _, n in self.cloud.samples() if n == sample[1]][0] / 1000 - now
+
+
+class TimeSync(WrongClock):
+    def test_a_gateway_without_a_clock_stamps_by_the_time_iotda_tells(self):
+        self.begin(100 - int(time.time()))
+        self.assertLess(abs(self.publish()), 3)  # it would wait for ten minutes otherwise
+        self.gw.wait_log("link hw: the clock of this machine is not set; it is told to be [0-9]+ ms behind")
+        self.assertEqual(len(self.cloud.reported("time_sync_request")), 1)
+        self.gw.wait_log("clock: the time is known now")
+        self.set_clock(-3600)  # somebody sets the clock, and that counts
+        self.gw.wait_log("clock: stepped by")
+        self.assertLess(abs(self.publish() + 3600), 3)
+        self.assertEqual(self.complaints(), [])
+
+    def test_a_time_that_cannot_be_is_not_believed(self):
+        self.begin(100 - int(time.time()), now=lambda: 130 * 365 * 86400)
+        self.gw.wait_log("link hw: the cloud tells a time that cannot be, it is not believed")
+        self.set_clock(0)
+        self.assertLess(abs(self.publish()), 3)
+
+    def test_a_gateway_that_knows_the_time_does_not_ask(self):
+        self.begin(0, now=lambda: time.time() + 86400)
+        self.assertLess(abs(self.publish()), 3)
+        self.assertEqual(self.cloud.reported("time_sync_request"), [])
+
+
 class SigningIn(DownlinkTest):
     def assert_gets_in(self, sign_type, keep_alive_s, **more):
         self.begin(sign_type=sign_type, **more)
@@ -127,26 +177,19 @@ class SigningIn(DownlinkTest):
         self.assert_gets_in(1, 30, keep_alive="10s")
         self.gw.wait_log("link hw: keep_alive is 10 s: .*30 s it is")
 
-    def set_clock(self, shift_s):
-        with open(self.path("shift.new"), "w") as f:
-            f.write(str(shift_s))
-        os.rename(self.path("shift.new"), self.path("shift"))
-
-    def test_a_clock_hours_away_is_refused_twice_at_once_and_gets_in_when_it_is_set(self):
-        self.set_clock(-3 * 3600)
-        self.site, self.cloud = self.field(), self.huawei()
-        self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud, sign_type=1)], start=False)
-        self.gw.start(env={"LD_PRELOAD": os.path.join(BUILD, "tests/e2e/fake_clock.so"),
-                           "FAKE_CLOCK": self.path("shift"), "ASAN_OPTIONS": "verify_asan_link_order=0"})
-        self.gw.wait_log("link hw: .*check its credentials, trying again in [6-9][0-9]{4} ms")
-        self.assertEqual([e["code"] for e in self.cloud.events("refused") if e["code"] != 1], [4, 4])
-        self.set_clock(0)
-        wait_for(lambda: self.cloud.events("connect"), 20, "it gets in")
-        self.assertEqual(len([e for e in self.cloud.events("refused") if e["code"] == 4]), 2)
-
     def test_a_device_that_is_disabled_is_not_tried_in_a_loop(self):
         self.site, self.cloud = self.field(), self.huawei()
         self.cloud.set_disabled(GATEWAY, True)
         self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud)])
         self.gw.wait_log("link hw: .*check its credentials, trying again in [6-9][0-9]{4} ms")
         self.assertEqual([e["code"] for e in self.cloud.events("refused") if e["code"] != 1], [5])
+
+
+class SigningInByTheClock(WrongClock):
+    def test_a_clock_hours_away_is_refused_twice_at_once_and_gets_in_when_it_is_set(self):
+        self.begin(-3 * 3600, sign_type=1)
+        self.gw.wait_log("link hw: .*check its credentials, trying again in [6-9][0-9]{4} ms")
+        self.assertEqual([e["code"] for e in self.cloud.events("refused") if e["code"] != 1], [4, 4])
+        self.set_clock(0)
+        self.assertLess(abs(self.publish()), 3)
+        self.assertEqual(len([e for e in self.cloud.events("refused") if e["code"] == 4]), 2)

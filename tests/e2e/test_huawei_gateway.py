@@ -25,8 +25,8 @@ class HuaweiTest(EndToEnd):
     env = None     # of the gateway
     mapping = MAPPING
 
-    def huawei(self):
-        cloud = Huawei(**dict({"sub_devices": ["p1_" + name for name in self.devices]}, **self.platform))
+    def huawei(self, **how):
+        cloud = Huawei(**dict({"sub_devices": ["p1_" + name for name in self.devices]}, **self.platform, **how))
         self.addCleanup(cloud.stop)
         return cloud.start()
 

@@ -216,6 +216,19 @@ static int host_unmute(void *host_ctx, struct fg_span device)
 	return 0;
 }
 
+static bool host_wants_time(void *host_ctx)
+{
+	(void)host_ctx;
+	return play.has_no_time;
+}
+
+static int host_tell_time(void *host_ctx, int64_t offset_us)
+{
+	(void)host_ctx;
+	note("time", "%lld", (long long)offset_us);
+	return 0;
+}
+
 static void host_limit(void *host_ctx, unsigned scope, enum fg_limit what,
 		       const struct fg_rate *rates, size_t n)
 {
@@ -346,6 +359,8 @@ const struct fg_host scripted_host = {
 	.mute = host_mute,
 	.unmute = host_unmute,
 	.limit = host_limit,
+	.wants_time = host_wants_time,
+	.tell_time = host_tell_time,
 	.remember = host_remember,
 	.recall = host_recall,
 	.image_begin = host_image_begin,
@@ -468,9 +483,9 @@ static bool set_version(struct fg_json_value what)
 bool host_step(struct fg_json_value step, bool *ret)
 {
 	static const char *const names[] = {
-		"command",     "config",          "respond",   "renamed",   "muted",
-		"unmuted",     "limit",           "remember",  "reconnect", "image",
-		"image_bytes", "image_abandoned", "image_told"};
+		"command", "time",        "config",          "respond",   "renamed",
+		"muted",   "unmuted",     "limit",           "remember",  "reconnect",
+		"image",   "image_bytes", "image_abandoned", "image_told"};
 	struct fg_json_value v;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -23,6 +23,7 @@ struct play {
 	void *ctx;
 	unsigned mqtt_version;
 	int64_t now_us;
+	bool has_no_time;
 	int64_t wake_ms; /* what is left of what the plugin asked for; negative: nothing */
 
 	struct fg_message messages[MAX_MESSAGES];

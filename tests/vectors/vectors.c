@@ -845,6 +845,7 @@ static bool play_case(struct fg_json_value of_case)
 
 	play.mqtt_version = (unsigned)get_number(of_case, "mqtt", 5);
 	play.now_us = get_number(of_case, "clock", play.now_us / 1000000) * 1000000;
+	play.has_no_time = get(of_case, "has_time", &steps) && steps.type == FG_JSON_FALSE;
 	if (!open_plugin(of_case))
 		return false;
 	if (!play.ctx)

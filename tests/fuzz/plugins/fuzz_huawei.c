@@ -136,6 +136,18 @@ static void respond(void *host_ctx, struct fg_span ref, struct fg_span body)
 	REQUIRE(is_json(body));
 }
 
+static bool wants_time(void *host_ctx)
+{
+	(void)host_ctx;
+	return true;
+}
+
+static int tell_time(void *host_ctx, int64_t offset_us)
+{
+	(void)host_ctx;
+	return offset_us > 0 ? 0 : -ERANGE;
+}
+
 static const struct fg_host host = {
 	.size = sizeof(struct fg_host),
 	.warn = warn,
@@ -147,6 +159,8 @@ static const struct fg_host host = {
 	.limit = limit,
 	.command = command,
 	.respond = respond,
+	.wants_time = wants_time,
+	.tell_time = tell_time,
 };
 
 static void *open_plugin(struct ground *g, uint8_t flags)

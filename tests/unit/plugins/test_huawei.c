@@ -136,6 +136,12 @@ static void respond(void *host_ctx, struct fg_span ref, struct fg_span body)
 	snprintf(response, sizeof(response), "%.*s", FG_SPAN_ARGS(body));
 }
 
+static bool wants_time(void *host_ctx)
+{
+	(void)host_ctx;
+	return false;
+}
+
 static const struct fg_host host = {
 	.size = sizeof(struct fg_host),
 	.warn = warn,
@@ -145,6 +151,7 @@ static const struct fg_host host = {
 	.limit = limit,
 	.command = command,
 	.respond = respond,
+	.wants_time = wants_time,
 };
 
 static bool reports_status; /* the option */
