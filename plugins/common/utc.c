@@ -6,10 +6,14 @@
 /* Rounded down, for negative numbers, too. */
 static int64_t divide(int64_t number, int64_t by, int64_t *ret_rest)
 {
+	int64_t result = number / by;
+
 	*ret_rest = number % by;
-	if (*ret_rest < 0)
+	if (*ret_rest < 0) {
 		*ret_rest += by;
-	return (number - *ret_rest) / by;
+		result--;
+	}
+	return result;
 }
 
 static unsigned days_of(unsigned month, bool is_leap)
