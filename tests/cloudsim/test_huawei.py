@@ -187,6 +187,11 @@ class Uplink(HuaweiTest):
         self.accept(self.client(), REPORT, {"services": services(n=5)})
         self.cloud.kick()
         self.assertEqual(self.cloud.values("n"), [1, 3, 4, 5])
+        self.cloud.set(slow_ms=300)
+        client, begin = self.client(), time.monotonic()
+        mids = [client.publish(REPORT, {"services": services(n=n)}) for n in (6, 7)]
+        self.assertTrue(all([client.is_acked(mid) for mid in mids]))
+        self.assertGreaterEqual(time.monotonic() - begin, 0.3)
 
 
 class SubDevices(HuaweiTest):

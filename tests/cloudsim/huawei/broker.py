@@ -1,6 +1,7 @@
 """The platform's side of MQTT: logins, take-over, topics, limits, and what becomes of each message. A script for
 ScriptedBroker, on whose thread all of it runs: no real broker can be made to say CONNACK 2 or 4, or to send a
 message again on a living connection."""
+import collections
 import gzip
 import json
 import time
@@ -38,6 +39,7 @@ class Settings:
         self.refuse = None
         self.drop_at = self.lose_ack_at = 0
         self.is_silent = False
+        self.slow_ms = 0
 
 
 class Bucket:
@@ -91,6 +93,7 @@ class Broker(Script):
         self.now, self.elapsed = now, elapsed
         self._model, self._custom = model, custom_topics
         self._n_sessions = self._n_publishes = 0
+        self._acks = collections.deque()  # (when it is due, connection, publish): late ones, see slow_ms
 
     def tell(self, what, session=None, **more):
         """Write down an event."""
@@ -165,6 +168,7 @@ class Broker(Script):
         self._answers = [answer for answer in self._answers if answer[0] > now]
         for _, device_id, body in due:
             self.downlink.send(device_id, "events/down", json.dumps(body).encode())
+        self._acknowledge()
         self.downlink.on_tick()
         self.ota.on_tick()
 
@@ -227,6 +231,12 @@ class Broker(Script):
             if not settings.lose_ack_at:
                 return self.end(session, "told to")
         if not settings.is_silent:
+            self._acks.append((time.monotonic() + settings.slow_ms / 1000, c, publish))
+            self._acknowledge()
+
+    def _acknowledge(self):
+        while self._acks and self._acks[0][0] <= time.monotonic():
+            _, c, publish = self._acks.popleft()
             super().on_publish(c, publish)
 
     def _refusal(self, session, publish):

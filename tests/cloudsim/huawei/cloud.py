@@ -94,7 +94,8 @@ class Huawei(Arrivals):
 
     def set(self, **settings):
         """Faults: refuse= a CONNACK code, "silent" (closed without one) or None; drop_at= the n-th publish from now
-        closes the connection, untaken; lose_ack_at= … taken, but not acknowledged; is_silent= no PUBACK at all.
+        closes the connection, untaken; lose_ack_at= … taken, but not acknowledged; is_silent= no PUBACK at all; slow_ms=
+        how late it comes.
 
         Behaviour: versions= {3, 4}, 5 where the edition has it; keep_alive_s= (least, most); skew_h= of a checked
         timestamp; messages_per_s=, bytes_per_s= of a connection; command_timeout_s=; repeat_s=, n_repeats= of what
