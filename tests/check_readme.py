@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import re
+import subprocess
 import sys
 
 
@@ -13,10 +14,19 @@ def is_test(name, tests):
     return any(re.search(pattern, test) for test in tests)
 
 
-def main(readme, build):
+def all_tests(build, directory):
+    """What the build knows; and what there is end to end, of which it knows only what it was configured with."""
     with open(os.path.join(build, "meson-info", "intro-tests.json"), encoding="utf-8") as f:
         tests = [test["name"] for test in json.load(f)]
-    directory = os.path.join(os.path.dirname(os.path.abspath(readme)), "tests", "vectors")
+    listed = subprocess.run([sys.executable, "-W", "ignore", os.path.join(directory, "e2e", "run.py"), "--list"],
+                            check=True, stdout=subprocess.PIPE).stdout.decode()
+    return tests + [line.split()[1].replace("_", " ") for line in listed.splitlines()]
+
+
+def main(readme, build):
+    directory = os.path.join(os.path.dirname(os.path.abspath(readme)), "tests")
+    tests = all_tests(build, directory)
+    directory = os.path.join(directory, "vectors")
     vectors = ""
     for name in glob.glob(os.path.join(directory, "*", "*.json")):
         with open(name, encoding="utf-8") as f:

@@ -55,7 +55,8 @@ class Limits(ClockTest):
         body = "x" * (1 << 19)
         client = self.client()
         for _ in range(2):
-            self.assertTrue(all([client.is_acked(mid) for mid in self.publish_many(client, 2, SYS + "messages/up", body)]))
+            for mid in self.publish_many(client, 2, SYS + "messages/up", body):
+                self.assertTrue(client.is_acked(mid))
             self.move(1)
         self.publish_many(client, 2, SYS + "messages/up", body)
         client.publish(SYS + "messages/up", "x")

@@ -37,8 +37,8 @@ class Huawei(Arrivals):
                  elapsed=time.monotonic, tls=None, files_tls=None):
         """@devices: [{"device_id", "secret" or "fingerprint" (hexadecimal, of a certificate), "sub_devices": [ids],
         "is_disabled": bool, "is_bridge": bool}] with a login; unless given one, GATEWAY with SECRET, and @sub_devices
-        behind it. @model: {service id: {property: "int", "decimal", "string", "bool", "jsonObject" or "array"}}; None: anything is
-        stored. @custom_topics: what the product declares. @instance_id: what the application has to send as
+        behind it. @model: {service id: {property: "int", "decimal", "string", "bool", "jsonObject" or "array"}};
+        None: anything is stored. @custom_topics: what the product declares. @instance_id: what the application has to send as
         Instance-Id, None: nothing. @now(): the platform's clock, seconds since 1970; @elapsed(): the one it measures
         time-outs, repeats, keep-alives and rates with, in seconds. @tls: {"certificate", "key"} of the platform and
         "device_ca", which signs those of devices: paths; None: no TLS. @files_tls: {"certificate", "key"} of where
@@ -94,8 +94,8 @@ class Huawei(Arrivals):
 
     def set(self, **settings):
         """Faults: refuse= a CONNACK code, "silent" (closed without one) or None; drop_at= the n-th publish from now
-        closes the connection, untaken; lose_ack_at= … taken, but not acknowledged; is_silent= no PUBACK at all; slow_ms=
-        how late it comes.
+        closes the connection, untaken; lose_ack_at= … taken, but not acknowledged; is_silent= no PUBACK at all;
+        slow_ms= how late it comes.
 
         Behaviour: versions= {3, 4}, 5 where the edition has it; keep_alive_s= (least, most); skew_h= of a checked
         timestamp; messages_per_s=, bytes_per_s= of a connection; command_timeout_s=; repeat_s=, n_repeats= of what
