@@ -8,6 +8,7 @@
 #include "model/template.h"
 #include "model/topic.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #define MAX_BYTES ((size_t)4 << 20)
@@ -82,14 +83,19 @@ static void publish(struct fg_configs *c, const struct rule *rule, struct fg_spa
 	size_t size = fg_template_fill(rule->topic, &device, c->topic, TOPIC_MAX);
 
 	if (size >= TOPIC_MAX || !fg_topic_name_ok(fg_span_of(c->topic, size))) {
-		fg_complain(&c->complaint, 0, LOG_WARNING,
+		fg_complain(&c->complaint, fg_clock_monotonic_ms(), LOG_WARNING,
 			    "configs: device %.*s has a name that makes no topic name; its "
 			    "configuration is kept, not published",
 			    FG_SPAN_ARGS(device));
 		return;
 	}
 	c->topic[size] = '\0';
-	c->with.publish(c->with.arg, rule->config->broker, device, &p);
+	/* Of all others a broker or the device that comes makes good. */
+	if (c->with.publish(c->with.arg, rule->config->broker, device, &p) == -EMSGSIZE)
+		fg_complain(&c->complaint, fg_clock_monotonic_ms(), LOG_WARNING,
+			    "configs: the broker takes no message of %zu bytes, which the "
+			    "configuration of device %.*s has: allow it larger packets",
+			    body.size, FG_SPAN_ARGS(device));
 }
 
 static void publish_to_all(struct fg_configs *c, const char *broker, struct fg_span device,

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "../util/captured.h"
 #include "local/configs.h"
 
 static struct ev_loop *loop;
@@ -198,6 +199,20 @@ static void a_name_that_is_no_topic_is_not_published(void **state)
 	assert_int_equal(n_published, 0);
 }
 
+static void what_is_too_large_for_the_broker_is_told(void **state)
+{
+	struct captured c = {0};
+
+	(void)state;
+	publish_result = -EMSGSIZE;
+	captured_begin(&c);
+	change("pump-1", "{\"a\":1}", "");
+	captured_end(&c);
+	assert_int_equal(n_published, 1);
+	assert_non_null(strstr(c.text, "configs: the broker takes no message of 7 bytes, which the "
+				       "configuration of device pump-1 has"));
+}
+
 static int make_directory(void **state)
 {
 	(void)state;
@@ -229,6 +244,7 @@ int main(void)
 		TEST(where_a_device_is_gets_what_waited_for_it),
 		TEST(what_makes_no_sense_changes_nothing),
 		TEST(a_name_that_is_no_topic_is_not_published),
+		TEST(what_is_too_large_for_the_broker_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);
