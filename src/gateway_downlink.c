@@ -150,10 +150,10 @@ static void image_progress(void *arg, const char *link, const struct fg_image_pr
 		fg_link_image_progress(to, progress);
 }
 
-static bool is_reachable(void *arg, struct fg_span device)
+static bool is_reachable(void *arg, const char *broker, struct fg_span device)
 {
 	const struct fg_gateway *g = arg;
-	const struct fg_broker_client *b = broker_of(g, NULL, device);
+	const struct fg_broker_client *b = broker_of(g, broker, device);
 
 	if (!fg_presence_is_up(g->presence, device))
 		return false;

@@ -57,9 +57,11 @@ const struct fg_command_rule *fg_desk_rule(const struct fg_command_desk *d,
 	return c->rule < 0 ? NULL : fg_command_map_rule(d->with.map, c->rule);
 }
 
-bool fg_desk_is_up(const struct fg_command_desk *d, struct fg_span device)
+bool fg_desk_is_up(const struct fg_command_desk *d, const struct fg_command_rule *rule,
+		   struct fg_span device)
 {
-	return !d->with.ops.is_up || d->with.ops.is_up(d->with.ops.arg, device);
+	return !d->with.ops.is_up ||
+	       d->with.ops.is_up(d->with.ops.arg, rule ? rule->broker : NULL, device);
 }
 
 /* ------------------------------------------------------------------ the end */
@@ -373,7 +375,7 @@ static bool start_first(struct fg_command_desk *d, struct fg_desk_device *device
 		fg_desk_due(d, c, now_ms);
 		return true;
 	}
-	if (!fg_desk_is_up(d, fg_desk_command_device(c))) {
+	if (!fg_desk_is_up(d, rule, fg_desk_command_device(c))) {
 		if (rule->offline == FG_OFFLINE_WAIT)
 			return false;
 		fg_desk_refuse(d, c, FG_COMMAND_OFFLINE, "the device is not there", now_ms);
@@ -442,7 +444,8 @@ void fg_desk_due(struct fg_command_desk *d, struct fg_desk_command *c, int64_t n
 		fg_desk_pump(d, c->device, now_ms);
 		return;
 	}
-	is_down = c->is_unreachable || !fg_desk_is_up(d, fg_desk_command_device(c));
+	is_down = c->is_unreachable ||
+		  !fg_desk_is_up(d, fg_desk_rule(d, c), fg_desk_command_device(c));
 	fg_desk_refuse(d, c, is_down ? FG_COMMAND_OFFLINE : FG_COMMAND_TIMEOUT,
 		       is_down ? "the device was not there in time"
 			       : "there was no time left to hand the command to the device",

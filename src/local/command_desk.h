@@ -129,8 +129,8 @@ struct fg_command_ops {
 	 * the call.
 	 */
 	int (*publish)(void *arg, const struct fg_command_publish *publish);
-	/** Is @device there, and a broker to reach it? NULL: always. */
-	bool (*is_up)(void *arg, struct fg_span device);
+	/** Is @device there, and @broker to reach it; NULL: any that does? NULL: always. */
+	bool (*is_up)(void *arg, const char *broker, struct fg_span device);
 	/** Has @link nothing to send any more up to record @seq of the alarm lane? NULL: always. */
 	bool (*has_sent)(void *arg, struct fg_span link, uint64_t seq);
 	/** Is @link connected to its cloud? NULL: always. */

@@ -602,6 +602,24 @@ class Outage(CommandTest):
         self.site.start()
         self.assertEqual(machine.runs, [])
 
+    def test_a_rule_that_names_a_broker_asks_for_that_one_alone(self):
+        self.begin(rule(BY_MEMBER, broker="other"), machines=(), start=False)
+        other = self.field(name="other")
+        self.gw.config["local"]["brokers"].append(self.broker_config(other, "other"))
+        self.gw.start()
+        for broker in ("field", "other"):
+            (self.site if broker == "field" else other).wait_subscribed(self.gw.client_id(broker))
+        heard = self.machine("pump-1")  # at the first broker
+        machine = Machine(other.port, "pump-1", lambda _, body: body["params"])
+        self.addCleanup(machine.close)
+        self.site.kill()
+        self.gw.wait_log("broker field: .*reconnecting")
+        self.assertEqual(self.cloud.rpc_begin("pump-1", "set", 1).wait(), 1)
+        other.kill()
+        self.gw.wait_log("broker other: .*reconnecting")
+        self.assertEqual(self.error_of(self.cloud.rpc_begin("pump-1", "set", 2)), "offline")
+        self.assertEqual((len(heard.runs), len(machine.runs)), (0, 1))
+
     def test_a_persistent_command_outlives_an_outage_of_the_cloud(self):
         self.begin(BY_MEMBER, answer=lambda _, body: body["params"])
         self.cloud.outage()

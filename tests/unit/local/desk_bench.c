@@ -110,10 +110,11 @@ static int note_publish(void *arg, const struct fg_command_publish *p)
 	return 0;
 }
 
-static bool device_is_up(void *arg, struct fg_span device)
+static bool device_is_up(void *arg, const char *broker, struct fg_span device)
 {
 	const struct desk_bench *b = arg;
 
+	assert_null(broker); /* no rule names one */
 	assert_true(device.size > 0);
 	return !b->is_down;
 }

@@ -112,10 +112,11 @@ static int publish(void *arg, const struct fg_command_publish *p)
 	return sim_field_publish(arg, p);
 }
 
-static bool is_up(void *arg, struct fg_span device)
+static bool is_up(void *arg, const char *broker, struct fg_span device)
 {
 	const struct sim_world *w = arg;
 
+	(void)broker; /* there is one */
 	for (unsigned i = 0; i < SIM_DEVICES; i++)
 		if (fg_span_is(device, device_names[i]))
 			return w->is_field_up && !w->seems_away[i];
