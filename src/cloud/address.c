@@ -35,7 +35,8 @@ int fg_address_set(struct fg_address *a, const struct fg_cloud_config *config, s
 		   const char *given, struct fg_error *err)
 {
 	struct fg_url_parts parts = {.port = config->url.port};
-	bool is_other = false;
+	bool is_other = false, is_same;
+	const char *host;
 	int r;
 
 	if (given) {
@@ -50,10 +51,12 @@ int fg_address_set(struct fg_address *a, const struct fg_cloud_config *config, s
 			return r;
 		tls = a->made;
 	}
-	snprintf(a->host, sizeof(a->host), "%s", is_other ? parts.host : config->url.host);
+	host = is_other ? parts.host : config->url.host;
+	is_same = strcasecmp(a->host, host) == 0 && a->port == parts.port;
+	snprintf(a->host, sizeof(a->host), "%s", host);
 	a->port = parts.port;
 	a->tls = tls;
-	return 0;
+	return !is_same;
 }
 
 void fg_address_clear(struct fg_address *a)

@@ -6,8 +6,8 @@
  * a certificate has to be for the host in it.
  */
 #include "config/config.h"
-#include "util/url.h"
 #include "net/tls.h"
+#include "util/url.h"
 
 struct fg_address {
 	char host[FG_HOST_MAX_BYTES + 1];
@@ -19,7 +19,8 @@ struct fg_address {
 
 /**
  * Set @a to @given (HOST:PORT), or to the URL of @config when that is NULL. @tls: the link's, NULL
- * without TLS; it outlives @a. Returns 0, -ENOMEM, or -EINVAL with a sentence; then @a is what it was.
+ * without TLS; it outlives @a. Returns 1 when that is another server than before, 0 when it is the
+ * same, -ENOMEM, or -EINVAL with a sentence; then @a is what it was.
  */
 int fg_address_set(struct fg_address *a, const struct fg_cloud_config *config, struct fg_tls *tls,
 		   const char *given, struct fg_error *err);

@@ -234,16 +234,17 @@ static void complain_about_end(struct fg_cloud_session *s, const struct fg_mqtt_
 					  "accepted"
 			   : s->is_timed ? "credentials, and the clock, by which they are made anew"
 					 : "credentials";
+	const char *when = s->is_setup ? ", setting itself up" : "";
 
 	/* Someone must act: a complaint of its own, so that an outage before it does not hide it. */
 	if (class == FG_BACKOFF_CREDENTIALS)
 		fg_complain(&s->common->refusal_complaint, now_ms, LOG_ERR,
-			    "link %s: %s; check its %s; trying again in %lld ms", s->label,
-			    end->text, what, (long long)delay_ms);
+			    "link %s: %s%s; check its %s; trying again in %lld ms", s->label,
+			    end->text, when, what, (long long)delay_ms);
 	else
 		fg_complain(&s->common->attempt_complaint, now_ms, LOG_WARNING,
-			    "link %s: %s, reconnecting in %lld ms, in_flight=%u attempt=%u",
-			    s->label, end->text, (long long)delay_ms, in_flight,
+			    "link %s: %s%s, reconnecting in %lld ms, in_flight=%u attempt=%u",
+			    s->label, end->text, when, (long long)delay_ms, in_flight,
 			    s->backoff.failures);
 }
 
@@ -506,6 +507,8 @@ static void session_connect(struct fg_cloud_session *s)
 		attempt_failed(s, err.text[0] ? err.text : strerror(-r));
 		return;
 	}
+	if (r > 0)
+		c->is_version_proven = false;
 	/* Against the time the plugin was given: the clock may be set while we connect. */
 	s->is_setup = connect.is_setup;
 	s->is_timed = connect.is_timed;

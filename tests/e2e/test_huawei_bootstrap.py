@@ -170,7 +170,7 @@ class Trouble(BootstrapTest):
 
     def test_who_is_not_let_in_is_told_so_and_there_is_no_loop(self):
         self.begin(group_secret="YW5vdGhlciBzZWNyZXQ=")
-        self.gw.wait_log("bad user name or password; check its credentials")
+        self.gw.wait_log("bad user name or password, setting itself up; check its credentials")
         refused = [e["why"] for e in self.service.complaints()]
         self.assertEqual(refused, ["password or certificate"] * 2, "at once a second time, in case the clock was wrong")
         self.assertEqual(self.service.requests(), [])

@@ -84,6 +84,28 @@ static void another_port_of_the_same_host_is_the_same_server(void **state)
 	assert_ptr_equal(address.tls, link_tls);
 }
 
+static void a_server_is_told_from_the_one_before(void **state)
+{
+	static const struct {
+		const char *given;
+		int is_other;
+	} steps[] = {
+		{NULL, 1},
+		{NULL, 0},
+		{"boot.example:8883", 0},
+		{"boot.example:8884", 1},
+		{"BOOT.example:8884", 0},
+		{"iotda.example:8884", 1},
+		{"iotda.example:8884", 0},
+		{NULL, 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+		assert_int_equal(fg_address_set(&address, &config, link_tls, steps[i].given, NULL),
+				 steps[i].is_other);
+}
+
 static void the_certificate_must_be_for_the_host_that_was_given(void **state)
 {
 	const struct fg_tls *first;
@@ -118,7 +140,7 @@ static void what_speaks_no_tls_does_not_begin_to(void **state)
 {
 	(void)state;
 	config.url.is_tls = false;
-	assert_int_equal(fg_address_set(&address, &config, NULL, "iotda.example:8883", NULL), 0);
+	assert_int_equal(fg_address_set(&address, &config, NULL, "iotda.example:8883", NULL), 1);
 	assert_string_equal(address.host, "iotda.example");
 	assert_null(address.tls);
 }
@@ -150,6 +172,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(without_one_it_is_that_of_the_url),
 		TEST(another_port_of_the_same_host_is_the_same_server),
+		TEST(a_server_is_told_from_the_one_before),
 		TEST(the_certificate_must_be_for_the_host_that_was_given),
 		TEST(an_ip_address_is_verified_as_one),
 		TEST(what_speaks_no_tls_does_not_begin_to),

@@ -289,6 +289,22 @@ static void an_attempt_goes_where_the_plugin_says(void **state)
 	assert_int_equal(fake_mqtt.params.port, 1883);
 }
 
+/* What one server speaks says nothing of another one. */
+static void an_address_may_speak_another_version_than_the_url(void **state)
+{
+	(void)state;
+	online();
+	assert_int_equal(fake_mqtt.params.mqtt_version, 5);
+	script.address = "other.example:8884";
+	script.host->reconnect(script.host_ctx, "", "somewhere else");
+	fake_mqtt_end(FG_MQTT_END_OWN, 0);
+	assert_int_equal(fake_mqtt.params.mqtt_version, 5);
+	fake_mqtt_end(FG_MQTT_END_SILENT, 0);
+	fake_time_pass(60000);
+	assert_string_equal(fake_mqtt.host, "other.example");
+	assert_int_equal(fake_mqtt.params.mqtt_version, 4);
+}
+
 static void an_address_that_is_none_is_a_failed_attempt(void **state)
 {
 	struct captured log;
@@ -1783,6 +1799,7 @@ int main(void)
 		TEST(a_link_that_cannot_be_opened_leaves_nothing_behind),
 		TEST(connecting_uses_what_the_plugin_says),
 		TEST(an_attempt_goes_where_the_plugin_says),
+		TEST(an_address_may_speak_another_version_than_the_url),
 		TEST(an_address_that_is_none_is_a_failed_attempt),
 		TEST(nothing_is_sent_while_connecting),
 		TEST(an_attempt_that_fails_is_repeated_after_a_pause),
