@@ -48,7 +48,7 @@ static enum fg_fate take_from_one_session(struct fg_feed *f, struct fg_reading *
 	if (t == &f->ordered) {
 		if (r->kind == FG_PASS_LIVE && t->state == FG_TRACK_BEHIND)
 			return FG_FATE_SETTLE;
-		if (t->n >= fg_feed_track_max(f))
+		if (!fg_feed_has_place(f, t))
 			return FG_FATE_STOP;
 	}
 	return take(f, r, t, m, ret_entry);
@@ -130,7 +130,7 @@ static enum fg_fate take_live(struct fg_feed *f, struct fg_outbox_session *s,
 
 	if (t->state == FG_TRACK_BEHIND)
 		return FG_FATE_SETTLE;
-	if (s->inflight && !s->is_setup && t->n < fg_feed_track_max(f))
+	if (s->inflight && !s->is_setup && fg_feed_has_place(f, t))
 		return take(f, live(f), t, m, ret_entry);
 	if (fg_track_fall_out(t, &f->ledger, m->seq) < 0)
 		return no_place(f, m, device);
@@ -146,7 +146,7 @@ static enum fg_fate take_behind(struct fg_feed *f, struct fg_outbox_session *s,
 
 	if (!t->rides || t->state != FG_TRACK_BEHIND || m->seq < t->from)
 		return FG_FATE_SKIP;
-	if (t->n < fg_feed_track_max(f))
+	if (fg_feed_has_place(f, t))
 		return take(f, behind(f), t, m, ret_entry);
 	fg_sweep_get_off(t, m->seq);
 	return FG_FATE_SKIP;

@@ -10,6 +10,8 @@
 #define WINDOW_ALARM 64u
 #define TRACK_MIN 16u
 #define TRACK_MAX 1024u
+#define AHEAD_MIN 8u
+#define AHEAD_MAX 128u
 #define REST_AFTER_MS 10000
 
 static struct fg_reading *live(struct fg_feed *f)
@@ -68,13 +70,23 @@ void fg_feed_rest(struct fg_feed *f)
 		fg_ledger_rest(&f->ledger);
 }
 
-unsigned fg_feed_track_max(const struct fg_feed *f)
+static unsigned share(const struct fg_feed *f, unsigned part, unsigned min, unsigned max)
 {
-	unsigned part = f->outbox->with.config->max_in_flight_records / 4;
+	unsigned n = f->outbox->with.config->max_in_flight_records / part;
 
-	if (part > TRACK_MAX)
-		return TRACK_MAX;
-	return part > TRACK_MIN ? part : TRACK_MIN;
+	if (n > max)
+		return max;
+	return n > min ? n : min;
+}
+
+bool fg_feed_is_ahead(const struct fg_feed *f, const struct fg_track *t)
+{
+	return t->may_fall_out && t->n_done >= share(f, 64, AHEAD_MIN, AHEAD_MAX);
+}
+
+bool fg_feed_has_place(const struct fg_feed *f, const struct fg_track *t)
+{
+	return t->n < share(f, 4, TRACK_MIN, TRACK_MAX) && !fg_feed_is_ahead(f, t);
 }
 
 /* ---- records that were read */
@@ -219,6 +231,10 @@ static bool may_read(struct fg_feed *f, struct fg_reading *r)
 		return false;
 	if (r->kind == FG_PASS_LIVE)
 		return true;
+	if (o->has_sessions && f->track_news != f->ledger.track_news) {
+		f->track_news = f->ledger.track_news;
+		f->is_behind = true;
+	}
 	return f->is_behind && (!o->has_sessions || fg_sweep_begin(f));
 }
 

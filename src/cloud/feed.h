@@ -53,7 +53,8 @@ struct fg_feed {
 		orphans;  /* on their way to quarantine, of sessions that were closed since */
 	uint64_t highest; /* where the live pass has ever been, or what was there before us */
 	bool is_at_bound; /* of what a crash may repeat: nobody can send, whoever is in a window */
-	bool is_behind;   /* there may be something for the behind pass */
+	bool is_behind;   /* there may be something for the behind pass … */
+	uint64_t track_news; /* … and there is, when the ledger has more of them */
 	unsigned n_jumps;
 	unsigned n_reads;      /* in this sweep */
 	int credit;            /* which pass is next */
@@ -89,8 +90,12 @@ void fg_feed_make_room(struct fg_feed *f);
 enum fg_pass_kind fg_feed_first(const struct fg_feed *f);
 void fg_feed_count(struct fg_feed *f, enum fg_pass_kind kind);
 
-/** How many entries a track may have: when there are more, its oldest one is stuck. */
-unsigned fg_feed_track_max(const struct fg_feed *f);
+/** One session of many: has so much of @t been settled behind its oldest record that this one has to be
+ * settled first? What a crash may repeat is shared with the others. */
+bool fg_feed_is_ahead(const struct fg_feed *f, const struct fg_track *t);
+
+/** May @t have another entry? Not when it has so many that its oldest one is stuck. */
+bool fg_feed_has_place(const struct fg_feed *f, const struct fg_track *t);
 
 /** Give back what is not used for a while. */
 void fg_feed_rest(struct fg_feed *f);

@@ -87,15 +87,19 @@ static uint8_t order_hash(struct fg_span device)
 	return (uint8_t)(h ^ h >> 8 ^ h >> 16 ^ h >> 24);
 }
 
+/* Behind all others, but for what is read again when its track could not fall out. */
 static void append(struct fg_track *t, struct fg_ledger *l, uint16_t e)
 {
-	l->entries[e].before = t->last;
-	l->entries[e].after = 0;
-	if (t->last)
-		l->entries[t->last].after = e;
-	else
-		t->first = e;
-	t->last = e;
+	uint16_t before = t->last, after = 0;
+
+	while (t->may_fall_out && before && l->entries[before].seq > l->entries[e].seq) {
+		after = before;
+		before = l->entries[before].before;
+	}
+	l->entries[e].before = before;
+	l->entries[e].after = after;
+	*(before ? &l->entries[before].after : &t->first) = e;
+	*(after ? &l->entries[after].before : &t->last) = e;
 	t->n++;
 }
 
@@ -146,9 +150,11 @@ void fg_ledger_set(struct fg_ledger *l, uint16_t e, enum fg_entry_state state)
 	l->order_news +=
 		entry->is_ordered && (state == FG_ENTRY_DONE || state == FG_ENTRY_QUARANTINED);
 	entry->track->n_again -= entry->state == FG_ENTRY_AGAIN;
+	entry->track->n_done -= entry->state == FG_ENTRY_DONE;
 	entry->state = (uint8_t)state;
 	l->n[state]++;
 	entry->track->n_again += state == FG_ENTRY_AGAIN;
+	entry->track->n_done += state == FG_ENTRY_DONE;
 }
 
 void fg_ledger_isolate(struct fg_ledger *l, uint16_t e)
@@ -179,6 +185,7 @@ void fg_ledger_forget(struct fg_ledger *l, uint16_t e)
 
 	not_alone(entry);
 	t->n_again -= entry->state == FG_ENTRY_AGAIN;
+	t->n_done -= entry->state == FG_ENTRY_DONE;
 	l->n[entry->state]--;
 	take_off(t, l, e);
 	unlink_from(hash_of(l, entry->seq), e, entry->same_hash, l, false);
@@ -198,6 +205,8 @@ static void rejoin(struct fg_track *t, struct fg_ledger *l)
 {
 	t->state = FG_TRACK_WITH;
 	fg_cursor_rejoin(l->cursor, t->key);
+	if (t->may_fall_out)
+		return;
 	for (uint16_t e = t->first, after; e; e = after) {
 		after = l->entries[e].after;
 		if (l->entries[e].state == FG_ENTRY_DONE)
@@ -210,8 +219,11 @@ static void rejoin(struct fg_track *t, struct fg_ledger *l)
 static void advance(struct fg_track *t, struct fg_ledger *l)
 {
 	while (t->first && l->entries[t->first].state == FG_ENTRY_DONE) {
-		t->from = l->entries[t->first].seq + 1;
-		fg_cursor_leave_behind(l->cursor, t->key, t->from);
+		if (t->state != FG_TRACK_WITH) {
+			t->from = l->entries[t->first].seq + 1;
+			fg_cursor_leave_behind(l->cursor, t->key, t->from);
+			l->track_news++;
+		}
 		fg_ledger_forget(l, t->first);
 	}
 	if (t->state == FG_TRACK_JOINING && (!t->first || l->entries[t->first].seq >= t->joined))
@@ -233,7 +245,7 @@ void fg_ledger_settle(struct fg_ledger *l, uint16_t e)
 			uint16_t settled = e;
 
 			e = l->entries[e].chain;
-			if (t->state == FG_TRACK_WITH) {
+			if (t->state == FG_TRACK_WITH && !t->may_fall_out) {
 				fg_ledger_forget(l, settled);
 				continue;
 			}

@@ -7,7 +7,8 @@
  *
  * A track is a row of records that fall behind together: those of one session, or those whose order
  * matters. While a track is behind, its records stay open in the cursor from one record on
- * (fg_cursor_leave_behind()), so what of it is settled out of order has to be remembered here.
+ * (fg_cursor_leave_behind()), so what of it is settled out of order has to be remembered here; and
+ * before already, since a crash in that state would send it again: it counts as at risk.
  *
  * state of a track \ event | fall_out | the behind pass has reached | what it had then is settled
  *                          |          | the live one: join()        |
@@ -47,6 +48,8 @@ struct fg_track {
 	uint16_t first, last; /* its entries; by rising seq, but for a track that is never behind */
 	unsigned n;
 	unsigned n_again;
+	unsigned n_done;
+	bool may_fall_out; /* so that while WITH, too, it is remembered what is settled out of order */
 	unsigned n_alone;
 	/* For the behind pass (sweep.c): it carries this track along; or where it would have to. */
 	bool rides;
@@ -79,6 +82,7 @@ struct fg_ledger {
 	unsigned n[FG_N_ENTRY_STATES];
 	unsigned n_ordered;
 	uint64_t order_news;   /* rises when one of those may let others pass */
+	uint64_t track_news;   /* rises when a track that is behind may have a place again */
 	uint16_t ordered[256]; /* those whose order matters, by a hash of their device */
 };
 

@@ -247,6 +247,12 @@ static void take_states(struct fg_outbox *o, struct fg_feed *f, struct fg_window
 	fg_ledger_settle(&f->ledger, nothing);
 }
 
+/* Is what @t settles out of order at risk? */
+static bool is_remembered(const struct fg_track *t)
+{
+	return t->may_fall_out || t->state != FG_TRACK_WITH;
+}
+
 /*
  * What was acknowledged counts as long as its track has an older record that was not. Should all that
  * is at risk be of that kind, only those older ones can make room: they go one at a time.
@@ -256,7 +262,7 @@ static bool may_send_oldest(struct fg_feed *f, const struct fg_window *w, const 
 	const struct fg_entry *e = fg_ledger_at(&f->ledger, w->entries[row->first]);
 
 	return f->ledger.n[FG_ENTRY_SENT] == 0 && f->ledger.n[FG_ENTRY_DONE] > 0 &&
-	       (e->track->state == FG_TRACK_WITH || e->before == 0) &&
+	       (!is_remembered(e->track) || e->before == 0) &&
 	       fg_cursor_may_send(f->cursor, fg_ledger_at_risk(&f->ledger));
 }
 
@@ -318,6 +324,14 @@ static int offer_row(struct fg_outbox *o, struct fg_feed *f, struct fg_window *w
 	return 0;
 }
 
+/* Only the oldest of a track that is too far ahead of it may go. */
+static bool is_ahead(const struct fg_feed *f, const struct fg_window *w, const struct fg_row *row)
+{
+	const struct fg_entry *e = fg_ledger_at(&f->ledger, w->entries[row->first]);
+
+	return e->before != 0 && fg_feed_is_ahead(f, e->track);
+}
+
 /* A session sends what it has missed before what is new. */
 static bool has_older(struct fg_feed *f, const struct fg_window *w, const struct fg_row *row)
 {
@@ -344,7 +358,8 @@ static int offer_window(struct fg_outbox *o, struct fg_feed *f, struct fg_window
 		w->row = w->row + 1 < w->n_rows ? w->row + 1 : 0;
 		if (fg_row_is_open(w, row) &&
 		    row->asleep != fg_outbox_session_news(row->session, f->lane) &&
-		    fg_outbox_session_can_take(row->session) && !has_older(f, w, row))
+		    fg_outbox_session_can_take(row->session) && !is_ahead(f, w, row) &&
+		    !has_older(f, w, row))
 			r = offer_row(o, f, w, row);
 		if (r != 0)
 			return r;

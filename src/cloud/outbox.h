@@ -11,8 +11,9 @@
  * settled is not sent again while the process lives, with one exception: where every device has a
  * session of its own and one is down, what it had settled behind a record that was not may be sent
  * again, when there is so much of that that it would stop the others. What else a crash may send
- * again, the journal bounds (fg_cursor_may_send()); of such a session also what was acknowledged
- * behind a record that was not.
+ * again of a lane, of all sessions together, is bounded by max_in_flight_records (fg_cursor_may_send()).
+ * What such a session has settled behind a record that was not is part of that: so it may go ahead of
+ * that record by its share only.
  *
  * The alarm lane goes first. Of each lane the newest records and those further back are read
  * separately (feed.h): `order: live_first` sends both side by side after an outage, and where every

@@ -74,8 +74,10 @@ static int add(struct fg_outbox *o, uint64_t key, struct fg_outbox_session **ret
 	s->outbox = o;
 	s->key = key;
 	s->news = 1;
-	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++) {
 		fg_track_init(&s->tracks[lane], &o->feeds[lane].ledger, key, s);
+		s->tracks[lane].may_fall_out = o->has_sessions;
+	}
 	o->sessions[o->n_sessions++] = s;
 	*place_of(o, key) = s;
 	*ret = s;

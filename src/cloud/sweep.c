@@ -16,9 +16,18 @@ static struct fg_reading *behind(struct fg_feed *f)
 	return &f->readings[FG_PASS_BEHIND];
 }
 
+/* Is there something to be sent again that may go? */
+static bool has_again(const struct fg_feed *f, const struct fg_track *t)
+{
+	if (fg_feed_is_ahead(f, t))
+		return fg_ledger_at(&f->ledger, t->first)->state == FG_ENTRY_AGAIN;
+	return t->n_again > 0;
+}
+
 /*
  * Is it worth reading for? With half its window free at least, so that a pass does not come by for each
- * acknowledgement. One whose name is not known takes everything: its first record tells.
+ * acknowledgement. One that has no place for more still takes what has to be sent again. One whose name
+ * is not known takes everything: its first record tells.
  */
 static bool can_ride(const struct fg_feed *f, const struct fg_outbox_session *s)
 {
@@ -27,7 +36,8 @@ static bool can_ride(const struct fg_feed *f, const struct fg_outbox_session *s)
 	if (!s->name)
 		return true;
 	return fg_outbox_session_can_take(s) && 2 * fg_inflight_count(s->inflight) <= s->limit &&
-	       t->n < fg_feed_track_max(f) && t->asleep != fg_outbox_session_news(s, f->lane);
+	       (fg_feed_has_place(f, t) || has_again(f, t)) &&
+	       t->asleep != fg_outbox_session_news(s, f->lane);
 }
 
 void fg_sweep_get_off(struct fg_track *t, uint64_t seq)

@@ -91,7 +91,8 @@ static struct model {
 	size_t n_flights;
 	struct record records[N_LANES][MAX_RECORDS + 1];
 	unsigned n_ends, n_retreats, n_crashes;
-	bool is_calm; /* no more trouble: now everything must come to its end */
+	bool is_stubborn; /* the cloud leaves what came first unacknowledged for long */
+	bool is_calm;     /* no more trouble: now everything must come to its end */
 } m;
 
 static uint64_t dice(uint64_t n)
@@ -134,7 +135,7 @@ static void add_record(void)
 	enum fg_lane lane = dice(4) == 0 ? FG_LANE_ALARM : FG_LANE_MAIN;
 	uint64_t roll = dice(100), seq;
 	enum fate fate = FATE_NORMAL;
-	unsigned device = (unsigned)dice(6);
+	unsigned device = (unsigned)dice(m.is_stubborn ? 2 : 6);
 	struct fake_record *in_journal;
 
 	if (count(lane) == MAX_RECORDS)
@@ -382,17 +383,23 @@ static void start(void)
 	}
 }
 
-/* After a start a session is left behind from its first open record on, with all that is settled above. */
-static void note_left_behind(enum fg_lane lane, const struct fake_cursor_state *state)
+/* After a start a session is left behind from its first open record on, with all that is settled above.
+ * Returns how many of those were acknowledged. */
+static unsigned note_left_behind(enum fg_lane lane, const struct fake_cursor_state *state)
 {
 	bool has_open[N_DEVICES] = {false};
+	unsigned n = 0;
 
 	for (uint64_t seq = 1; seq <= count(lane) && m.mode == MODE_SESSIONS; seq++) {
 		struct record *r = &m.records[lane][seq];
 
 		has_open[r->device] |= is_open(state, lane, seq) && r->fate != FATE_GONE;
-		r->may_repeat |= has_open[r->device] && is_done(lane, seq, false);
+		if (!has_open[r->device] || !is_done(lane, seq, false))
+			continue;
+		n += r->is_acked && !r->may_repeat;
+		r->may_repeat = true;
 	}
+	return n;
 }
 
 /* What a start will take for open though it was sent: it must not be more than was promised. */
@@ -412,7 +419,7 @@ static void note_repeats(enum fg_lane lane, const struct fake_cursor_state *stat
 		n += is_out;
 		r->may_repeat |= is_out || is_done(lane, seq, false);
 	}
-	note_left_behind(lane, state);
+	n += note_left_behind(lane, state);
 	if (n > m.config.max_in_flight_records)
 		fail_msg("seed %" PRIu64 " mode %d: %u records of lane %d may be sent twice, "
 			 "promised were %u",
@@ -605,6 +612,8 @@ static void answer(void)
 	if (m.n_flights == 0)
 		return;
 	i = chance(50) ? dice(m.n_flights) : 0;
+	if (m.is_stubborn && chance(98))
+		i = m.n_flights - 1;
 	f = m.flights[i];
 	if (has_fate(&f, FATE_BREAKER)) {
 		/* It closes on what came first, so that this is what the next session will begin
@@ -627,7 +636,12 @@ static void answer(void)
 
 static void commit(void)
 {
-	uint64_t ticket = fake_journal_commit(&m.journal);
+	uint64_t ticket;
+
+	/* As if the time for it had come. */
+	for (unsigned lane = 0; lane < N_LANES && m.is_stubborn && chance(50); lane++)
+		cursor(lane)->must_save = true;
+	ticket = fake_journal_commit(&m.journal);
 
 	if (chance(50))
 		return; /* another commit before it is told */
@@ -722,9 +736,10 @@ static void run(uint64_t seed)
 		snprintf(cursor(lane)->name, sizeof(cursor(lane)->name), "%s", name);
 	}
 	m.journal.look_max = dice(3) == 0 ? 1 + dice(20) : 0;
-	m.script.max_batch = (unsigned)dice(20);
+	m.is_stubborn = m.mode == MODE_SESSIONS && dice(4) == 0;
+	m.script.max_batch = m.is_stubborn ? 1 + (unsigned)dice(2) : (unsigned)dice(20);
 	m.now_ms = 1000;
-	for (uint64_t i = dice(60); i > 0; i--)
+	for (uint64_t i = m.is_stubborn ? MAX_RECORDS : dice(60); i > 0; i--)
 		add_record();
 	start();
 	for (uint64_t n = 200 + dice(600); n > 0; n--)
