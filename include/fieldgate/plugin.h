@@ -410,10 +410,11 @@ enum fg_carrier {
 
 /** What has become of a message that was offered to encode(). */
 enum fg_offer {
-	FG_OFFERED = 0, /* not sent yet: offer it again */
-	FG_TAKEN = 1,   /* travels in the publish just made */
-	FG_NOTHING = 2, /* has nothing this cloud would take; done */
-	FG_REFUSED = 3, /* can never be sent: set by fg_host.refuse(), not by the plugin */
+	FG_OFFERED = 0,     /* not sent yet: offer it again */
+	FG_TAKEN = 1,       /* travels in the publish just made */
+	FG_NOTHING = 2,     /* has nothing this cloud would take; done */
+	FG_REFUSED = 3,     /* can never be sent: set by fg_host.refuse(), not by the plugin */
+	FG_NOT_BY_HTTP = 4, /* waits for MQTT to be back; what follows does not wait for it */
 };
 
 /**

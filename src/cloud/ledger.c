@@ -265,6 +265,7 @@ uint64_t fg_ledger_holding_up(const struct fg_ledger *l, uint16_t e)
 		const struct fg_entry *other = &l->entries[o];
 
 		if (other->state == FG_ENTRY_DONE || other->state == FG_ENTRY_QUARANTINED ||
+		    other->state == FG_ENTRY_LEFT ||
 		    (other->state == FG_ENTRY_OFFERED && other->pass == mine->pass))
 			continue;
 		if (lowest == 0 || other->seq < lowest)
@@ -321,7 +322,8 @@ void fg_track_join(struct fg_track *t, struct fg_ledger *l, uint64_t live)
 void fg_track_recall(struct fg_track *t, struct fg_ledger *l)
 {
 	for (uint16_t e = t->first; e; e = l->entries[e].after)
-		if (l->entries[e].state == FG_ENTRY_OFFERED || l->entries[e].state == FG_ENTRY_SENT)
+		if (l->entries[e].state == FG_ENTRY_OFFERED ||
+		    l->entries[e].state == FG_ENTRY_SENT || l->entries[e].state == FG_ENTRY_LEFT)
 			fg_ledger_set(l, e, FG_ENTRY_AGAIN);
 }
 

@@ -28,6 +28,7 @@ enum fg_entry_state {
 	FG_ENTRY_SENT,        /* in flight, or about to be */
 	FG_ENTRY_QUARANTINED, /* its copy is not on disk yet */
 	FG_ENTRY_AGAIN,       /* has to be read again */
+	FG_ENTRY_LEFT,        /* the same, once this session has ended: HTTP cannot carry it */
 	FG_ENTRY_DONE,        /* settled, but its track has older ones that are not */
 	FG_N_ENTRY_STATES,
 };
@@ -120,7 +121,7 @@ void fg_ledger_settle(struct fg_ledger *l, uint16_t e);
 
 /**
  * The lowest record that holds up those behind it of the same device as @e, whose order matters: it is
- * neither settled nor in the same window. 0: there is none. (Devices that share a hash wait, too.)
+ * neither settled, nor left, nor in the same window. 0: there is none. (Devices that share a hash wait, too.)
  */
 uint64_t fg_ledger_holding_up(const struct fg_ledger *l, uint16_t e);
 
@@ -146,7 +147,7 @@ int fg_track_fall_out(struct fg_track *t, struct fg_ledger *l, uint64_t seq);
 /** All records of it below @live are settled, or have entries. */
 void fg_track_join(struct fg_track *t, struct fg_ledger *l, uint64_t live);
 
-/** All its entries that were offered or sent have to be read again. */
+/** All its entries that were offered, sent or left have to be read again. */
 void fg_track_recall(struct fg_track *t, struct fg_ledger *l);
 
 /** Forget entries that only say that the record has to be read again: all of a track that is WITH; of

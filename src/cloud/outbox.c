@@ -91,6 +91,8 @@ static bool is_encoded_well(const struct fg_outbox *o, const struct fg_batch *ba
 	for (size_t i = 0; i < batch->count; i++) {
 		if (batch->states[i] > FG_OFFER_NO_ROOM)
 			return false;
+		if (batch->states[i] == FG_NOT_BY_HTTP && batch->carrier != FG_CARRIER_HTTP)
+			return false;
 		/* Only fg_outbox_refuse() says so, and takes the entry away. */
 		if (batch->states[i] == FG_REFUSED && entries[i])
 			return false;
@@ -239,6 +241,10 @@ static void take_states(struct fg_outbox *o, struct fg_feed *f, struct fg_window
 				nothing = entry;
 			last_nothing = entry;
 			fg_ledger_at(&f->ledger, entry)->chain = 0;
+		} else if (w->states[i] == FG_NOT_BY_HTTP) {
+			w->states[i] = FG_NOTHING;
+			w->entries[i] = 0;
+			fg_ledger_set(&f->ledger, entry, FG_ENTRY_LEFT);
 		} else if (w->states[i] == FG_OFFER_NO_ROOM) {
 			w->states[i] = FG_OFFERED;
 			o->had_no_room = true;

@@ -8,9 +8,9 @@
 #include "fieldgate/plugin.h"
 
 /* Beyond enum fg_offer, ours. */
-#define FG_OFFER_SENT 4
-#define FG_OFFER_WITHHELD 5 /* an older one of the same device is on its way */
-#define FG_OFFER_NO_ROOM 6  /* refused, and quarantine takes nothing now */
+#define FG_OFFER_SENT 5
+#define FG_OFFER_WITHHELD 6 /* an older one of the same device is on its way */
+#define FG_OFFER_NO_ROOM 7  /* refused, and quarantine takes nothing now */
 
 struct fg_outbox_session;
 

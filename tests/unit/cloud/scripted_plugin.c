@@ -169,6 +169,8 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 	s->max_points = batch->max_points[s->scope];
 	if (s->misdeed == SCRIPT_FAILS)
 		return -EINVAL;
+	if (s->misdeed == SCRIPT_LEAVES_TO_MQTT && batch->count > 0)
+		batch->states[0] = FG_NOT_BY_HTTP;
 	if (s->has_own) {
 		s->has_own = false;
 		fill(s, out, (struct fg_span){.data = "own", .size = 3}, "own");
@@ -182,6 +184,10 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 			continue;
 		if (m->device.data[0] == 'n') {
 			batch->states[i] = FG_NOTHING;
+			continue;
+		}
+		if (m->device.data[0] == 'p' && s->carrier == FG_CARRIER_HTTP) {
+			batch->states[i] = FG_NOT_BY_HTTP;
 			continue;
 		}
 		if (m->device.data[0] == 'r') {

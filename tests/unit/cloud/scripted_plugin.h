@@ -5,6 +5,7 @@
  *
  *	n  has nothing to send		r  refuses it, for ever
  *	c  sends a "connect" publish first and holds the device's messages until that is settled
+ *	p  cannot go by HTTP
  *	s  travels alone		l  has a session whose name is long
  *
  * else: as many of the same device as fit in one publish.
@@ -24,6 +25,7 @@ enum script_misdeed {
 	SCRIPT_WANTS_QOS_2,
 	SCRIPT_OVERFLOWS_LENGTH,
 	SCRIPT_TOPIC_FOR_MQTT, /* by HTTP */
+	SCRIPT_LEAVES_TO_MQTT, /* by MQTT */
 };
 
 struct script {

@@ -752,6 +752,90 @@ static void what_is_no_path_breaks_the_plugin(void **state)
 	assert_watermark(1);
 }
 
+/* ---- what HTTP cannot carry */
+
+/* Attributes and presence have an order among themselves. */
+static void add_ordered(const char *device)
+{
+	uint64_t seq = fake_journal_add(&journal, device);
+
+	journal.records[seq - 1].kind = FG_ATTRIBUTES;
+}
+
+static void what_waits_for_mqtt_holds_nothing_up(void **state)
+{
+	static const enum fg_drain_order orders[] = {FG_DRAIN_FIFO, FG_DRAIN_LIVE_FIRST};
+
+	for (size_t i = 0; i < 2; i++) {
+		config.order = orders[i];
+		config.backlog_share = 20;
+		add("s1", 1);
+		add_ordered("p");
+		up();
+		assert_request("https://cloud.example/data/s1", "1");
+		answer(200);
+		for (unsigned k = 0; k < 600; k++) {
+			add_ordered("p"); /* 3, 5, … */
+			add_ordered("q"); /* 4, 6, … */
+		}
+		fg_link_committed(link_, fake_journal_commit(&journal));
+		while (fake_http.request) {
+			assert_string_equal(fake_http.url, "https://cloud.example/data/q");
+			answer(200);
+		}
+		assert_int_equal(stats().records_acked, 601);
+		assert_watermark(1);
+		assert_int_equal(stats().backlog, 601);
+		/* MQTT is back: in order, and each once. */
+		mqtt_is_back();
+		for (size_t n = 0; n < fake_mqtt.n_publishes; n++) {
+			assert_string_equal(fake_mqtt.publishes[n].topic, "data/p");
+			fake_mqtt_puback(fake_mqtt.publishes[n].packet_id, 0);
+			fake_mqtt_after_read();
+		}
+		assert_int_equal(memcmp(fake_mqtt.publishes[0].payload, "2,3,5,7,", 8), 0);
+		assert_int_equal(stats().records_acked, 1202);
+		assert_watermark(1202);
+		teardown(state);
+		setup(state);
+	}
+	make();
+}
+
+static void what_waits_for_mqtt_waits_through_a_renewal_and_a_failure(void **state)
+{
+	(void)state;
+	script.renew_ms = 20000;
+	add("p", 1);
+	up();
+	assert_null(fake_http.request);
+	blocked_for(20000);
+	answer(200);
+	new_data("s", 1);
+	assert_request("https://cloud.example/data/s", "2");
+	fake_http_fail(-ENOTCONN);
+	blocked_for(2000);
+	answer(200);
+	assert_request("https://cloud.example/data/s", "2");
+	answer(200);
+	assert_watermark(0);
+	mqtt_is_back();
+	assert_int_equal(fake_mqtt.n_publishes, 1);
+	assert_string_equal(fake_mqtt.publishes[0].payload, "1");
+}
+
+static void no_session_by_mqtt_leaves_anything_to_itself(void **state)
+{
+	(void)state;
+	make();
+	fg_link_start(link_);
+	fake_mqtt_connect(65535, 0);
+	script.misdeed = SCRIPT_LEAVES_TO_MQTT;
+	new_data("s", 1);
+	assert_null(fake_mqtt.client); /* the plugin is broken */
+	assert_watermark(0);
+}
+
 /* ---- RENEWING */
 
 static void a_request_under_way_is_answered_before_the_renewal(void **state)
@@ -1024,6 +1108,9 @@ int main(void)
 		TEST(mqtt_that_is_back_takes_over_from_idle_http_at_once),
 		TEST(stopping_while_up_and_idle_is_immediate),
 		TEST(what_is_no_path_breaks_the_plugin),
+		TEST(what_waits_for_mqtt_holds_nothing_up),
+		TEST(what_waits_for_mqtt_waits_through_a_renewal_and_a_failure),
+		TEST(no_session_by_mqtt_leaves_anything_to_itself),
 		TEST(a_request_under_way_is_answered_before_the_renewal),
 		TEST(no_answer_while_renewing_is_a_failure_like_any),
 		TEST(mqtt_that_is_back_during_a_renewal_waits_for_the_answer),
