@@ -235,6 +235,11 @@ int hw_bootstrap_connect(struct hw *hw, struct hw_account *account, struct fg_co
 	return 0;
 }
 
+const char *hw_bootstrap_secret(const struct hw *hw)
+{
+	return hw->bootstrap.secret[0] ? hw->bootstrap.secret : hw->with.secret;
+}
+
 bool hw_bootstrap_connected(struct hw *hw)
 {
 	struct hw_bootstrap *b = &hw->bootstrap;

@@ -89,6 +89,9 @@ void hw_bootstrap_close(struct hw *hw);
  * is to be used is not on disk. */
 int hw_bootstrap_connect(struct hw *hw, struct hw_account *account, struct fg_connect *out);
 
+/** The secret that counts at IoTDA itself; NULL: there is none, or none yet. */
+const char *hw_bootstrap_secret(const struct hw *hw);
+
 /** The session is up. Returns whether it is only there for the bootstrap. */
 bool hw_bootstrap_connected(struct hw *hw);
 void hw_bootstrap_disconnected(struct hw *hw);

@@ -34,6 +34,12 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 	char topic[HW_TOPIC_SIZE];
 	size_t room;
 
+	if (hw->carrier == FG_CARRIER_HTTP) {
+		room = out->max_packet_bytes < out->payload_size ? out->max_packet_bytes
+								 : out->payload_size;
+		*ret = fg_text_begin(out->payload, limit < room ? limit : room);
+		return hw_https_begin(hw, suffix, out);
+	}
 	hw_topic(hw, suffix, topic);
 	if (strlen(topic) >= out->topic_size)
 		return -EINVAL;
@@ -45,7 +51,7 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 }
 
 /*
- * What the plugin itself has to say, the most urgent first: each returns 1 when it has made a publish,
+ * What the plugin itself has to say by MQTT, the most urgent first: each returns 1 when it has made a publish,
  * 0 when it has nothing to say, or -EINVAL.
  */
 static int (*const own[])(struct hw_call *call) = {
@@ -60,9 +66,38 @@ static int publish_own(struct hw_call *call)
 {
 	int r = 0;
 
+	if (call->hw->carrier == FG_CARRIER_HTTP)
+		return 0;
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && r == 0; i++)
 		r = own[i](call);
 	return r;
+}
+
+bool hw_hold(struct hw_call *call, size_t i)
+{
+	struct hw_https *https = &call->hw->https;
+
+	if (https->n_held == HW_MAX_HELD)
+		return false;
+	https->n_held++;
+	call->batch->states[i] = FG_NOT_BY_HTTP;
+	return true;
+}
+
+/* Is message @i one that HTTPS has no path for? */
+static bool waits_for_mqtt(struct hw_call *call, size_t i)
+{
+	enum fg_kind kind = call->batch->messages[i].kind;
+
+	if (call->hw->carrier != FG_CARRIER_HTTP)
+		return false;
+	if (kind == FG_PRESENCE)
+		hw_hold_presence(call, i);
+	else if (kind == FG_COMMAND_RESPONSE || kind == FG_REQUEST)
+		hw_hold(call, i);
+	else
+		return false;
+	return true;
 }
 
 static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
@@ -70,6 +105,8 @@ static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 	const struct hw *hw = call->hw;
 	const struct fg_message *m = &call->batch->messages[i];
 
+	if (waits_for_mqtt(call, i))
+		return HW_STEP_ON;
 	if (m->kind == FG_COMMAND_RESPONSE)
 		return hw_take_response(call, i, ret);
 	if (m->kind == FG_EVENT) {
@@ -91,8 +128,11 @@ static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 			return HW_STEP_ON;
 		}
 	}
-	if (!hw_is_announced(call, i))
+	if (!hw_is_announced(call, i)) {
+		if (hw->carrier == FG_CARRIER_HTTP && call->batch->states[i] == FG_OFFERED)
+			hw_hold(call, i);
 		return HW_STEP_ON;
+	}
 	if (m->kind == FG_REQUEST)
 		return hw_take_request(call, i, ret);
 	if (m->content_type.size > 0)
@@ -114,7 +154,8 @@ int hw_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 	memset(hw->group_slots, 0, sizeof(hw->group_slots));
 
 	hw->call++;
-	if (hw->bootstrap.is_setup)
+	hw->carrier = batch->carrier;
+	if (hw->carrier == FG_CARRIER_MQTT && hw->bootstrap.is_setup)
 		return hw_publish_bootstrap(&call);
 	r = publish_own(&call);
 	if (r != 0)

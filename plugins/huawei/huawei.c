@@ -24,6 +24,7 @@ static void hw_close(void *ctx)
 		return;
 	hw_sign_in_wipe(&hw->sign_in);
 	hw_bootstrap_close(hw);
+	hw_https_end(hw);
 	hw_devices_close(&hw->devices);
 	hw_ota_close(&hw->ota);
 	free(hw->items);
@@ -141,7 +142,7 @@ static struct fg_rate rate_of(uint32_t per_s)
  */
 static const struct fg_rate bandwidth = {.capacity = 64 * 1024, .period_ms = 90};
 
-static void set_limits(struct hw *hw)
+void hw_set_limits(struct hw *hw)
 {
 	const struct fg_rate publishes = rate_of(hw->with.max_rate);
 
@@ -164,7 +165,7 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	hw->session_max_packet_bytes = fg_remaining_length(connack->max_packet_bytes);
 	if (hw_bootstrap_connected(hw))
 		return;
-	set_limits(hw);
+	hw_set_limits(hw);
 	hw->has_warned_status = false;
 	hw->tells_status = hw->with.reports_status && hw->devices.all && is_roomy;
 	hw_topology_begin(hw, is_roomy);
@@ -184,6 +185,7 @@ static void hw_disconnected(void *ctx, const char *session)
 
 	(void)session;
 	hw_bootstrap_disconnected(hw);
+	hw_https_end(hw);
 	hw->session_max_packet_bytes = 0;
 	hw->tells_status = false;
 	hw_devices_forget_session(&hw->devices);
@@ -242,6 +244,8 @@ static enum fg_verdict hw_settled(void *ctx, const char *session, const struct f
 	struct hw *hw = ctx;
 
 	(void)session;
+	if (how->http_status)
+		return hw_https_verdict(how->http_status);
 	switch (tag_of(how)) {
 	case HW_TAG_OTA:
 		return hw_ota_settled(hw, how);
@@ -341,4 +345,5 @@ FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {
 	.woken = hw_woken,
 	.remembered = hw_remembered,
 	.rest = &hw_rest,
+	.http = &hw_http_uplink,
 };

@@ -11,6 +11,7 @@
  *	messages.c messages coming down           shadow.c    devices that ask for their shadow
  *	status.c   which sub-devices are there       devices.c   the table of them
  *	events.c   what goes up and comes down that is neither data nor a command
+ *	https.c    the way up while MQTT is blocked
  *	ota.c      firmware and software: orders     ota_jobs.c  what IoTDA is told of them
  *	rest.c     the application's side, for fieldgatectl
  *	topology.c which sub-devices IoTDA has       adding.c    those it shall have
@@ -22,6 +23,7 @@
 #include "bootstrap.h"
 #include "devices.h"
 #include "events.h"
+#include "https.h"
 #include "options.h"
 #include "ota.h"
 #include "sign_in.h"
@@ -34,6 +36,9 @@
 #define HW_MAX_GROUPS 100
 #define HW_MAX_REPORT 65536
 #define HW_MAX_CONTENT 262144
+
+/* By HTTPS: messages that wait for MQTT, each of which the journal's cursor has to remember. */
+#define HW_MAX_HELD 256
 
 /* Of the hash table over the sub-devices of a report; a power of two. */
 #define HW_GROUP_SLOTS 256
@@ -140,6 +145,7 @@ struct hw {
 	struct hw_options with;
 	struct hw_sign_in sign_in;
 	struct hw_bootstrap bootstrap;
+	struct hw_https https;
 
 	uint32_t uptime_s; /* since the first session began; nobody sets this clock */
 
@@ -163,7 +169,8 @@ struct hw {
 	unsigned first_note, n_notes;
 
 	/* the encode() call under way */
-	uint64_t call;         /* its number, from 1 */
+	uint64_t call; /* its number, from 1 */
+	enum fg_carrier carrier;
 	struct hw_item *items; /* HW_MAX_ITEMS */
 	uint32_t n_items;
 	struct hw_group groups[HW_MAX_GROUPS];
@@ -196,6 +203,10 @@ int hw_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 void hw_refuse(struct hw_call *call, size_t i, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/** By HTTPS: message @i waits for MQTT, and what follows does not wait for it. Returns false, and does
+ * nothing, when HW_MAX_HELD do. */
+bool hw_hold(struct hw_call *call, size_t i);
+
 /** "$oc/devices/{id}/sys/" and @suffix to @out of HW_TOPIC_SIZE bytes. */
 void hw_topic(const struct hw *hw, const char *suffix, char *out);
 
@@ -208,6 +219,9 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 		     struct fg_text *ret);
 
 /* ------------------------------------------------------------------ huawei.c */
+
+/** Keep to IoTDA's limits. */
+void hw_set_limits(struct hw *hw);
 
 /** SUBSCRIBE to the topic, or the filter, that ends in @suffix. */
 void hw_subscribe(struct hw *hw, const char *suffix);
@@ -310,6 +324,9 @@ bool hw_is_announced(struct hw_call *call, size_t i);
 
 /** A device comes or goes: publish that, with those that follow. */
 enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret);
+
+/** By HTTPS that is not told. */
+void hw_hold_presence(struct hw_call *call, size_t i);
 
 /** IoTDA has answered an event with statuses. */
 void hw_status_response(struct hw *hw, struct fg_json_value paras);

@@ -258,6 +258,15 @@ static const char *options_fault(const struct fg_value *values, bool has_certifi
 	return NULL;
 }
 
+static const char *fallback_fault(const struct fg_value *values, bool has_certificate)
+{
+	if (values[OPTION_IDENTITY].number == 1)
+		return "fallback is for devices: a bridge cannot sign in by HTTPS";
+	if (has_certificate)
+		return "fallback needs a secret: by HTTPS IoTDA takes no certificate";
+	return NULL;
+}
+
 /* What IoTDA takes that is nearest to @wanted_s; 0: what it recommends. */
 static unsigned keep_alive_within(unsigned wanted_s)
 {
@@ -302,6 +311,8 @@ const char *hw_options_read(const struct fg_open *with, struct hw_options *ret)
 	const char *fault = options_fault(with->values, with->has_client_certificate);
 	unsigned keep_alive_s = keep_alive_within(with->keep_alive_s);
 
+	if (!fault && with->has_fallback)
+		fault = fallback_fault(with->values, with->has_client_certificate);
 	if (fault)
 		return fault;
 	hw_options_take(with->values, ret);

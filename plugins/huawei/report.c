@@ -177,6 +177,11 @@ static void append(struct hw *hw, struct hw_group *group, uint8_t *slot, struct 
 	*slot = (uint8_t)hw->n_groups;
 }
 
+static unsigned max_groups(const struct hw *hw)
+{
+	return hw->carrier == FG_CARRIER_HTTP ? HW_HTTPS_MAX_GROUPS : HW_MAX_GROUPS;
+}
+
 enum hw_step hw_take_properties(struct hw_call *call, size_t i, int *ret)
 {
 	struct hw *hw = call->hw;
@@ -196,7 +201,7 @@ enum hw_step hw_take_properties(struct hw_call *call, size_t i, int *ret)
 	if (*ret < 0)
 		return HW_STEP_PUBLISHED;
 	group = find_group(hw, device, &slot);
-	if (!group && hw->n_groups == HW_MAX_GROUPS)
+	if (!group && hw->n_groups == max_groups(hw))
 		return HW_STEP_ON;
 	r = write_item(call, i, &outcome, &size);
 	if (r == -ENOENT)

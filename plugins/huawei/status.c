@@ -258,6 +258,22 @@ enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret)
 	return HW_STEP_PUBLISHED;
 }
 
+/* Of presence, only what is newest of a device counts. What is not held the table has to remember; it is
+ * told when MQTT is back. */
+void hw_hold_presence(struct hw_call *call, size_t i)
+{
+	struct hw *hw = call->hw;
+	const struct fg_message *m = &call->batch->messages[i];
+	enum hw_status status = read_presence(m->body);
+	struct hw_device *device = hw->with.reports_status ? device_of(call, i) : NULL;
+	bool counts = device && status != HW_STATUS_NONE && m->seq >= device->seq;
+
+	if (counts)
+		hw_device_is(&hw->devices, device, status, m->seq);
+	if (!counts || !hw_hold(call, i))
+		call->batch->states[i] = FG_NOTHING;
+}
+
 /* ------------------------------------------------------------------ what IoTDA says to it */
 
 /* {"failed_devices":[{"device_id":"p1_pump-01","error_code":"IOTDA.014000"}]} */

@@ -92,6 +92,10 @@ enum hw_gate hw_gate(struct hw *hw, struct hw_device *device)
 		return HW_GATE_WAIT;
 	if (!device)
 		return HW_GATE_OPEN;
+	/* It is not in the list, so IoTDA would not keep what it says. */
+	if (device->standing == HW_UNHEARD && hw->with.adds && t->is_synced &&
+	    hw->carrier == FG_CARRIER_HTTP)
+		return HW_GATE_WAIT;
 	if (device->standing == HW_UNHEARD && hw->with.adds && t->is_on)
 		hw_device_enter(&hw->devices, device, HW_WANTED);
 	switch ((enum hw_standing)device->standing) {

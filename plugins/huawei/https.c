@@ -1,0 +1,163 @@
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+
+#include "huawei.h"
+
+#define HOUR_DIGITS 10
+
+/* A token is renewed when a tenth of its life is left, or five minutes. */
+#define MARGIN_PARTS 10
+#define MARGIN_MAX_MS 300000
+#define LIFE_MAX_S (30LL * 86400)
+
+/* ------------------------------------------------------------------ signing in */
+
+void hw_https_end(struct hw *hw)
+{
+	OPENSSL_cleanse(&hw->https, sizeof(hw->https));
+}
+
+/*
+ * The interface has no SM3: whoever signs with it by MQTT signs with SHA-256 here, and has the hour
+ * checked as there.
+ */
+static int hw_https_sign_in(void *ctx, const struct fg_connect_request *request,
+			    struct fg_http_call *out)
+{
+	static const char *const headers[] = {"Content-Type: application/json", NULL};
+	struct hw *hw = ctx;
+	struct hw_https *https = &hw->https;
+	struct hw_account account = {
+		.id = hw->with.device_id,
+		.secret = hw_bootstrap_secret(hw),
+		.sign_type = hw->with.sign_type == HW_SIGN_SHA256_UNCHECKED
+				     ? HW_SIGN_SHA256_UNCHECKED
+				     : HW_SIGN_SHA256,
+	};
+	struct hw_sign_in sign_in;
+	const char *hour;
+
+	hw_https_end(hw);
+	if (!account.secret || hw_sign_in_make(&account, request->now_us, &sign_in) < 0)
+		return -EINVAL;
+	hour = sign_in.client_id + strlen(sign_in.client_id) - HOUR_DIGITS;
+	snprintf(https->body, sizeof(https->body),
+		 "{\"device_id\":\"%s\",\"sign_type\":%d,\"timestamp\":\"%s\",\"password\":\"%s\"}",
+		 account.id, account.sign_type, hour, sign_in.password);
+	hw_sign_in_wipe(&sign_in);
+	out->url = "/v5/device-auth";
+	out->headers = headers;
+	out->body = fg_span_str(https->body);
+	return 1;
+}
+
+/* Printable ASCII without blanks: it becomes a header. */
+static bool is_token(struct fg_span text)
+{
+	for (size_t i = 0; i < text.size; i++)
+		if (text.data[i] <= ' ' || text.data[i] > '~')
+			return false;
+	return text.size > 0;
+}
+
+/* Digits only, at most LIFE_MAX_S; 0: it is none. */
+static int64_t seconds_of(struct fg_json_value value)
+{
+	int64_t seconds = 0;
+
+	if (value.type != FG_JSON_INTEGER)
+		return 0;
+	for (size_t i = 0; i < value.text.size && seconds < LIFE_MAX_S; i++) {
+		if (value.text.data[i] < '0' || value.text.data[i] > '9')
+			return 0;
+		seconds = seconds * 10 + value.text.data[i] - '0';
+	}
+	return seconds < LIFE_MAX_S ? seconds : LIFE_MAX_S;
+}
+
+static int take_token(struct hw *hw, struct fg_span body, struct fg_http_sign_in *out)
+{
+	static const char name[] = "access_token: ";
+	struct hw_https *https = &hw->https;
+	struct fg_json_value object, token, life = {0};
+	struct fg_json_fault fault;
+	struct fg_span text;
+	int64_t margin_ms;
+	char *at = https->token + sizeof(name) - 1;
+
+	if (fg_json_check(body, &object, &fault) < 0 || object.type != FG_JSON_OBJECT ||
+	    !fg_json_member(object, fg_span_str("access_token"), &token) ||
+	    !hw_string_read(token, at, HW_TOKEN_MAX, &text) || !is_token(text))
+		return -EPROTO;
+	memcpy(https->token, name, sizeof(name) - 1);
+	at[text.size] = '\0';
+	https->headers[0] = https->token;
+	https->headers[1] = "Content-Type: application/json";
+	if (fg_json_member(object, fg_span_str("expires_in"), &life))
+		out->renew_ms = seconds_of(life) * 1000;
+	margin_ms = out->renew_ms / MARGIN_PARTS;
+	out->renew_ms -= margin_ms < MARGIN_MAX_MS ? margin_ms : MARGIN_MAX_MS;
+	return 0;
+}
+
+static int hw_https_signed_in(void *ctx, const char *session, const struct fg_http_result *answer,
+			      struct fg_http_sign_in *out)
+{
+	struct hw *hw = ctx;
+	int r;
+
+	(void)session;
+	OPENSSL_cleanse(hw->https.body, sizeof(hw->https.body));
+	if (answer->status == 401 || answer->status == 403)
+		return -EACCES;
+	if (answer->status / 100 != 2)
+		return hw_https_verdict(answer->status) == FG_POISON ? -EPROTO : -EAGAIN;
+	r = take_token(hw, answer->body, out);
+	if (r < 0)
+		hw_https_end(hw);
+	else
+		hw_set_limits(hw);
+	return r;
+}
+
+const struct fg_http_uplink hw_http_uplink = {
+	.size = sizeof(struct fg_http_uplink),
+	.sign_in = hw_https_sign_in,
+	.signed_in = hw_https_signed_in,
+};
+
+/* ------------------------------------------------------------------ requests */
+
+int hw_https_begin(const struct hw *hw, const char *suffix, struct fg_publish *out)
+{
+	int n = snprintf(out->topic, out->topic_size, "/v5/devices/%s/sys/", hw->with.device_id);
+	size_t size = strlen(suffix);
+
+	if (n < 0 || (size_t)n + size >= out->topic_size)
+		return -EINVAL;
+	for (size_t i = 0; i <= size; i++)
+		out->topic[(size_t)n + i] = suffix[i] == '_' ? '-' : suffix[i];
+	out->headers = hw->https.headers;
+	return 0;
+}
+
+enum fg_verdict hw_https_verdict(unsigned status)
+{
+	if (status / 100 == 2)
+		return FG_ACCEPTED;
+	switch (status) {
+	case 401:
+	case 403:
+		return FG_SIGN_IN;
+	case 404: /* about the device, not about one message */
+	case 408:
+	case 429:
+	case 502:
+	case 503:
+	case 504:
+		return FG_LATER;
+	default:
+		return status >= 500 ? FG_RETRY : FG_POISON;
+	}
+}
