@@ -35,8 +35,7 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 	size_t room;
 
 	if (hw->carrier == FG_CARRIER_HTTP) {
-		room = out->max_packet_bytes < out->payload_size ? out->max_packet_bytes
-								 : out->payload_size;
+		room = fg_least_limit(out->max_packet_bytes, out->payload_size);
 		*ret = fg_text_begin(out->payload, limit < room ? limit : room);
 		return hw_https_begin(hw, suffix, out);
 	}

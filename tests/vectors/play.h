@@ -24,6 +24,7 @@ struct play {
 	unsigned mqtt_version;
 	int64_t now_us;
 	bool has_no_time;
+	enum fg_carrier carrier;
 	int64_t wake_ms; /* what is left of what the plugin asked for; negative: nothing */
 
 	struct fg_message messages[MAX_MESSAGES];
@@ -71,6 +72,17 @@ struct fg_span compact(struct fg_span text);
  * to the next quote, and the same text each time in a case.
  */
 bool same_json(const char *what, struct fg_span is, struct fg_span should);
+
+/** Is @is what member @name of @wanted says, or is neither there? */
+bool same_text(const char *what, const char *is, struct fg_json_value wanted, const char *name);
+
+/* ------------------------------------------------------------------ http.c */
+
+/** Are the headers @is, NULL-terminated or NULL, what @wanted says, if it does? */
+bool same_headers(const char *const *is, struct fg_json_value wanted);
+
+/** The step is one of a session by HTTP; sets *@ret to whether it passes. */
+bool http_step(struct fg_json_value step, bool *ret);
 
 /* ------------------------------------------------------------------ host.c */
 

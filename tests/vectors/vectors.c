@@ -231,7 +231,7 @@ static bool open_plugin(struct fg_json_value of_case)
 {
 	struct fg_value *values = keep(calloc(MAX_OPTIONS, sizeof(*values)));
 	const char *expected = get_text(of_case, "open_fails");
-	struct fg_json_value certificate;
+	struct fg_json_value certificate, fallback;
 	char error[512] = "";
 	struct fg_open with = {
 		.values = values,
@@ -242,6 +242,8 @@ static bool open_plugin(struct fg_json_value of_case)
 		.has_client_certificate = get(of_case, "certificate", &certificate) &&
 					  certificate.type == FG_JSON_TRUE,
 		.keep_alive_s = (unsigned)get_number(of_case, "keep_alive", 0),
+		.has_fallback =
+			get(of_case, "fallback", &fallback) && fallback.type == FG_JSON_TRUE,
 	};
 	int r;
 
@@ -257,8 +259,7 @@ static bool open_plugin(struct fg_json_value of_case)
 	return true;
 }
 
-static bool same_text(const char *what, const char *is, struct fg_json_value wanted,
-		      const char *name)
+bool same_text(const char *what, const char *is, struct fg_json_value wanted, const char *name)
 {
 	const char *text = get_text(wanted, name);
 
@@ -310,6 +311,7 @@ static void connected(struct fg_json_value how)
 		.max_packet_bytes = (size_t)get_number(how, "max_packet", 0),
 	};
 
+	play.carrier = FG_CARRIER_MQTT;
 	play.wake_ms = -1;
 	if (play.plugin->connected)
 		play.plugin->connected(play.ctx, "", &connack);
@@ -320,6 +322,7 @@ static void disconnected(void)
 {
 	if (play.plugin->disconnected)
 		play.plugin->disconnected(play.ctx, "");
+	play.carrier = FG_CARRIER_MQTT;
 	for (size_t i = 0; i < play.n_sent; i++) {
 		struct sent *sent = &play.sent[i];
 
@@ -327,6 +330,9 @@ static void disconnected(void)
 			play.states[sent->taken[k]] = FG_OFFERED;
 		sent->is_settled = true;
 	}
+	for (size_t i = 0; i < play.n_messages; i++)
+		if (play.states[i] == FG_NOT_BY_HTTP)
+			play.states[i] = FG_OFFERED;
 }
 
 /* ------------------------------------------------------------------ messages */
@@ -434,6 +440,7 @@ static int encode(size_t max_take, size_t max_points)
 		.count = play.n_messages,
 		.max_take = max_take,
 		.max_points = {max_points, max_points},
+		.carrier = play.carrier,
 		.now_us = play.now_us,
 	};
 	struct sent *sent;
@@ -575,27 +582,28 @@ static bool publish(struct fg_json_value step, struct fg_json_value wanted)
 	    !same_json("payload", compact(fg_span_of(out.payload, out.payload_len)),
 		       compact(payload.text)))
 		return false;
-	return right_messages(wanted, &play.sent[play.n_sent - 1]);
+	return same_headers(out.headers, wanted) &&
+	       right_messages(wanted, &play.sent[play.n_sent - 1]);
 }
 
 static const char *const verdicts[] = {
-	[FG_ACCEPTED] = "accepted",
-	[FG_RETRY] = "retry",
-	[FG_LATER] = "later",
-	[FG_POISON] = "poison",
+	[FG_ACCEPTED] = "accepted", [FG_RETRY] = "retry",     [FG_LATER] = "later",
+	[FG_POISON] = "poison",     [FG_SIGN_IN] = "sign_in",
 };
 
 static enum fg_verdict settle_one(struct sent *sent, unsigned code)
 {
+	bool is_by_mqtt = play.carrier == FG_CARRIER_MQTT;
 	struct fg_settlement how = {.tag = sent->tag,
-				    .reason_code = code,
+				    .reason_code = is_by_mqtt ? code : 0,
+				    .http_status = is_by_mqtt ? 0 : code,
 				    .n_messages = sent->n_taken,
 				    .now_us = play.now_us};
 	enum fg_verdict verdict = play.plugin->settled(play.ctx, "", &how);
 
 	sent->is_settled = true;
 	for (size_t i = 0; i < sent->n_taken; i++) {
-		if (verdict == FG_RETRY || verdict == FG_LATER ||
+		if (verdict == FG_RETRY || verdict == FG_LATER || verdict == FG_SIGN_IN ||
 		    (verdict == FG_POISON && sent->n_taken > 1))
 			play.states[sent->taken[i]] = FG_OFFERED;
 	}
@@ -652,7 +660,7 @@ static bool announced(struct fg_json_value list)
 
 static bool check_message(struct fg_json_value step, struct fg_json_value number)
 {
-	static const char *const states[] = {"offered", "taken", "nothing", "refused"};
+	static const char *const states[] = {"offered", "taken", "nothing", "refused", "waiting"};
 	size_t at = (size_t)number_of(number) - 1 + play.n_hidden;
 	const char *wanted = get_text(step, "is"), *reason = get_text(step, "reason");
 
@@ -778,7 +786,7 @@ static bool play_step(struct fg_json_value of_case, struct fg_json_value step)
 	struct fg_json_value v;
 	bool is_ok;
 
-	if (host_step(step, &is_ok))
+	if (host_step(step, &is_ok) || http_step(step, &is_ok))
 		return is_ok;
 	if (get(step, "wait", &v))
 		return wait_for(number_of(v));
