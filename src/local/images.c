@@ -313,11 +313,18 @@ static int begin_again(struct fg_images_entry *e, uint64_t *ret_have)
 	return 0;
 }
 
-/* Is it fetched from a place that is not the right one any more, or with a token that has expired? */
+/*
+ * Does @image, which it is, change how it is to be had? It is fetched from a place that is not the right
+ * one any more, or with a token that has expired; or it has failed, and there is reason to try again.
+ */
 static bool is_out_of_date(const struct fg_images_entry *e, const struct fg_image *image)
 {
-	return *e->url && (e->state == FG_IMAGES_QUEUED || e->state == FG_IMAGES_FETCHING) &&
-	       !fg_images_entry_has_source(e, image);
+	bool has_source = fg_images_entry_has_source(e, image);
+
+	if (e->state == FG_IMAGES_FAILED)
+		return !has_source || fg_images_entry_is_new_order(e, image);
+	return *e->url && !has_source &&
+	       (e->state == FG_IMAGES_QUEUED || e->state == FG_IMAGES_FETCHING);
 }
 
 /* Another image takes its place. Another cloud that still waits for it is told. */
@@ -419,8 +426,22 @@ static int make_entry(struct fg_images *images, struct fg_images_entry *old, con
 	return 0;
 }
 
-/* The same image, from another place: what has been fetched of it stays. */
-static int renew(struct fg_images_entry *old, const struct fg_image *image)
+/* Begin to get it to the device. */
+static int start(struct fg_images_entry *e, uint64_t *ret_have)
+{
+	if (fg_images_passes_url(e)) {
+		fg_images_enter(e, FG_IMAGES_READY);
+		fg_images_deliver(e);
+		return 0;
+	}
+	if (!*e->url)
+		return start_writing(e, ret_have);
+	start_downloads(e->images);
+	return 0;
+}
+
+/* The same image once more: what has been fetched of it stays. */
+static int renew(struct fg_images_entry *old, const struct fg_image *image, uint64_t *ret_have)
 {
 	struct fg_images *images = old->images;
 	struct fg_images_entry *e = NULL;
@@ -432,8 +453,7 @@ static int renew(struct fg_images_entry *old, const struct fg_image *image)
 	fg_images_entry_free(old);
 	fg_images_entry_add(e);
 	fg_images_entry_remember(e);
-	start_downloads(images);
-	return 0;
+	return start(e, ret_have);
 }
 
 int fg_images_begin(struct fg_images *images, const char *link, const struct fg_image *image,
@@ -441,16 +461,12 @@ int fg_images_begin(struct fg_images *images, const char *link, const struct fg_
 {
 	struct fg_images_entry *old = fg_images_find(images, image->device, image->kind);
 	struct fg_images_entry *e = NULL;
-	bool is_new_order = old && fg_images_entry_is_new_order(old, image);
+	bool is_same = old && fg_images_entry_is(old, link, image);
 	int r;
 
 	*ret_have = 0;
-	if (old && fg_images_entry_is(old, link, image) &&
-	    !(old->state == FG_IMAGES_FAILED &&
-	      (is_new_order || !fg_images_entry_has_source(old, image)))) {
-		if (is_out_of_date(old, image))
-			return renew(old, image);
-		if (is_new_order)
+	if (is_same && !is_out_of_date(old, image)) {
+		if (fg_images_entry_is_new_order(old, image))
 			fg_images_entry_take_order(old, image);
 		return begin_again(old, ret_have);
 	}
@@ -459,18 +475,10 @@ int fg_images_begin(struct fg_images *images, const char *link, const struct fg_
 			discard(old);
 		return -EEXIST;
 	}
+	if (is_same)
+		return renew(old, image, ret_have);
 	r = make_entry(images, old, link, image, &e);
-	if (r < 0)
-		return r;
-	if (fg_images_passes_url(e)) {
-		fg_images_enter(e, FG_IMAGES_READY);
-		fg_images_deliver(e);
-		return 0;
-	}
-	if (!*e->url)
-		return start_writing(e, ret_have);
-	start_downloads(images);
-	return 0;
+	return r < 0 ? r : start(e, ret_have);
 }
 
 void fg_images_abandon(struct fg_images *images, const char *link, struct fg_span device,

@@ -18,9 +18,9 @@
  * --------------------+----------+----------+----------+----------+-----------+-----------+---------+--------
  * begin(), the same   | FETCHING | told     | told     | told     | told      | told      | told    | told
  *   image again       |          | again    | again    | again    | again     | again     | again   | again
- *   … by a new order  | FETCHING | told     | told     | told     | told      | told      | told    | as
- *                     |          | again    | again    | again    | again     | again     | again   | another
- *   … from another    | stay     | QUEUED   | -        | -        | -         | -         | -       | -
+ *   … by a new order  | FETCHING | told     | told     | told     | told      | told      | told    | FETCHING
+ *                     |          | again    | again    | again    | again     | again     | again   |
+ *   … from another    | FETCHING | FETCHING | -        | -        | -         | -         | -       | FETCHING
  *   URL, or with      |          |          |          |          |           |           |         |
  *   another token     |          |          |          |          |           |           |         |
  * begin(), another    | QUEUED or FETCHING with the new one; what there is of the old one is removed

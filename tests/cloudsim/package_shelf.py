@@ -37,8 +37,10 @@ class PackageShelf:
         with self._lock:
             self.requests.append((request.path.partition("?")[0], wanted, status))
         fault = package.fault if package else {}
-        if "delay_s" in fault:
-            time.sleep(fault["delay_s"])
+        delay_s = fault.get("delay_s", 0)
+        if isinstance(delay_s, list):  # of one request after the other
+            delay_s = delay_s.pop(0) if delay_s else 0
+        time.sleep(delay_s)
         request.send_response(status)
         for name, value in headers.items():
             request.send_header(name, value)

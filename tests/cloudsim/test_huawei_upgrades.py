@@ -91,7 +91,7 @@ class Ota(HuaweiTest):
             wrong = dict(paras, url=paras["url"][:-1] + "-") if form == 2 else paras
             self.assertEqual(self.status_of(wrong, token=False), refusal)
         self.assertEqual(sorted(paras), ["expires", "url", "version"])
-        self.cloud.upgrade(VALVE, "3", DATA, asks=False, fault={"expired": True})
+        self.cloud.upgrade(VALVE, "3", DATA, asks=False, fault={"valid_for": 0})
         self.assertEqual(self.status_of(self.notice("firmware_upgrade", 2)[1]), 401)
 
     def test_files_have_faults(self):

@@ -197,8 +197,8 @@ class Huawei(Arrivals):
         and needs a token; 2, a signed URL without size and sign. @asks: for its versions first; none is ordered that
         is there already.
 
-        @fault: "sign": True, it is wrong; "size": n is announced; "expired": True, the token is not accepted;
-        "status", "cut_at": n, once, "delay_s", "no_range", "length", "corrupt_at" of the HTTP answer."""
+        @fault: "sign": True, it is wrong; "size": n is announced; "valid_for": n, the token is accepted so often;
+        "status", "cut_at": n, once, "delay_s" (or a list, of one request after the other), "no_range", "length", "corrupt_at" of the HTTP answer."""
         upgrade = Upgrade(device_id, kind, version, data, form, asks, fault)
         self._shelf = self._shelf or PackageShelf(self._files_tls)
         url = self._shelf.put(upgrade)

@@ -10,7 +10,7 @@ from .registry import event
 SERVICE = "$ota"
 CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255}
 MEMBERS = {"firmware": "fw_version", "software": "sw_version"}
-FAULTS = ("sign", "size", "expired", "cut_at", "length", "status", "delay_s", "no_range", "corrupt_at")
+FAULTS = ("sign", "size", "valid_for", "cut_at", "length", "status", "delay_s", "no_range", "corrupt_at")
 VERSION_S, SILENCE_S, TOKEN_S = 180, 1800, 86400
 
 
@@ -29,6 +29,7 @@ class Upgrade:
         self.since_s = 0
         self.notice = None  # as it was sent
         self.n_fetched = 0  # times that the last byte was sent
+        self._n_valid = self.fault.get("valid_for", 1 << 30)
         self._lock = threading.Lock()
 
     @property
@@ -40,7 +41,10 @@ class Upgrade:
         if self.form == 2:
             return None if "Signature=" + self.token in request.path else 403
         given = request.headers.get("Authorization")
-        return None if given == "Bearer " + self.token and not self.fault.get("expired") else 401
+        with self._lock:
+            is_valid = self._n_valid > 0
+            self._n_valid -= 1
+        return None if given == "Bearer " + self.token and is_valid else 401
 
     def sent(self, is_complete):
         """So much of PackageShelf."""
