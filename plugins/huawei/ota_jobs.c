@@ -231,6 +231,12 @@ static int publish(struct hw_call *call, struct hw_ota_job *job)
 	return 1;
 }
 
+/* What IoTDA calls sub-devices is not known yet. */
+static bool is_nameless(const struct hw *hw, const struct hw_ota_job *job)
+{
+	return job->device_size > 0 && hw->with.mode == HW_MODE_GATEWAY && hw->topology.is_waiting;
+}
+
 int hw_publish_ota(struct hw_call *call)
 {
 	struct hw *hw = call->hw;
@@ -241,7 +247,7 @@ int hw_publish_ota(struct hw_call *call)
 		return 0;
 	for (; r == 0 && job; job = next) {
 		next = job->next;
-		if (job->state != HW_OTA_UNTOLD)
+		if (job->state != HW_OTA_UNTOLD || is_nameless(hw, job))
 			continue;
 		r = publish(call, job);
 		if (r == 0)
