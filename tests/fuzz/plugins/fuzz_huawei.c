@@ -5,6 +5,7 @@
  *	t, a, p, r, x, q  telemetry, attributes, presence, answer to the last command, a text, a device that
  *	               asks for attributes: device, tab, body
  *	E              encode, S settle with the code of the next byte, X a new session
+ *	W              as many seconds pass as bytes follow
  *	anything else  comes down: rest of the topic, tab, payload
  *
  * Whatever comes, no byte beyond a buffer is touched, payloads are JSON and within the packet, each
@@ -23,6 +24,9 @@
 #define PACKET_SIZE 4096
 #define MAX_MESSAGES 64
 #define GATEWAY "gw1"
+
+/* So long the plugin waits for an answer, and a little more. */
+#define ANSWER_S 8
 
 #define REQUIRE(condition)                                                                         \
 	do {                                                                                       \
@@ -171,12 +175,18 @@ static void *open_plugin(struct ground *g, uint8_t flags)
 			       .host_ctx = g,
 			       .link_name = "x",
 			       .gateway_name = "y"};
-	static const char *const flag_names[] = {"mode", "event_time", "command_names",
-						 "report_status"};
+	/* By bit; "" is product_id, without which nothing is added. */
+	static const char *const flag_names[] = {"mode",          "event_time", "command_names",
+						 "report_status", "",           "sync",
+						 "auto_add",      "on_delete"};
 	const struct fg_option *option = fg_plugin.options;
 	char error[256];
 	void *ctx = NULL;
 
+	if (flags & 1 || !(flags & 0x10))
+		flags &= 0x3f;
+	if (!(flags & 0x40))
+		flags &= 0x7f;
 	for (size_t i = 0; option[i].name; i++) {
 		const char *name = option[i].name;
 
@@ -325,11 +335,32 @@ static void act(struct ground *g, struct fg_span line)
 	} else if (*line.data == 'S') {
 		how.reason_code = rest.size > 0 ? (unsigned char)*rest.data : 0;
 		fg_plugin.settled(g->ctx, "", &how);
+	} else if (*line.data == 'W') {
+		for (size_t i = 0; i < rest.size && i < 100; i++)
+			fg_plugin.woken(g->ctx, (int64_t)i * 1000000);
 	} else if (*line.data == 'X') {
 		fg_plugin.disconnected(g->ctx, "");
 		begin_session(g);
 	} else {
 		deliver(g, line);
+	}
+}
+
+/* A session in which all is acknowledged and nobody says a word: soon nothing waits any more. */
+static void finish(struct ground *g)
+{
+	unsigned n = 0;
+
+	fg_plugin.disconnected(g->ctx, "");
+	begin_session(g);
+	for (unsigned second = 0; second < 2 * ANSWER_S; second++) {
+		for (; encode(g); n++) {
+			struct fg_settlement how = {.tag = g->tag, .n_messages = 1};
+
+			REQUIRE(n < 400);
+			fg_plugin.settled(g->ctx, "", &how);
+		}
+		fg_plugin.woken(g->ctx, second * 1000000);
 	}
 }
 
@@ -350,8 +381,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (stop > at)
 			act(&g, fg_span_of(at, (size_t)(stop - at)));
 	}
-	for (unsigned n = 0; encode(&g); n++)
-		REQUIRE(n < 400);
+	finish(&g);
 	for (size_t i = 0; i < g.n_messages; i++)
 		REQUIRE(g.states[i] != FG_OFFERED);
 	fg_plugin.close(g.ctx);
