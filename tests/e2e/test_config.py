@@ -73,6 +73,7 @@ class Check(EndToEnd):
             for example in examples:
                 for name in re.findall(r"certificate: (\S+)\.pem", example):
                     certificates.issue(name)
+                example = re.sub(r"ca: [^\s}]+\.pem", "ca: " + certificates.ca, example)
                 example = re.sub(r"\{(file|credential): [^}]*\}", "c2VjcmV0", example)
                 with self.subTest(page=page, example=example):
                     status, text = check(self.write(GOOD[:GOOD.index("clouds:")] + example))
