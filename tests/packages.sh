@@ -1,7 +1,7 @@
 # The Debian 12 packages each job needs, and a quick way to have them. Sourced by tests/run.sh and
 # quickstart.sh.
 
-packages_build=(gcc libc6-dev meson ninja-build pkg-config libmosquitto-dev libcurl4-openssl-dev libssl-dev libyaml-dev libev-dev libjson-c-dev)
+packages_build=(gcc libc6-dev meson ninja-build pkg-config libmosquitto-dev libcurl4-openssl-dev libssl-dev libyaml-dev libev-dev libjson-c-dev zlib1g-dev)
 # What stands in for clouds and brokers; libcmocka-dev so that one build directory serves the tests too.
 packages_sim=(libcmocka-dev mosquitto mosquitto-clients mosquitto-dev python3 python3-paho-mqtt openssl)
 packages_test=("${packages_sim[@]}" clang libclang-rt-14-dev clang-format groff-base valgrind systemd

@@ -29,6 +29,7 @@ static void hw_close(void *ctx)
 	hw_ota_close(&hw->ota);
 	free(hw->items);
 	free(hw->scratch);
+	hw_gzip_close(hw->gzip);
 	free(hw);
 }
 
@@ -66,6 +67,8 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	if (options.mode == HW_MODE_GATEWAY &&
 	    (options.reports_status || options.syncs || options.adds) &&
 	    hw_devices_open(&hw->devices, options.max_devices, options.adds) < 0)
+		return -ENOMEM;
+	if (options.packs && hw_gzip_open(&hw->gzip) < 0)
 		return -ENOMEM;
 	if (options.is_keep_alive_bent)
 		hw->host->warn(hw->host_ctx,
@@ -288,29 +291,20 @@ static const char *behind(const char *topic, const char *prefix)
 	return strncmp(topic, prefix, n) == 0 ? topic + n : NULL;
 }
 
-static int hw_receive(void *ctx, const char *session, const struct fg_delivery *delivery)
-{
-	static const struct {
-		const char *prefix;
-		enum hw_request request;
-	} requests[] = {
-		{"commands/request_id=", HW_COMMAND},
-		{"properties/set/request_id=", HW_PROPERTIES_SET},
-		{"properties/get/request_id=", HW_PROPERTIES_GET},
-	};
-	struct hw *hw = ctx;
-	char prefix[HW_TOPIC_SIZE];
-	const char *suffix, *id;
+static const struct {
+	const char *prefix;
+	enum hw_request request;
+} requests[] = {
+	{"commands/request_id=", HW_COMMAND},
+	{"properties/set/request_id=", HW_PROPERTIES_SET},
+	{"properties/get/request_id=", HW_PROPERTIES_GET},
+};
 
-	(void)session;
-	hw_topic(hw, "", prefix);
-	suffix = behind(delivery->topic, prefix);
-	if (!suffix)
-		return -EPROTO;
-	if (hw->bootstrap.is_setup)
-		return strcmp(suffix, "bootstrap/down") == 0
-			       ? hw_bootstrap_answered(hw, delivery->payload)
-			       : -EPROTO;
+/* What stands behind "…/sys/" is @suffix. */
+static int receive(struct hw *hw, const char *suffix, const struct fg_delivery *delivery)
+{
+	const char *id;
+
 	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
 		id = behind(suffix, requests[i].prefix);
 		if (id)
@@ -325,6 +319,52 @@ static int hw_receive(void *ctx, const char *session, const struct fg_delivery *
 	if (strcmp(suffix, "messages/down") == 0)
 		return hw_message_received(hw, delivery);
 	return -EPROTO;
+}
+
+/* The same, packed; @suffix is without the mark. */
+static int receive_packed(struct hw *hw, const char *suffix, const struct fg_delivery *delivery)
+{
+	FG_CLEANUP(fg_free_p) char *plain = malloc(HW_MAX_CONTENT);
+	struct fg_delivery copy = *delivery;
+	size_t size = 0;
+	int r;
+
+	r = plain ? hw_gzip_unpack(delivery->payload, plain, HW_MAX_CONTENT, &size) : -ENOMEM;
+	if (r < 0)
+		hw->host->warn(hw->host_ctx, "IoTDA has sent something packed, which %s",
+			       r == -EMSGSIZE ? "is larger than 256 KiB without that"
+			       : r == -ENOMEM ? "there is no memory for"
+					      : "is no gzip");
+	/* Whoever waits for an answer gets it: that it is no JSON. */
+	if (r < 0 && strcmp(suffix, "messages/down") == 0)
+		return 0;
+	copy.payload = fg_span_of(plain, size);
+	return receive(hw, suffix, &copy);
+}
+
+static int hw_receive(void *ctx, const char *session, const struct fg_delivery *delivery)
+{
+	struct hw *hw = ctx;
+	char prefix[HW_TOPIC_SIZE], unmarked[HW_TOPIC_SIZE];
+	const char *suffix, *mark;
+
+	(void)session;
+	hw_topic(hw, "", prefix);
+	suffix = behind(delivery->topic, prefix);
+	if (!suffix)
+		return -EPROTO;
+	if (hw->bootstrap.is_setup)
+		return strcmp(suffix, "bootstrap/down") == 0
+			       ? hw_bootstrap_answered(hw, delivery->payload)
+			       : -EPROTO;
+	mark = strchr(suffix, '?');
+	if (!mark)
+		return receive(hw, suffix, delivery);
+	if (strcmp(mark, HW_GZIP_MARK) != 0 || (size_t)(mark - suffix) >= sizeof(unmarked))
+		return -EPROTO;
+	memcpy(unmarked, suffix, (size_t)(mark - suffix));
+	unmarked[mark - suffix] = 0;
+	return receive_packed(hw, unmarked, delivery);
 }
 
 FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = {

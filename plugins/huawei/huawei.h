@@ -23,6 +23,7 @@
 #include "bootstrap.h"
 #include "devices.h"
 #include "events.h"
+#include "gzip.h"
 #include "https.h"
 #include "options.h"
 #include "ota.h"
@@ -177,6 +178,7 @@ struct hw {
 	unsigned n_groups;
 	uint8_t group_slots[HW_GROUP_SLOTS]; /* number of the group from 1; 0: none */
 	char *scratch;                       /* HW_MAX_REPORT */
+	struct hw_gzip *gzip;                /* NULL: reports go as they are */
 	size_t scratch_used;
 };
 

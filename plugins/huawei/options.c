@@ -28,6 +28,7 @@ enum {
 	OPTION_COMMAND_NAMES,
 	OPTION_ANSWER_WITHIN,
 	OPTION_MAX_RATE,
+	OPTION_ENCODING,
 	OPTION_TIME_SYNC,
 	OPTION_REPORT_STATUS,
 	OPTION_SYNC,
@@ -41,6 +42,7 @@ enum {
 static const char *const mode_choices[] = {"gateway", "device", NULL};
 static const char *const sign_type_choices[] = {"0", "1", "2", NULL}; /* enum hw_sign_type */
 static const char *const identity_choices[] = {"device", "bridge", NULL};
+static const char *const encoding_choices[] = {"plain", "gzip", NULL};
 static const char *const event_time_choices[] = {"seconds", "milliseconds", NULL};
 static const char *const command_names_choices[] = {"plain", "service", NULL};
 
@@ -123,6 +125,11 @@ const struct fg_option hw_option_table[] = {
 			     .fallback = "50",
 			     .min = 0,
 			     .max = 10000},
+	[OPTION_ENCODING] = {.name = "encoding",
+			     .type = FG_OPTION_CHOICE,
+			     .help = "how reports travel: plain, or gzip where that is smaller",
+			     .fallback = "plain",
+			     .choices = encoding_choices},
 	[OPTION_TIME_SYNC] = {.name = "time_sync",
 			      .type = FG_OPTION_BOOLEAN,
 			      .help = "ask IoTDA for the time while this machine does not know it",
@@ -295,6 +302,7 @@ void hw_options_take(const struct fg_value *values, struct hw_options *ret)
 		.has_milliseconds = values[OPTION_EVENT_TIME].number == 1,
 		.has_service_names = values[OPTION_COMMAND_NAMES].number == 1,
 		.answer_within_ms = values[OPTION_ANSWER_WITHIN].number,
+		.packs = values[OPTION_ENCODING].number == 1,
 		.syncs_time = values[OPTION_TIME_SYNC].number,
 		.reports_status = values[OPTION_REPORT_STATUS].number,
 		.syncs = values[OPTION_SYNC].number,

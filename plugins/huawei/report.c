@@ -22,6 +22,9 @@
 
 #define MAX_SERVICE_ID 64
 
+/* Of a report; what is smaller is not worth packing. */
+#define MIN_PACKED 256
+
 static size_t length(const char *text)
 {
 	return strlen(text);
@@ -232,6 +235,24 @@ static void put_items(const struct hw *hw, const struct hw_group *group, struct 
 	}
 }
 
+/* Pack the payload if that makes it smaller, the mark in the topic included: so it has room anyway. */
+static void pack(struct hw_call *call)
+{
+	struct fg_publish *out = call->out;
+	size_t topic_size = strlen(out->topic), size;
+
+	if (out->payload_len < MIN_PACKED || topic_size + sizeof(HW_GZIP_MARK) > out->topic_size)
+		return;
+	/* The entries in the scratch buffer are in the payload by now. */
+	size = hw_gzip_pack(call->hw->gzip, fg_span_of(out->payload, out->payload_len),
+			    call->hw->scratch, out->payload_len - sizeof(HW_GZIP_MARK));
+	if (size == 0)
+		return;
+	memcpy(out->payload, call->hw->scratch, size);
+	out->payload_len = size;
+	memcpy(out->topic + topic_size, HW_GZIP_MARK, sizeof(HW_GZIP_MARK));
+}
+
 int hw_publish_report(struct hw_call *call)
 {
 	const struct hw *hw = call->hw;
@@ -252,7 +273,11 @@ int hw_publish_report(struct hw_call *call)
 	}
 	fg_put(&text, REPORT_TAIL);
 	call->out->payload_len = fg_text_size(&text);
-	return text.is_full ? -EINVAL : 1;
+	if (text.is_full)
+		return -EINVAL;
+	if (hw->gzip && call->batch->carrier == FG_CARRIER_MQTT)
+		pack(call);
+	return 1;
 }
 
 /* ------------------------------------------------------------------ texts */

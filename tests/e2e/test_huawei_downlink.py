@@ -1,4 +1,5 @@
 """Huawei Cloud IoTDA: messages down, the shadow, properties; and how the gateway signs in."""
+import gzip
 import json
 import os
 import time
@@ -111,6 +112,33 @@ class Shadow(DownlinkTest):
         wait_for(lambda: self.cloud.undone("p1_pump-1") == {}, 20, "it is as desired")
         self.assertEqual(len(self.served.bodies("cmd/pump-1/set")), 2)
         self.assertEqual(self.complaints(), [])
+
+
+class Packed(DownlinkTest):
+    def test_reports_travel_packed_where_that_is_smaller_and_what_comes_packed_is_understood(self):
+        self.begin(encoding="gzip")
+        self.cloud.outage()
+        before = len(self.cloud.events("publish"))
+        self.device.burst(500, PUMPS)
+        wait_for(lambda: self.gw.journalled() == len(self.device.sent), 20, "all are in the journal")
+        self.cloud.resume()
+        self.wait_delivered(self.cloud, in_iotda(self.device.sent))
+        reports = [e for e in self.cloud.events("publish")[before:] if "/properties/report" in e["topic"]]
+        packed = [e for e in reports if e["topic"].endswith("?encoding=gzip")]
+        self.assertTrue(packed)
+        # A sample makes more than 100 bytes of JSON.
+        self.assertLess(sum(e["size"] for e in reports), 500 * 50)
+        self.assertEqual((self.cloud.duplicates(), self.cloud.disorder("n"), self.complaints()), (0, [], []))
+        recipe = {"object_device_id": "p1_pump-1", "name": "recipe", "id": "1", "content": "x" * 1000}
+        self.cloud.push("messages/down?encoding=gzip", gzip.compress(json.dumps(recipe).encode()))
+        self.assertEqual(self.served.wait_for("cmd/pump-1/recipe"), "x" * 1000)
+
+    def test_a_bomb_of_gzip_is_dropped_and_nothing_else(self):
+        self.begin()
+        self.cloud.push("messages/down?encoding=gzip", gzip.compress(bytes(10 << 20)))
+        self.gw.wait_log("link hw: IoTDA has sent something packed, which is larger than 256 KiB without that")
+        self.cloud.message("p1_pump-1", "x", "note")
+        self.assertEqual(self.served.wait_for("cmd/pump-1/note"), "x")
 
 
 class WrongClock(HuaweiTest):

@@ -84,6 +84,14 @@ bool same_headers(const char *const *is, struct fg_json_value wanted);
 /** The step is one of a session by HTTP; sets *@ret to whether it passes. */
 bool http_step(struct fg_json_value step, bool *ret);
 
+/* ------------------------------------------------------------------ pack.c */
+
+/** @plain in gzip; it lives as long as the case. */
+struct fg_span packed(struct fg_span plain);
+
+/** The other way round. Returns false when @from is no gzip. */
+bool unpacked(struct fg_span from, struct fg_span *ret);
+
 /* ------------------------------------------------------------------ host.c */
 
 extern const struct fg_host scripted_host;

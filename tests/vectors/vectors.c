@@ -557,6 +557,20 @@ static bool same_bytes(struct fg_span is, struct fg_span should_be)
 	       fail("the %zu bytes are %s; ", is.size, is.size > 0 ? text : "");
 }
 
+/* From here on `out` has what was packed. */
+static bool unpack_out(void)
+{
+	struct fg_span plain;
+
+	if (!strstr(out.topic, "?encoding=gzip"))
+		return true;
+	if (!unpacked(fg_span_of(out.payload, out.payload_len), &plain))
+		return fail("the payload is no gzip; ");
+	memcpy(out.payload, plain.data, plain.size);
+	out.payload_len = plain.size;
+	return true;
+}
+
 static bool publish(struct fg_json_value step, struct fg_json_value wanted)
 {
 	int r = encode((size_t)get_number(step, "max_take", MAX_MESSAGES),
@@ -568,13 +582,15 @@ static bool publish(struct fg_json_value step, struct fg_json_value wanted)
 		return fail("nothing is published (%d); ", r);
 	if (!same_text("PUBLISH", out.topic, wanted, "topic"))
 		return false;
+	if (remaining_length() > (size_t)get_number(wanted, "remaining_length_at_most", 65536) ||
+	    remaining_length() < (size_t)get_number(wanted, "remaining_length_at_least", 0))
+		return fail("Remaining Length %zu; ", remaining_length());
+	if (!unpack_out())
+		return false;
 	if (out.qos != 1 || (!bytes && !well_formed()))
 		return fail("QoS %u; ", out.qos);
 	if (bytes && !same_bytes(fg_span_of(out.payload, out.payload_len), bytes_of(bytes)))
 		return false;
-	if (remaining_length() > (size_t)get_number(wanted, "remaining_length_at_most", 65536) ||
-	    remaining_length() < (size_t)get_number(wanted, "remaining_length_at_least", 0))
-		return fail("Remaining Length %zu; ", remaining_length());
 	if (out.scope != (unsigned)get_number(wanted, "scope", out.scope) ||
 	    out.n_points != (size_t)get_number(wanted, "points", (long long)out.n_points))
 		return fail("scope %u, %zu points; ", out.scope, out.n_points);
@@ -696,6 +712,8 @@ static bool deliver(struct fg_json_value step, struct fg_json_value what)
 		delivery.payload = payload.text;
 	else if (get_text(what, "bytes"))
 		delivery.payload = bytes_of(get_text(what, "bytes"));
+	if (get(what, "gzip", &payload) && payload.type == FG_JSON_TRUE)
+		delivery.payload = packed(delivery.payload);
 	r = play.plugin->receive ? play.plugin->receive(play.ctx, "", &delivery) : -EPROTO;
 	if (is_text(wanted, "nonsense"))
 		return r == -EPROTO || fail("receive: %d; ", r);

@@ -223,6 +223,7 @@ class Broker(Script):
                       size=len(publish.payload), payload=publish.payload[:200].decode(errors="replace"))
             return self.end(session, why)
         self.tell("publish", session, n=self._n_publishes, topic=publish.topic, qos=publish.qos, dup=publish.dup,
+                  size=len(publish.payload),
                   payload=publish.payload.decode(errors="replace"))
         for fault in self._take(session, publish):
             self.tell("suspect", session, n=self._n_publishes, why=fault)
@@ -271,6 +272,8 @@ class Broker(Script):
             except (OSError, EOFError, zlib.error):
                 yield "not gzip"
                 return
+            if len(publish.payload) >= len(data):
+                yield "gzip that is larger than what is in it"
         body = payload.parse(data)
         answer, shadow = topics.ANSWER.fullmatch(name), topics.SHADOW_GET.fullmatch(name)
         if answer:

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "huawei/gzip.h"
 #include "model/json.h"
 #include "model/utf8.h"
 #include "util/span.h"
@@ -169,16 +170,19 @@ static const struct fg_host host = {
 
 static void *open_plugin(struct ground *g, uint8_t flags)
 {
-	struct fg_value values[32] = {0};
+	struct fg_value values[64] = {0};
 	struct fg_open with = {.values = values,
 			       .host = &host,
 			       .host_ctx = g,
 			       .link_name = "x",
 			       .gateway_name = "y"};
-	/* By bit; "" is product_id, without which nothing is added. */
-	static const char *const flag_names[] = {"mode",          "event_time", "command_names",
-						 "report_status", "",           "sync",
-						 "auto_add",      "on_delete"};
+	/* Bit 4 is product_id, without which nothing is added. */
+	static const struct {
+		const char *name;
+		unsigned bit;
+	} flag_names[] = {{"mode", 0},          {"event_time", 1}, {"encoding", 1},
+			  {"command_names", 2}, {"time_sync", 2},  {"report_status", 3},
+			  {"sync", 5},          {"auto_add", 6},   {"on_delete", 7}};
 	const struct fg_option *option = fg_plugin.options;
 	char error[256];
 	void *ctx = NULL;
@@ -202,9 +206,9 @@ static void *open_plugin(struct ground *g, uint8_t flags)
 			values[i].number = 15000;
 		else if (option[i].type == FG_OPTION_INTEGER)
 			values[i].number = 3;
-		for (unsigned bit = 0; bit < sizeof(flag_names) / sizeof(flag_names[0]); bit++)
-			if (strcmp(name, flag_names[bit]) == 0)
-				values[i].number = flags >> bit & 1;
+		for (size_t k = 0; k < sizeof(flag_names) / sizeof(flag_names[0]); k++)
+			if (strcmp(name, flag_names[k].name) == 0)
+				values[i].number = flags >> flag_names[k].bit & 1;
 		values[i].is_set = true;
 	}
 	REQUIRE(fg_plugin.open(&with, &ctx, error, sizeof(error)) == 0);
@@ -237,6 +241,20 @@ static void check_order(const struct ground *g, const uint8_t *before)
 				!fg_span_equal(g->messages[i].device, g->messages[k].device));
 }
 
+/* JSON, packed if the topic says so. */
+static void check_payload(const char *topic, struct fg_span payload)
+{
+	static char plain[PACKET_SIZE];
+	size_t size;
+
+	if (strstr(topic, HW_GZIP_MARK)) {
+		REQUIRE(hw_gzip_unpack(payload, plain, sizeof(plain), &size) == 0);
+		REQUIRE(size > payload.size);
+		payload = fg_span_of(plain, size);
+	}
+	REQUIRE(is_json(payload));
+}
+
 static bool encode(struct ground *g)
 {
 	char topic[256];
@@ -259,7 +277,7 @@ static bool encode(struct ground *g)
 	if (r == 0)
 		return false;
 	REQUIRE(out.payload_len <= PACKET_SIZE && out.qos == 1);
-	REQUIRE(is_json(fg_span_of(g->payload, out.payload_len)));
+	check_payload(topic, fg_span_of(g->payload, out.payload_len));
 	g->tag = out.tag;
 	return true;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "huawei/gzip.h"
 #include "huawei/sign_in.h"
 #include "huawei/text.h"
 
@@ -22,6 +23,7 @@
 #define REPORT "$oc/devices/" GATEWAY "/sys/gateway/sub_devices/properties/report"
 #define N_DEVICES 250
 #define PAYLOAD_SIZE (128 * 1024)
+#define MAX_PLAIN (256 * 1024)
 
 extern const struct fg_plugin fg_plugin;
 
@@ -155,12 +157,13 @@ static const struct fg_host host = {
 };
 
 static bool reports_status; /* the option */
+static bool packs;
 static enum hw_sign_type sign_type;
 static char open_error[256];
 
 static int open_gateway(void **ret_ctx)
 {
-	struct fg_value values[32] = {0};
+	struct fg_value values[64] = {0};
 	struct fg_open with = {
 		.values = values, .host = &host, .link_name = "x", .gateway_name = "y"};
 	const struct fg_option *option = fg_plugin.options;
@@ -175,6 +178,8 @@ static int open_gateway(void **ret_ctx)
 			values[i].number = 15000;
 		if (strcmp(option[i].name, "report_status") == 0)
 			values[i].number = reports_status;
+		if (strcmp(option[i].name, "encoding") == 0)
+			values[i].number = packs;
 		if (strcmp(option[i].name, "sign_type") == 0)
 			values[i].number = sign_type;
 		if (strcmp(option[i].name, "device_id") == 0)
@@ -503,12 +508,12 @@ static void every_failing_allocation_of_open_is_reported(void **state)
 	for (long n = 0; r != 0; n++) {
 		void *ctx = NULL;
 
-		assert_true(n < 10);
-		reports_status = true;
+		assert_true(n < 20);
+		reports_status = packs = true;
 		fail_at = n;
 		r = open_gateway(&ctx);
 		fail_at = -1;
-		reports_status = false;
+		reports_status = packs = false;
 		assert_true(r == 0 || r == -ENOMEM);
 		fg_plugin.close(ctx);
 	}
@@ -682,6 +687,103 @@ static void a_message_of_bytes_too_large_to_hand_down_is_dropped_with_a_warning(
 	fg_plugin.close(ctx);
 }
 
+static void packing_a_report_costs_no_allocation(void **state)
+{
+	static char body[2000];
+	struct fg_message m = telemetry(1, "pump-01", body);
+	struct fg_connect connect;
+	unsigned before = 0;
+	uint8_t offer;
+	void *ctx = NULL;
+
+	(void)state;
+	snprintf(body, sizeof(body), "{\"text\":\"%01900d\"}", 0);
+	m.body = fg_span_str(body);
+	packs = true;
+	assert_int_equal(open_gateway(&ctx), 0);
+	packs = false;
+	begin_session(ctx, &connect);
+	for (unsigned i = 0; i < 100; i++) {
+		offer = FG_OFFERED;
+		assert_int_equal(encode(ctx, &m, &offer, 1), 1);
+		assert_non_null(strstr(topic, "report?encoding=gzip"));
+		assert_true(published.payload_len < 300);
+		if (i == 0)
+			before = n_allocations;
+	}
+	assert_int_equal(n_allocations, before);
+	fg_plugin.close(ctx);
+}
+
+/* Bytes that have nothing in common. */
+static void fill_with_noise(char *out, size_t size)
+{
+	uint64_t x = 88172645463325252u;
+
+	for (size_t i = 0; i < size; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		out[i] = (char)(x >> 32);
+	}
+}
+
+static void what_packing_makes_larger_has_no_packed_form(void **state)
+{
+	struct hw_gzip *gzip = NULL;
+	char plain[1000], out[1000], again[1000];
+	size_t packed_size, size = 0;
+
+	(void)state;
+	assert_int_equal(hw_gzip_open(&gzip), 0);
+	fill_with_noise(plain, sizeof(plain));
+	assert_int_equal(hw_gzip_pack(gzip, fg_span_of(plain, sizeof(plain)), out, sizeof(out)), 0);
+	/* It can be used on after that. */
+	memset(plain, 'x', sizeof(plain));
+	packed_size = hw_gzip_pack(gzip, fg_span_of(plain, sizeof(plain)), out, sizeof(out));
+	assert_in_range(packed_size, 20, 60);
+	assert_int_equal(hw_gzip_unpack(fg_span_of(out, packed_size), again, sizeof(again), &size),
+			 0);
+	assert_int_equal(size, sizeof(plain));
+	assert_memory_equal(again, plain, size);
+	hw_gzip_close(gzip);
+}
+
+static void what_comes_packed_is_bounded_and_whole(void **state)
+{
+	static char plain[MAX_PLAIN + 1], out[MAX_PLAIN], bomb[8192];
+	struct hw_gzip *gzip = NULL;
+	size_t packed_size, size = 0;
+
+	(void)state;
+	assert_int_equal(hw_gzip_open(&gzip), 0);
+	packed_size = hw_gzip_pack(gzip, fg_span_of(plain, sizeof(plain)), bomb, sizeof(bomb));
+	assert_true(packed_size > 0);
+	assert_int_equal(hw_gzip_unpack(fg_span_of(bomb, packed_size), out, sizeof(out), &size),
+			 -EMSGSIZE);
+	packed_size = hw_gzip_pack(gzip, fg_span_of(plain, sizeof(out)), bomb, sizeof(bomb));
+	assert_int_equal(hw_gzip_unpack(fg_span_of(bomb, packed_size), out, sizeof(out), &size), 0);
+	assert_int_equal(size, sizeof(out));
+	packed_size = hw_gzip_pack(gzip, fg_span_str("hello"), bomb, sizeof(bomb));
+	for (size_t cut = 0; cut < packed_size; cut++)
+		assert_int_equal(hw_gzip_unpack(fg_span_of(bomb, cut), out, sizeof(out), &size),
+				 -EPROTO);
+	/* A bit fell over; something stands behind it; no memory. */
+	for (size_t i = 10; i < packed_size; i++) {
+		bomb[i] ^= 1;
+		assert_int_not_equal(
+			hw_gzip_unpack(fg_span_of(bomb, packed_size), out, sizeof(out), &size), 0);
+		bomb[i] ^= 1;
+	}
+	assert_int_equal(hw_gzip_unpack(fg_span_of(bomb, packed_size + 1), out, sizeof(out), &size),
+			 -EPROTO);
+	fail_at = 0;
+	assert_int_equal(hw_gzip_unpack(fg_span_of(bomb, packed_size), out, sizeof(out), &size),
+			 -ENOMEM);
+	fail_at = -1;
+	hw_gzip_close(gzip);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -697,6 +799,9 @@ int main(void)
 		cmocka_unit_test(all_sub_devices_are_told_to_be_online_in_each_session),
 		cmocka_unit_test(what_is_older_than_a_departure_does_not_undo_it),
 		cmocka_unit_test(a_message_costs_no_allocation),
+		cmocka_unit_test(packing_a_report_costs_no_allocation),
+		cmocka_unit_test(what_packing_makes_larger_has_no_packed_form),
+		cmocka_unit_test(what_comes_packed_is_bounded_and_whole),
 		cmocka_unit_test(every_failing_allocation_of_open_is_reported),
 		cmocka_unit_test(of_many_senseless_requests_the_newest_are_answered),
 		cmocka_unit_test(an_answer_too_large_for_a_packet_is_an_error),
