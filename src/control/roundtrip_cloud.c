@@ -91,8 +91,10 @@ static void request_done(void *owner, const struct fg_http_response *response)
 
 	c->is_answered = true;
 	if (response->error) {
-		o->is_unreachable = true;
 		c->verdict = FG_REST_FAILED;
+		if (response->error == -ETIMEDOUT && o->text[0])
+			return; /* it is there, and has said what is missing */
+		o->is_unreachable = true;
 		fail(o, response->text[0] ? response->text : strerror(-response->error));
 		return;
 	}

@@ -130,6 +130,7 @@ struct server {
 	struct http_server *http;
 	atomic_uint n_readings; /* asked for */
 	unsigned n_missing;     /* so many answers are "not yet" */
+	unsigned n_answered;    /* … and from then on there is none; 0: always */
 };
 
 static void serve(struct exchange *x)
@@ -149,8 +150,12 @@ static void serve(struct exchange *x)
 	} else if (strcmp(x->path, "/v5/iot/p-7/devices/slow/commands") == 0) {
 		exchange_wait_for_end(x);
 	} else if (strcmp(x->path, "/v5/iot/p-7/devices/pump-1/shadow") == 0) {
-		exchange_answer(x, atomic_fetch_add(&s->n_readings, 1) < s->n_missing ? 202 : 200,
-				"", "");
+		unsigned n = atomic_fetch_add(&s->n_readings, 1);
+
+		if (s->n_answered > 0 && n >= s->n_answered)
+			exchange_wait_for_end(x);
+		else
+			exchange_answer(x, n < s->n_missing ? 202 : 200, "", "");
 	} else {
 		exchange_answer(x, 404, "", "{}");
 	}
@@ -274,6 +279,29 @@ static void what_is_not_there_yet_is_asked_for_again(void **state)
 	end(&t);
 }
 
+static void time_that_runs_out_does_not_hide_what_was_answered_before(void **state)
+{
+	struct fg_rest_question q = {.step = FG_REST_LOGIN, .device = fg_span_str("pump-1")};
+	struct fg_rest_outcome o;
+	struct trip t;
+
+	(void)state;
+	begin(&t, "right", "p-7", NULL);
+	open_client(&t);
+	fg_rest_client_ask(t.client, &q, TIMEOUT_MS, &o);
+	assert_true(o.is_done);
+	fg_rest_outcome_release(&o);
+	q.step = FG_REST_READING;
+	t.server.n_missing = t.server.n_answered = 1;
+	fg_rest_client_ask(t.client, &q, 2000, &o);
+	assert_false(o.is_done);
+	assert_false(o.is_unreachable);
+	assert_int_equal(o.fault, FG_REST_FAULT_MISSING);
+	assert_string_equal(o.text, "status 202");
+	assert_int_equal(atomic_load(&t.server.n_readings), 2);
+	end(&t);
+}
+
 static void a_refusal_is_told_with_its_fault(void **state)
 {
 	struct fg_rest_question q = {.step = FG_REST_LOGIN};
@@ -339,6 +367,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_token_from_a_header_carries_a_command_and_its_answer),
 		cmocka_unit_test(what_is_not_there_yet_is_asked_for_again),
+		cmocka_unit_test(time_that_runs_out_does_not_hide_what_was_answered_before),
 		cmocka_unit_test(a_refusal_is_told_with_its_fault),
 		cmocka_unit_test(silence_and_absence_are_told_apart_from_an_answer),
 		cmocka_unit_test(an_account_the_plugin_does_not_take_is_told),
