@@ -282,9 +282,9 @@ static uint8_t percent_of(const struct fg_image_progress *p)
 	default:
 		break;
 	}
-	if (p->size == 0 || p->have > p->size)
+	if (p->size == 0)
 		return 0;
-	return (uint8_t)(p->have * PERCENT_FETCHED / p->size);
+	return p->have < p->size ? (uint8_t)(p->have * PERCENT_FETCHED / p->size) : PERCENT_FETCHED;
 }
 
 void hw_image_progress(void *ctx, const struct fg_image_progress *p)
@@ -302,10 +302,12 @@ void hw_image_progress(void *ctx, const struct fg_image_progress *p)
 
 	if (!job)
 		return;
+	/* A server that knows no ranges begins anew after a cut; that is no step back. */
+	if (fg_span_is(p->version, job->version) && !job->has_ended && percent < job->percent)
+		percent = job->percent;
 	if (p->only_grown && percent == job->percent)
 		return;
-	if (!fg_span_is(p->version, job->version))
-		hw_ota_put(job->version, p->version);
+	hw_ota_put(job->version, p->version);
 	if (p->state == FG_IMAGE_FAILED) {
 		end(hw, job, code_of(p->fault), p->error);
 		return;

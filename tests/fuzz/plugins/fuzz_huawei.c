@@ -6,6 +6,8 @@
  *	               asks for attributes: device, tab, body
  *	E              encode, S settle with the code of the next byte, X a new session
  *	W              as many seconds pass as bytes follow
+ *	I              the host says how far an image is: a digit each for kind, state and fault, then device,
+ *	               tab, version; what it says of an order follows from the last byte of its version
  *	anything else  comes down: rest of the topic, tab, payload
  *
  * Whatever comes, no byte beyond a buffer is touched, payloads are JSON and within the packet, each
@@ -153,6 +155,47 @@ static int tell_time(void *host_ctx, int64_t offset_us)
 	return offset_us > 0 ? 0 : -ERANGE;
 }
 
+static void progress(struct ground *g, const struct fg_image_progress *p);
+
+static int image_begin(void *host_ctx, const struct fg_image *image, uint64_t *ret_have)
+{
+	static const int results[] = {0, 0, 0, -EEXIST, -EAGAIN, -EINVAL};
+	char last = image->version.size > 0 ? image->version.data[image->version.size - 1] : 0;
+	struct fg_image_progress p = {.device = image->device,
+				      .kind = image->kind,
+				      .version = image->version,
+				      .size = image->size};
+
+	REQUIRE(image->device.size <= 255 && image->version.size > 0 && image->version.size <= 255);
+	REQUIRE(fg_utf8_ok(image->version) && image->title.size <= 255);
+	REQUIRE(image->url.size > 0 && image->url.size <= 8192);
+	REQUIRE(image->checksum.size <= 128 && image->order.size <= FG_IMAGE_ORDER_MAX);
+	REQUIRE(image->authorization.size == 0 ||
+		(image->authorization.size > 7 && !memcmp(image->url.data + 4, "s", 1)));
+	read_all(image->url);
+	read_all(image->authorization);
+	read_all(image->order);
+	*ret_have = 0;
+	if (last & 8)
+		progress(host_ctx, &p);
+	return results[(unsigned char)last % 6];
+}
+
+static void image_told(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
+{
+	(void)host_ctx;
+	(void)kind;
+	read_all(device);
+}
+
+static int image_version(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			 struct fg_span *ret)
+{
+	(void)host_ctx;
+	*ret = device;
+	return device.size > 0 && kind == FG_IMAGE_SOFTWARE ? 0 : -ENOENT;
+}
+
 static const struct fg_host host = {
 	.size = sizeof(struct fg_host),
 	.warn = warn,
@@ -166,7 +209,15 @@ static const struct fg_host host = {
 	.respond = respond,
 	.wants_time = wants_time,
 	.tell_time = tell_time,
+	.image_begin = image_begin,
+	.image_told = image_told,
+	.image_version = image_version,
 };
+
+static void progress(struct ground *g, const struct fg_image_progress *p)
+{
+	fg_plugin.image_progress(g->ctx, p);
+}
 
 static void *open_plugin(struct ground *g, uint8_t flags)
 {
@@ -340,6 +391,34 @@ static void deliver(struct ground *g, struct fg_span line)
 	REQUIRE(r == 0 || r == -EPROTO);
 }
 
+/* Digits from '0'; what is none counts as 0. */
+static unsigned digit(struct fg_span line, size_t i, unsigned limit)
+{
+	return i < line.size && line.data[i] >= '0' && line.data[i] <= '9'
+		       ? (unsigned)(line.data[i] - '0') % limit
+		       : 0;
+}
+
+static void tell_image(struct ground *g, struct fg_span line)
+{
+	struct fg_image_progress p = {
+		.kind = (enum fg_image_kind)digit(line, 0, 2),
+		.state = (enum fg_image_state)digit(line, 1, FG_IMAGE_FAILED + 1),
+		.fault = (enum fg_image_fault)digit(line, 2, FG_IMAGE_FAULT_REFUSED + 1),
+		.have = line.size,
+		.size = 2 * line.size + 1,
+	};
+	struct fg_span rest = line.size > 3 ? fg_span_of(line.data + 3, line.size - 3)
+					    : (struct fg_span){.size = 0};
+
+	p.device = first_field(&rest);
+	p.version = rest;
+	p.only_grown = line.size % 2;
+	p.error = p.state == FG_IMAGE_FAILED ? "it was \"not\" to be" : NULL;
+	if (p.device.size <= 255 && fg_utf8_ok(p.device) && fg_utf8_ok(p.version))
+		progress(g, &p);
+}
+
 static void act(struct ground *g, struct fg_span line)
 {
 	struct fg_span rest = fg_span_of(line.data + 1, line.size - 1);
@@ -356,6 +435,8 @@ static void act(struct ground *g, struct fg_span line)
 	} else if (*line.data == 'W') {
 		for (size_t i = 0; i < rest.size && i < 100; i++)
 			fg_plugin.woken(g->ctx, (int64_t)i * 1000000);
+	} else if (*line.data == 'I') {
+		tell_image(g, rest);
 	} else if (*line.data == 'X') {
 		fg_plugin.disconnected(g->ctx, "");
 		begin_session(g);
@@ -375,7 +456,7 @@ static void finish(struct ground *g)
 		for (; encode(g); n++) {
 			struct fg_settlement how = {.tag = g->tag, .n_messages = 1};
 
-			REQUIRE(n < 400);
+			REQUIRE(n < 5000);
 			fg_plugin.settled(g->ctx, "", &how);
 		}
 		fg_plugin.woken(g->ctx, second * 1000000);

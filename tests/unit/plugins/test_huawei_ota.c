@@ -1,0 +1,410 @@
+/*
+ * Upgrades of the Huawei plugin beyond what cases as data (tests/vectors/huawei/ota.json) can show: what is
+ * bounded, what memory costs and what happens without, that a token is told to nobody but the host.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "huawei/huawei.h"
+
+#define DOWN "$oc/devices/gw1/sys/events/down"
+#define PAYLOAD_SIZE 4096
+
+extern const struct fg_plugin fg_plugin;
+
+static bool has_no_memory;
+static unsigned n_allocations;
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	n_allocations++;
+	return has_no_memory ? NULL : __real_calloc(n, size);
+}
+
+/* ------------------------------------------------------------------ a host */
+
+static unsigned n_warnings, n_begun, n_told;
+static char authorization[8192], version[300];
+static bool knows_versions;
+
+static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void warn(void *host_ctx, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	(void)host_ctx;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	assert_null(strstr(text, "t0k3n"));
+	n_warnings++;
+}
+
+static int subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
+{
+	(void)host_ctx;
+	(void)session;
+	(void)filter;
+	(void)qos;
+	return 0;
+}
+
+static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
+		  size_t n)
+{
+	(void)host_ctx;
+	(void)scope;
+	(void)what;
+	(void)rates;
+	(void)n;
+}
+
+static void wake(void *host_ctx, int64_t in_ms)
+{
+	(void)host_ctx;
+	(void)in_ms;
+}
+
+static bool wants_time(void *host_ctx)
+{
+	(void)host_ctx;
+	return false;
+}
+
+static int image_begin(void *host_ctx, const struct fg_image *image, uint64_t *ret_have)
+{
+	(void)host_ctx;
+	assert_true(image->unless_there);
+	n_begun++;
+	snprintf(authorization, sizeof(authorization), "%.*s", FG_SPAN_ARGS(image->authorization));
+	snprintf(version, sizeof(version), "%.*s", FG_SPAN_ARGS(image->version));
+	*ret_have = 0;
+	return 0;
+}
+
+static void image_told(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
+{
+	(void)host_ctx;
+	(void)device;
+	(void)kind;
+	n_told++;
+}
+
+static int image_version(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			 struct fg_span *ret)
+{
+	(void)host_ctx;
+	(void)device;
+	(void)kind;
+	*ret = fg_span_str("1");
+	return knows_versions ? 0 : -ENOENT;
+}
+
+static const struct fg_host host = {
+	.size = sizeof(struct fg_host),
+	.warn = warn,
+	.subscribe = subscribe,
+	.limit = limit,
+	.wake = wake,
+	.wants_time = wants_time,
+	.image_begin = image_begin,
+	.image_told = image_told,
+	.image_version = image_version,
+};
+
+/* ------------------------------------------------------------------ a session */
+
+static struct hw *hw;
+static char topic[320], payload[PAYLOAD_SIZE];
+static struct fg_publish published;
+
+static int setup(void **state)
+{
+	struct fg_value values[32] = {0};
+	struct fg_open with = {
+		.values = values, .host = &host, .link_name = "x", .gateway_name = "y"};
+	struct fg_connack connack = {.mqtt_version = 4};
+	const struct fg_option *option = fg_plugin.options;
+	char error[256];
+	void *ctx = NULL;
+
+	(void)state;
+	for (size_t i = 0; option[i].name; i++) {
+		values[i].string = option[i].type == FG_OPTION_STRING ? option[i].fallback : NULL;
+		if (strcmp(option[i].name, "device_id") == 0)
+			values[i].string = "gw1";
+		else if (strcmp(option[i].name, "secret") == 0)
+			values[i].string = "s";
+		else if (option[i].type == FG_OPTION_DURATION)
+			values[i].number = 15000;
+		else if (strcmp(option[i].name, "max_devices") == 0)
+			values[i].number = 10;
+		values[i].is_set = values[i].string != NULL;
+	}
+	has_no_memory = false;
+	n_warnings = n_begun = n_told = 0;
+	knows_versions = true;
+	if (fg_plugin.open(&with, &ctx, error, sizeof(error)) < 0)
+		fail_msg("%s", error);
+	hw = ctx;
+	fg_plugin.connected(hw, "", &connack);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	has_no_memory = false;
+	fg_plugin.close(hw);
+	return 0;
+}
+
+static int deliver(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static int deliver(const char *format, ...)
+{
+	static char body[65536];
+	struct fg_delivery delivery = {.topic = DOWN, .qos = 1};
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(body, sizeof(body), format, args);
+	va_end(args);
+	assert_true(n > 0 && (size_t)n < sizeof(body));
+	delivery.payload = fg_span_of(body, (size_t)n);
+	return fg_plugin.receive(hw, "", &delivery);
+}
+
+/* Returns what encode() does; what it has made stands in `payload`. */
+static int encode(void)
+{
+	struct fg_batch batch = {.max_take = 1, .max_points = {SIZE_MAX, SIZE_MAX}};
+	int r;
+
+	published = (struct fg_publish){.topic = topic,
+					.topic_size = sizeof(topic),
+					.payload = payload,
+					.payload_size = sizeof(payload) - 1};
+	r = fg_plugin.encode(hw, "", &batch, &published);
+	payload[r > 0 ? published.payload_len : 0] = '\0';
+	assert_null(strstr(payload, "t0k3n"));
+	return r;
+}
+
+static void acknowledge(void)
+{
+	struct fg_settlement how = {.tag = published.tag};
+
+	assert_int_equal(fg_plugin.settled(hw, "", &how), FG_ACCEPTED);
+}
+
+static void order(const char *device, const char *its_version)
+{
+	assert_int_equal(deliver("{\"object_device_id\":\"%s\",\"services\":[{\"service_id\":"
+				 "\"$ota\",\"event_type\":\"firmware_upgrade\",\"paras\":{"
+				 "\"version\":\"%s\",\"url\":\"https://h/\",\"access_token\":"
+				 "\"t0k3n\"}}]}",
+				 device, its_version),
+			 0);
+}
+
+static void ask(const char *device)
+{
+	assert_int_equal(deliver("{\"object_device_id\":\"%s\",\"services\":[{\"service_id\":"
+				 "\"$ota\",\"event_type\":\"version_query\"}]}",
+				 device),
+			 0);
+}
+
+/* ------------------------------------------------------------------ tests */
+
+static void a_token_is_handed_to_the_host_and_told_to_nobody_else(void **state)
+{
+	char token[4001];
+
+	(void)state;
+	order("gw1", "2");
+	assert_string_equal(authorization, "Bearer t0k3n");
+	assert_int_equal(encode(), 1);
+	memset(token, 'x', sizeof(token));
+	for (int size = 4000; size <= 4001; size++) {
+		assert_int_equal(
+			deliver("{\"services\":[{\"service_id\":\"$ota\",\"event_type\":"
+				"\"software_upgrade\",\"paras\":{\"version\":\"%d\",\"url\":"
+				"\"https://h/\",\"access_token\":\"%.*s\"}}]}",
+				size, size, token),
+			0);
+		assert_int_equal(n_begun, 2); /* the longer one is refused */
+	}
+	assert_int_equal(strlen(authorization), strlen("Bearer ") + 4000);
+}
+
+static void the_longest_version_fits_and_a_longer_one_makes_no_sense(void **state)
+{
+	char longest[257];
+
+	(void)state;
+	memset(longest, 'v', sizeof(longest));
+	longest[255] = '\0';
+	order("gw1", longest);
+	assert_string_equal(version, longest);
+	assert_int_equal(encode(), 1);
+	assert_non_null(strstr(payload, longest));
+	longest[255] = 'v';
+	longest[256] = '\0';
+	assert_int_equal(deliver("{\"services\":[{\"service_id\":\"$ota\",\"event_type\":"
+				 "\"firmware_upgrade\",\"paras\":{\"version\":\"%s\",\"url\":"
+				 "\"https://h/\"}}]}",
+				 longest),
+			 -EPROTO);
+	assert_int_equal(n_begun, 1);
+}
+
+static void of_too_many_orders_and_questions_the_rest_is_named_once(void **state)
+{
+	char device[16];
+
+	(void)state;
+	for (unsigned i = 0; i < HW_MAX_OTA_JOBS + 10; i++) {
+		snprintf(device, sizeof(device), "pump-%u", i);
+		if (i % 2)
+			order(device, "2");
+		else
+			ask(device);
+	}
+	assert_int_equal(n_warnings, 1);
+	assert_int_equal(hw->ota.n_jobs, HW_MAX_OTA_JOBS);
+	assert_int_equal(n_begun, HW_MAX_OTA_JOBS / 2);
+	for (unsigned i = 0; i < HW_MAX_OTA_JOBS; i++) {
+		assert_int_equal(encode(), 1);
+		acknowledge();
+	}
+	assert_int_equal(encode(), 0);
+	/* Questions have been answered; orders go on. */
+	assert_int_equal(hw->ota.n_jobs, HW_MAX_OTA_JOBS / 2);
+}
+
+static void without_memory_an_order_is_lost_and_nothing_else(void **state)
+{
+	(void)state;
+	has_no_memory = true;
+	order("gw1", "2");
+	ask("gw1");
+	assert_int_equal(n_begun, 0);
+	assert_int_equal(encode(), 0);
+	has_no_memory = false;
+	order("gw1", "2");
+	assert_int_equal(n_begun, 1);
+	assert_int_equal(encode(), 1);
+}
+
+static void telling_costs_no_allocation(void **state)
+{
+	struct fg_image_progress p = {.version = fg_span_str("2"), .size = 100};
+	unsigned before;
+
+	(void)state;
+	order("gw1", "2");
+	before = n_allocations;
+	for (uint64_t have = 0; have <= 100; have += 5) {
+		p.have = have;
+		fg_plugin.image_progress(hw, &p);
+		assert_int_equal(encode(), 1);
+		acknowledge();
+	}
+	assert_int_equal(n_allocations, before);
+}
+
+static void what_has_only_grown_is_told_when_it_makes_a_percent(void **state)
+{
+	struct fg_image_progress p = {.version = fg_span_str("2"), .size = 1000, .have = 100};
+
+	(void)state;
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 1);
+	assert_non_null(strstr(payload, "\"progress\":8,"));
+	acknowledge();
+	p.only_grown = true;
+	p.have = 110;
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 0);
+	p.have = 120;
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 1);
+	assert_non_null(strstr(payload, "\"progress\":9,"));
+	acknowledge();
+	/* It begins anew. */
+	p.have = 10;
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 0);
+	/* A server that sends more than it said. */
+	p.have = 2000;
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 1);
+	assert_non_null(strstr(payload, "\"progress\":80,"));
+}
+
+static void a_reason_that_is_too_long_ends_with_a_whole_character(void **state)
+{
+	struct fg_image_progress p = {.version = fg_span_str("2"), .state = FG_IMAGE_FAILED};
+	char reason[301];
+
+	(void)state;
+	for (size_t i = 0; i < 300; i += 3)
+		memcpy(reason + i, "\xe2\x82\xac", 3);
+	reason[300] = '\0';
+	p.error = reason;
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 1);
+	assert_non_null(strstr(payload, "\xe2\x82\xac\"}"));
+}
+
+static void the_host_is_told_once_that_the_cloud_knows(void **state)
+{
+	struct fg_image_progress p = {.version = fg_span_str("2"), .state = FG_IMAGE_UPDATED};
+
+	(void)state;
+	order("gw1", "2");
+	assert_int_equal(encode(), 1);
+	fg_plugin.image_progress(hw, &p);
+	acknowledge(); /* of what came before */
+	assert_int_equal(n_told, 0);
+	assert_int_equal(encode(), 1);
+	acknowledge();
+	assert_int_equal(n_told, 1);
+	acknowledge(); /* nobody sends such a thing twice; but */
+	assert_int_equal(n_told, 1);
+	assert_int_equal(hw->ota.n_jobs, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		TEST(a_token_is_handed_to_the_host_and_told_to_nobody_else),
+		TEST(the_longest_version_fits_and_a_longer_one_makes_no_sense),
+		TEST(of_too_many_orders_and_questions_the_rest_is_named_once),
+		TEST(without_memory_an_order_is_lost_and_nothing_else),
+		TEST(telling_costs_no_allocation),
+		TEST(what_has_only_grown_is_told_when_it_makes_a_percent),
+		TEST(a_reason_that_is_too_long_ends_with_a_whole_character),
+		TEST(the_host_is_told_once_that_the_cloud_knows),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
