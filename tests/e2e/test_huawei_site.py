@@ -101,6 +101,13 @@ class Hundred(SiteTest):
         self.wait_delivered(self.cloud, in_iotda(self.device.sent))
         self.assert_all_is_well()
 
+    def test_five_thousand_samples_of_a_hundred_sub_devices_need_few_publishes_to_iotda(self):
+        """Fifty in a second are enough for thousands of samples: whatever has gathered goes out together."""
+        self.begin()
+        self.report(50)
+        self.assertLess(len(self.cloud.publishes("gateway/sub_devices/properties/report")), 300)
+        self.assert_all_is_well()
+
     def test_the_application_hears_of_a_device_that_is_too_slow_before_iotda_gives_up(self):
         self.begin(answer_within="1s")
         self.report()
