@@ -72,7 +72,8 @@ struct fg_broker_config {
 
 enum fg_payload_format {
 	FG_PAYLOAD_JSON,
-	FG_PAYLOAD_TEXT, /* one value, as text: becomes {"<key>": value} */
+	FG_PAYLOAD_TEXT,   /* one value, as text: becomes {"<key>": value} */
+	FG_PAYLOAD_OPAQUE, /* bytes that nobody looks into */
 };
 
 /** One selected member: `name: $.path` or `name: {from: $.path}`. */

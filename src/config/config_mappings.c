@@ -183,6 +183,22 @@ static int check_text(struct fg_reader *r, const struct fg_yaml_node *node,
 	return worst;
 }
 
+/* Nothing is looked for in a payload that nobody looks into; it is telemetry. */
+static int check_opaque(struct fg_reader *r, const struct fg_yaml_node *node,
+			const struct fg_trail *trail, const struct fg_mapping_config *mapping)
+{
+	static const char *const others[] = {"telemetry", "attributes", "time",
+					     "key",       "presence",   "request"};
+	int worst = 0;
+
+	if (mapping->payload != FG_PAYLOAD_OPAQUE)
+		return 0;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (refuse_beside(r, node, trail, others[i], "payload: opaque") < 0)
+			worst = -EINVAL;
+	return worst;
+}
+
 /* Only a text needs a name. */
 static int check_key(struct fg_reader *r, const struct fg_yaml_node *node,
 		     const struct fg_trail *trail, const struct fg_mapping_config *mapping)
@@ -256,6 +272,9 @@ static int mapping_finish(struct fg_reader *r, const struct fg_yaml_node *node,
 	mapping->presence.is_set = fg_yaml_member(node, "presence") != NULL;
 	mapping->request.is_set = fg_yaml_member(node, "request") != NULL;
 	worst = check_text(r, node, trail, mapping);
+	e = check_opaque(r, node, trail, mapping);
+	if (e < 0)
+		worst = e;
 	e = check_kind(r, node, trail, mapping);
 	if (e < 0)
 		worst = e;
@@ -265,7 +284,7 @@ static int mapping_finish(struct fg_reader *r, const struct fg_yaml_node *node,
 	return e < 0 ? e : worst;
 }
 
-static const char *const payload_formats[] = {"json", "text", NULL};
+static const char *const payload_formats[] = {"json", "text", "opaque", NULL};
 static const char *const lanes[] = {"main", "alarm", NULL};
 
 static const struct fg_key mapping_keys[] = {

@@ -157,6 +157,7 @@ static int rule_apply(struct fg_mapping *m, const struct fg_mapping_rule *rule,
 				.device = names.device,
 				.stream = names.stream,
 				.link = fg_span_str(rule->link),
+				.content_type = reading.content_type,
 				.body = reading.messages[i].body},
 			.lane = rule->lane,
 			.is_up = reading.is_up,
@@ -206,7 +207,7 @@ size_t fg_mapping_room(const struct fg_mapping *m, size_t topic_bytes, size_t pa
 			 ? m->max_message_bytes
 			 : payload_bytes * m->max_values;
 	messages = m->max_messages * (record + FG_REQUEST_REF_MAX + m->max_link_bytes + 2 +
-				      m->max_names_bytes + values);
+				      sizeof(FG_MAPPING_OPAQUE_TYPE) + m->max_names_bytes + values);
 	quarantined = record + quarantine_head + REASON_MAX_BYTES + topic_bytes + payload_bytes;
 	return messages > quarantined ? messages : quarantined;
 }

@@ -11,7 +11,8 @@
  * the time of arrival stands in; what it selects must be a time (timestamp.h), else the payload is
  * refused. The body is compact JSON. Payload `text`: {"<key>": value}; what is a JSON number (or NaN,
  * Infinity), true, false or null stays that, with no white space around it; any other UTF-8 becomes
- * a string.
+ * a string. Payload `opaque`: telemetry whose body is the payload, of the type
+ * application/octet-stream.
  *
  * `presence`: body {"state":"up"} or {"state":"down"}. `request`: the stream is "attributes", "rpc" or
  * "claim", the body has the members of that kind (enum fg_request_kind) and no others. Its answer

@@ -276,6 +276,21 @@ int fg_mapping_read_text(struct fg_mapping *m, const struct fg_mapping_rule *rul
 	return 0;
 }
 
+/* ------------------------------------------------------------------ opaque */
+
+int fg_mapping_read_opaque(struct fg_mapping *m, const struct fg_mapping_rule *rule,
+			   const struct fg_arrival *arrival, struct fg_span key,
+			   struct fg_mapping_reading *ret, struct fg_error *ret_reason)
+{
+	(void)m;
+	(void)rule;
+	(void)key;
+	(void)ret_reason;
+	ret->content_type = fg_span_str(FG_MAPPING_OPAQUE_TYPE);
+	put_message(ret, FG_TELEMETRY, arrival->payload);
+	return 0;
+}
+
 /* ------------------------------------------------------------------ presence */
 
 static bool is_among(const struct fg_mapping_texts *texts, struct fg_span text)

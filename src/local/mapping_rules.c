@@ -252,6 +252,8 @@ static fg_mapping_read reader_of(const struct fg_mapping_config *config)
 		return fg_mapping_read_presence;
 	if (config->request.is_set)
 		return fg_mapping_read_request;
+	if (config->payload == FG_PAYLOAD_OPAQUE)
+		return fg_mapping_read_opaque;
 	return config->payload == FG_PAYLOAD_TEXT ? fg_mapping_read_text : fg_mapping_read_json;
 }
 

@@ -27,6 +27,9 @@ struct fg_mapping_select {
 	size_t name_size;
 };
 
+/** What is known of an opaque payload. */
+#define FG_MAPPING_OPAQUE_TYPE "application/octet-stream"
+
 /** What goes into one kind of message. */
 struct fg_mapping_members {
 	bool is_all;
@@ -50,7 +53,8 @@ struct fg_mapping_reading {
 		struct fg_span body;
 	} messages[FG_MAPPING_KINDS];
 	size_t n;
-	bool is_up; /* FG_PRESENCE */
+	struct fg_span content_type; /* of a body that is no JSON object; else empty */
+	bool is_up;                  /* FG_PRESENCE */
 	int64_t time_us;
 	enum fg_time_quality time_quality;
 };
@@ -114,6 +118,9 @@ int fg_mapping_read_json(struct fg_mapping *m, const struct fg_mapping_rule *rul
 int fg_mapping_read_text(struct fg_mapping *m, const struct fg_mapping_rule *rule,
 			 const struct fg_arrival *arrival, struct fg_span key,
 			 struct fg_mapping_reading *ret, struct fg_error *ret_reason);
+int fg_mapping_read_opaque(struct fg_mapping *m, const struct fg_mapping_rule *rule,
+			   const struct fg_arrival *arrival, struct fg_span key,
+			   struct fg_mapping_reading *ret, struct fg_error *ret_reason);
 int fg_mapping_read_presence(struct fg_mapping *m, const struct fg_mapping_rule *rule,
 			     const struct fg_arrival *arrival, struct fg_span key,
 			     struct fg_mapping_reading *ret, struct fg_error *ret_reason);

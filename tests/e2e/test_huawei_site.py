@@ -101,6 +101,23 @@ class Hundred(SiteTest):
         self.wait_delivered(self.cloud, in_iotda(self.device.sent))
         self.assert_all_is_well()
 
+    def test_texts_of_sub_devices_are_messages_of_iotda_at_its_pace_and_in_order(self):
+        """Each is a message of its own, and nothing can be merged."""
+        self.mapping = {"topic": "log/{device}/{stream}", "payload": "opaque"}
+        self.begin()
+        said = [(name, '%d: "caf\u00e9"\n{1.10}' % n) for n in range(20) for name in self.devices[:4]]
+        for name, text in said:
+            self.device.raw("log/%s/boot" % name, text.encode())
+        messages = lambda: [body for _, body in self.cloud.publishes("messages/up")]
+        wait_for(lambda: len(messages()) == len(said), 20, "all texts arrive")
+        for name in self.devices[:4]:
+            self.assertEqual([m["content"] for m in messages() if m["object_device_id"] == "p1_" + name],
+                             [text for device, text in said if device == name])
+        self.assertEqual(({m["name"] for m in messages()}, len({m["id"] for m in messages()})), ({"boot"}, len(said)))
+        self.device.raw("log/pump-001/boot", b"\xff\x00")
+        wait_for(self.gw.quarantine, 20, "what is no text stands in quarantine")
+        self.assert_all_is_well()
+
     def test_five_thousand_samples_of_a_hundred_sub_devices_need_few_publishes_to_iotda(self):
         """Fifty in a second are enough for thousands of samples: whatever has gathered goes out together."""
         self.begin()

@@ -464,7 +464,7 @@ static const struct {
 	{NO_MAPPINGS "mappings: [{topic: {device}}]\n",
 	 "f:4:20: mappings[0].topic: expected a text, got a mapping (a text with { needs quotes)"},
 	{MAPPING("payload: xml"),
-	 "f:1:34: mappings[0].payload: expected json or text, got \"xml\""},
+	 "f:1:34: mappings[0].payload: expected json, text or opaque, got \"xml\""},
 	{MAPPING("telemetry: some"), "f:1:36: mappings[0].telemetry: expected all, or at least one "
 				     "NAME: PATH, got \"some\""},
 	{MAPPING("telemetry: {}"), "f:1:36: mappings[0].telemetry: expected all, or at least one "

@@ -249,7 +249,8 @@ static void rules_may_be_about_presence_requests_alarms_and_text(void **state)
 		"  - {topic: \"7/{device}\", request: {kind: claim}}\n"
 		"  - {topic: \"8/{device}/{key}\", payload: text}\n"
 		"  - {topic: \"9/{device}/{x}\", payload: text, key: \"v_{x}\", attributes: all}\n"
-		"  - {topic: \"10/{device}\", payload: text, presence: {}}\n",
+		"  - {topic: \"10/{device}\", payload: text, presence: {}}\n"
+		"  - {topic: \"11/{device}/{stream}\", payload: opaque, lane: alarm}\n",
 		report, 0);
 	expect_report(report, "rules", "");
 	m = config->mappings;
@@ -304,6 +305,10 @@ static void rules_may_be_about_presence_requests_alarms_and_text(void **state)
 	assert_true(m[8].attributes.is_all);
 	assert_true(m[9].presence.is_set);
 	assert_null(m[9].key);
+	assert_int_equal(m[10].payload, FG_PAYLOAD_OPAQUE);
+	assert_string_equal(m[10].stream, "{stream}");
+	assert_true(m[10].is_alarm);
+	assert_null(m[10].key);
 }
 
 static void a_cloud_has_an_order_and_limits(void **state)
@@ -514,7 +519,13 @@ static const struct {
 	 "f:1:70: mappings[0].time: not beside payload: text"},
 	{RULE("key: x"), "f:1:34: mappings[0].key: not beside payload: json"},
 	{RULE("payload: txt, key: x"),
-	 "f:1:43: mappings[0].payload: expected json or text, got \"txt\""},
+	 "f:1:43: mappings[0].payload: expected json, text or opaque, got \"txt\""},
+	{RULE("payload: opaque, telemetry: all, time: $.t"),
+	 "f:1:51: mappings[0].telemetry: not beside payload: opaque\n"
+	 "f:1:67: mappings[0].time: not beside payload: opaque"},
+	{RULE("payload: opaque, key: x"), "f:1:51: mappings[0].key: not beside payload: opaque"},
+	{RULE("payload: opaque, presence: {}"),
+	 "f:1:51: mappings[0].presence: not beside payload: opaque"},
 	{RULE("lane: fast"), "f:1:40: mappings[0].lane: expected main or alarm, got \"fast\""},
 
 	/* clouds, gateway, journal */

@@ -90,6 +90,33 @@ static void a_text_becomes_one_value_under_its_key(void **state)
 	expect_reason(m, "legacy/d/t", (struct fg_span)TEXT(""), "empty payload");
 }
 
+static void an_opaque_payload_stays_what_it_is(void **state)
+{
+	static const struct fg_span payloads[] = {
+		TEXT("{\"a\": 1}"),
+		TEXT("a\0b\xff"),
+		TEXT(" "),
+		TEXT("say \"hi\""),
+	};
+	struct fg_mapping_config rules[] = {
+		{.topic = "log/{device}/{stream}", .payload = FG_PAYLOAD_OPAQUE}};
+	FG_CLEANUP(mapping_freep) struct fg_mapping *m = compile(rules, 1);
+	struct fg_error reason;
+	struct taken t;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(payloads) / sizeof(payloads[0]); i++) {
+		assert_int_equal(apply(m, fg_span_str("log/d/boot"), payloads[i], &t, &reason), 1);
+		assert_true(fg_span_equal(t.msg[0].body, payloads[i]));
+		assert_true(fg_span_is(t.msg[0].content_type, "application/octet-stream"));
+		assert_true(fg_span_is(t.msg[0].device, "d"));
+		assert_true(fg_span_is(t.msg[0].stream, "boot"));
+		assert_int_equal(t.msg[0].kind, FG_TELEMETRY);
+		assert_int_equal(t.msg[0].time_us, NOW_US);
+	}
+	expect_reason(m, "log/d/boot", (struct fg_span)TEXT(""), "empty payload");
+}
+
 static void a_key_is_made_from_the_topic(void **state)
 {
 	struct fg_mapping_config rules[] = {
@@ -490,6 +517,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(alarms_are_emitted_for_their_lane),
 		cmocka_unit_test(a_text_becomes_one_value_under_its_key),
+		cmocka_unit_test(an_opaque_payload_stays_what_it_is),
 		cmocka_unit_test(a_key_is_made_from_the_topic),
 		cmocka_unit_test(a_text_is_as_long_as_the_largest_message_once_it_is_quoted),
 		cmocka_unit_test(a_status_is_compared_as_text),
