@@ -275,7 +275,7 @@ int hw_publish_report(struct hw_call *call)
 	call->out->payload_len = fg_text_size(&text);
 	if (text.is_full)
 		return -EINVAL;
-	if (hw->gzip && call->batch->carrier == FG_CARRIER_MQTT)
+	if (hw->gzip && hw->carrier == FG_CARRIER_MQTT)
 		pack(call);
 	return 1;
 }

@@ -526,6 +526,56 @@ static void the_keep_alive_is_the_plugins_or_as_configured_or_a_minute(void **st
 	make();
 }
 
+/* ---- the time */
+
+/* A machine that thinks it is 1970, and has nobody who sets its clock. */
+static void read_1970(void *arg, int64_t *ret_utc_us, int64_t *ret_boottime_us)
+{
+	(void)arg;
+	*ret_utc_us = *ret_boottime_us = 20000000;
+}
+
+static void look_in_1970(void *arg, int64_t utc_us, struct fg_clock_evidence *ret)
+{
+	(void)arg;
+	(void)utc_us;
+	*ret = (struct fg_clock_evidence){0};
+}
+
+static void a_cloud_may_tell_the_time_to_a_machine_that_does_not_know_it(void **state)
+{
+	static const uint8_t boot_id[16] = {1};
+	struct fg_timekeeper_options clock = {
+		.boot_id = boot_id, .read = read_1970, .look = look_in_1970};
+	struct fg_link_options options = options_of();
+	struct fg_timekeeper *timekeeper = NULL;
+	struct fg_error err = {0};
+	struct captured log;
+	int64_t now_us;
+
+	(void)state;
+	assert_int_equal(fg_timekeeper_new(&clock, &timekeeper), 0);
+	options.timekeeper = timekeeper;
+	assert_int_equal(fg_link_new(&options, &link_, &err), 0);
+	assert_true(script.host->wants_time(script.host_ctx));
+	fg_log_open(FG_LOG_STDERR, LOG_NOTICE);
+	captured_begin(&log);
+	assert_int_equal(script.host->tell_time(script.host_ctx, INT64_MAX), -ERANGE);
+	assert_int_equal(script.host->tell_time(script.host_ctx, FG_TIME_FLOOR_US), 0);
+	captured_end(&log);
+	fg_log_open(FG_LOG_STDERR, LOG_ERR);
+	assert_non_null(strstr(log.text, "tells a time that cannot be"));
+	assert_int_equal(fg_timekeeper_now(timekeeper, &now_us), FG_TIME_GATEWAY);
+	assert_true(now_us == FG_TIME_FLOOR_US + 20000000);
+	link_ = fg_link_free(link_);
+	fg_timekeeper_free(timekeeper);
+
+	/* Where the wall clock is believed there is nothing to tell. */
+	make();
+	assert_false(script.host->wants_time(script.host_ctx));
+	assert_int_equal(script.host->tell_time(script.host_ctx, 1), -EALREADY);
+}
+
 /* ---- the version of MQTT */
 
 static void a_server_without_mqtt_5_is_asked_again_with_3_1_1_at_once(void **state)
@@ -1811,6 +1861,7 @@ int main(void)
 		TEST(a_device_that_is_locked_out_or_misnamed_is_not_tried_anew_at_once),
 		TEST(wrong_credentials_are_logged_whatever_failed_before),
 		TEST(the_keep_alive_is_the_plugins_or_as_configured_or_a_minute),
+		TEST(a_cloud_may_tell_the_time_to_a_machine_that_does_not_know_it),
 		TEST(a_server_without_mqtt_5_is_asked_again_with_3_1_1_at_once),
 		TEST(silence_makes_the_other_version_tried_without_hurry),
 		TEST(an_unreachable_server_says_nothing_about_its_version),
