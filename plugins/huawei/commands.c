@@ -272,8 +272,9 @@ static void put_set_answer(struct fg_text *out, const struct answer *answer)
 }
 
 /*
- * {"services":[{"service_id":"env","properties":{"t":21.5},"event_time":"…"}]}: what the device answers may be this
- * itself, or the properties alone. IoTDA has no form for an error here; no services stand for one.
+ * {"services":[{"service_id":"env","properties":{"t":21.5},"event_time":"…"}]}: what the device answers
+ * may be this itself, or the properties alone. IoTDA has no form for an error here; no services stand
+ * for one.
  */
 static void put_get_answer(struct fg_text *out, const struct hw *hw, const struct answer *answer)
 {

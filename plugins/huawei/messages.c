@@ -84,7 +84,8 @@ static void take_message(struct hw *hw, struct fg_json_value object, struct fg_j
 					     "here: it is dropped");
 		return;
 	}
-	if (command.device.size == 0 && fg_span_is(content.text, BOOTSTRAP_TRIGGER)) {
+	if ((hw->with.mode == HW_MODE_DEVICE || command.device.size == 0) &&
+	    fg_span_is(content.text, BOOTSTRAP_TRIGGER)) {
 		hw_bootstrap_again(hw);
 		return;
 	}

@@ -30,9 +30,9 @@
  * did not begin before the one in front of it ended; it did not begin before FG_TIME_FLOOR_US.
  * Order and distances are kept in either case. Such records stay FG_TIME_UNSYNCHRONISED.
  *
- * What is known of a boot (its id, who knew the time, the UTC of its start, how long it lasted) is kept in a small
- * file, replaced by write, fsync, rename. It is written once when the clock becomes known, a few
- * times (at doubling intervals) while it is not, and at the end.
+ * What is known of a boot (its id, who knew the time, the UTC of its start, how long it lasted) is kept
+ * in a small file, replaced by write, fsync, rename. It is written once when the clock becomes known, a
+ * few times (at doubling intervals) while it is not, and at the end.
  *
  * All functions belong to the loop's thread; those that save may block for one fsync().
  */
