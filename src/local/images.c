@@ -34,7 +34,7 @@ void fg_images_enter(struct fg_images_entry *e, enum fg_images_state state)
 		[FG_IMAGES_READY] = "is here and checked",
 		[FG_IMAGES_HANDED] = "is handed over",
 		[FG_IMAGES_UPDATED] = "is installed, the device says",
-		[FG_IMAGES_FAILED] = NULL,
+		[FG_IMAGES_HANDING] = NULL, /* the last one */
 	};
 
 	e->state = state;
