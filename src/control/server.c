@@ -15,6 +15,8 @@
 
 /* How long a client may take for its request, and for each part of the answer. */
 #define PATIENCE_S 10.
+/* Until it tries again when there was no file descriptor, or no memory, for a client. */
+#define PAUSE_S 0.5
 
 struct fg_control_call {
 	struct fg_control *control; /* NULL: the place is free */
@@ -37,6 +39,7 @@ struct fg_control {
 	char *path;
 	double patience_s;
 	ev_io io;
+	ev_timer pause; /* runs instead of `io` */
 	struct fg_control_call calls[FG_CONTROL_CLIENTS_MAX];
 };
 
@@ -277,8 +280,12 @@ static void client_came(struct ev_loop *loop, ev_io *w, int events)
 	struct fg_control_call *c = control->calls;
 	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	(void)loop;
 	(void)events;
+	if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+		/* The client stays in the row, and would wake us up again at once. */
+		ev_io_stop(loop, &control->io);
+		ev_timer_start(loop, &control->pause);
+	}
 	if (fd < 0)
 		return;
 	while (c < control->calls + FG_CONTROL_CLIENTS_MAX && c->control)
@@ -287,6 +294,14 @@ static void client_came(struct ev_loop *loop, ev_io *w, int events)
 		turn_away(fd, "{\"error\":\"only root and the user fieldgate runs as may\"}\n");
 	else if (c == control->calls + FG_CONTROL_CLIENTS_MAX || !call_begin(control, c, fd))
 		turn_away(fd, "{\"error\":\"fieldgate is busy with others: try again\"}\n");
+}
+
+static void pause_is_over(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct fg_control *control = w->data;
+
+	(void)events;
+	ev_io_start(loop, &control->io);
 }
 
 /* Returns a socket that listens, or a negative errno. */
@@ -338,7 +353,8 @@ int fg_control_open(const struct fg_control_options *options, struct fg_control 
 		return fd;
 	}
 	ev_io_init(&c->io, client_came, fd, EV_READ);
-	c->io.data = c;
+	ev_timer_init(&c->pause, pause_is_over, PAUSE_S, 0.);
+	c->io.data = c->pause.data = c;
 	ev_io_start(options->loop, &c->io);
 	*ret = c;
 	return 0;
@@ -352,6 +368,7 @@ struct fg_control *fg_control_free(struct fg_control *c)
 		if (c->calls[i].control)
 			call_drop(&c->calls[i]);
 	ev_io_stop(c->with.loop, &c->io);
+	ev_timer_stop(c->with.loop, &c->pause);
 	close(c->io.fd);
 	unlink(c->path);
 	free(c->path);

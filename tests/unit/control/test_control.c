@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -563,6 +564,32 @@ static void the_client_tells_what_is_wrong_with_an_answer(void **state)
 	}
 }
 
+/* A client waits to be let in, and there is no file descriptor to do it with. */
+static void without_file_descriptors_it_does_not_spin_and_goes_on_later(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit before, none;
+	ev_tstamp began;
+	char *answer;
+	int fd = client(f), lowest = dup(fd);
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){.rlim_cur = (rlim_t)lowest, .rlim_max = before.rlim_max};
+	close(lowest);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	turn(f);
+	began = ev_time();
+	ev_run(f->loop, EVRUN_ONCE); /* sleeps until it tries again */
+	assert_true(ev_time() - began > 0.2);
+	assert_int_equal(f->n_run, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(send(fd, "{\"command\":\"echo\",\"text\":\"hi\"}\n", 33, 0) > 0);
+	answer = hear(f, fd);
+	assert_string_equal(answer, "{\"text\":\"hi\"}\n{\"done\":true}\n");
+	free(answer);
+	close(fd);
+}
+
 static void without_a_daemon_the_client_says_where_it_looked(void **state)
 {
 	struct fixture *f = *state;
@@ -596,6 +623,7 @@ int main(void)
 		CASE(whoever_runs_a_call_is_told_that_the_server_closes),
 		CASE(clients_at_the_same_time_do_not_mix),
 		CASE(the_socket_is_for_its_owner_only),
+		CASE(without_file_descriptors_it_does_not_spin_and_goes_on_later),
 		CASE(what_a_dead_daemon_left_behind_is_replaced),
 		CASE(a_path_too_long_for_a_socket_is_refused_with_a_sentence),
 		CASE(the_client_gives_out_each_object_up_to_done),
