@@ -1,7 +1,9 @@
 /*
- * What fieldgatectl has done to quarantined messages. What was settled is not seen by the next walk
- * before it is on disk, so requests take turns: one is at work until all it did is on disk, and the
- * others wait for it. Otherwise two who ask at once would both send a message again.
+ * What fieldgatectl has done to quarantined messages. They are read on a thread
+ * (gateway_quarantine_read.h). What was settled is not seen by the next reading before it is on disk, so
+ * requests take turns: one is at work until all it did is on disk, and the others wait for it. Otherwise
+ * two who ask at once would both send a message again. A client that goes before its messages were read
+ * has asked for nothing.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,34 +12,17 @@
 
 #include "control/server.h"
 #include "gateway_internal.h"
+#include "gateway_quarantine_read.h"
+#include "util/cleanup.h"
 #include "util/log.h"
 #include "util/span.h"
-
-/* Messages that are looked at before others get a turn. */
-#define MAX_WALKED 100000
-
-/* ---- one turn */
-
-/* Of a walk: all that was asked for is done. 1: there is more. */
-#define STOP 2
 
 enum what {
 	RETRY,
 	DROP,
 };
 
-struct job {
-	struct fg_gateway *g;
-	struct fg_control_call *call;
-	enum what what;
-	const uint64_t *numbers; /* rising; NULL: all */
-	size_t n_numbers, i;     /* how many there are, and are done with */
-	char link[64];           /* of this link; "": of any */
-	uint64_t last;           /* no number above this one */
-	uint64_t walked;         /* the last number looked at */
-	size_t n_looked, n_done;
-	bool has_no_room;
-};
+/* ---- one message */
 
 /* Returns 0, or a negative errno, but for -EAGAIN and -ENOSPC (no room now) with a sentence. */
 static int append_again(struct fg_gateway *g, const struct fg_quarantined *q, struct fg_error *err)
@@ -86,109 +71,87 @@ static int send_again(struct fg_gateway *g, const struct fg_quarantined *q, stru
 	return r == 0 && n_refused(g->journal) != before ? -EAGAIN : r;
 }
 
-static void report(struct job *job, uint64_t number, const char *error)
+/* Returns 0, -EAGAIN or -ENOSPC (no room now), or another negative errno, perhaps with a sentence. */
+static int settle(struct fg_gateway *g, const struct fg_quarantine_copy *m, enum what what,
+		  struct fg_error *err)
 {
-	struct fg_object *o = fg_control_line(job->call);
+	int r = what == RETRY ? send_again(g, &m->message, err) : 0;
+
+	return r < 0 ? r : fg_journal_quarantine_settle(g->journal, m->number);
+}
+
+/* ---- one request */
+
+struct turn {
+	struct fg_control_call *call; /* NULL, but at work: the client has gone meanwhile */
+	struct fg_json_value request; /* the call's */
+	enum what what;
+	struct fg_quarantine_read *read;  /* NULL: waits for its turn, or it is done */
+	uint64_t numbers[FG_SETTLES_MAX]; /* rising */
+	size_t n_numbers;                 /* 0: all were asked for */
+	bool is_answered;                 /* and at work until … */
+	uint64_t ticket;                  /* … this is on disk */
+};
+
+static void report(const struct turn *t, uint64_t number, const char *error)
+{
+	struct fg_object *o = fg_control_line(t->call);
 
 	fg_object_add_uint(o, "number", number);
 	fg_object_add_string(o, "result",
-			     error                ? "kept"
-			     : job->what == RETRY ? "sent again"
-						  : "dropped");
+			     error              ? "kept"
+			     : t->what == RETRY ? "sent again"
+						: "dropped");
 	if (error)
 		fg_object_add_string(o, "error", error);
-	fg_control_line_end(job->call);
+	fg_control_line_end(t->call);
 }
 
-/* Those asked for, below @number (0: all that are left), are not there. */
-static void report_missing(struct job *job, uint64_t number)
+/* Those asked for from the @i-th on and below @number (0: all that are left) are not there. Returns how
+ * many have been dealt with. */
+static size_t report_missing(const struct turn *t, size_t i, uint64_t number)
 {
-	while (job->i < job->n_numbers && (number == 0 || job->numbers[job->i] < number))
-		report(job, job->numbers[job->i++], "there is no such message");
-}
-
-static int take_one(void *arg, uint64_t number, const struct fg_quarantined *q)
-{
-	struct job *job = arg;
-	struct fg_error err = {0};
-	int r = 0;
-
-	if (number > job->last)
-		return STOP;
-	if (job->numbers) {
-		report_missing(job, number);
-		if (job->i == job->n_numbers)
-			return STOP;
-		if (job->numbers[job->i] != number)
-			return 0;
-	} else if (++job->n_looked > MAX_WALKED) {
-		return 1;
-	}
-	job->walked = number;
-	if (job->link[0] && !fg_span_is(q->link, job->link))
-		return 0;
-	if (job->what == RETRY)
-		r = send_again(job->g, q, &err);
-	if (r == 0)
-		r = fg_journal_quarantine_settle(job->g->journal, number);
-	if (r == -EAGAIN || r == -ENOSPC) {
-		job->has_no_room = true;
-		return 1;
-	}
-	report(job, number, r == 0 ? NULL : err.text[0] ? err.text : strerror(-r));
-	job->n_done++;
-	if (job->numbers && ++job->i == job->n_numbers)
-		return STOP;
-	return job->n_done == FG_SETTLES_MAX ? 1 : 0;
-}
-
-/* Returns 0, STOP, 1 or a negative errno (logged). */
-static int walk(struct job *job, uint64_t from,
-		int (*each)(void *arg, uint64_t number, const struct fg_quarantined *q))
-{
-	struct fg_error err = {0};
-	int r = fg_journal_each_quarantined(job->g->fs, from, each, job, &err);
-
-	if (r < 0)
-		fg_warning("control: quarantine: %s", err.text);
-	return r;
-}
-
-static int note_last(void *arg, uint64_t number, const struct fg_quarantined *q)
-{
-	struct job *job = arg;
-
-	(void)q;
-	job->last = number;
-	return 0;
+	while (i < t->n_numbers && (number == 0 || t->numbers[i] < number))
+		report(t, t->numbers[i++], "there is no such message");
+	return i;
 }
 
 /*
  * There may be more than one turn can do: whoever asks goes on from "next", up to "last", so that what
  * is refused again meanwhile is not met again. Returns whether the answer is to wait for the disk.
  */
-static bool job_run(struct job *job, uint64_t from)
+static bool answer(struct fg_gateway *g, const struct turn *t)
 {
+	const struct fg_quarantine_read *read = t->read;
+	uint64_t next = fg_quarantine_read_next(read);
+	const struct fg_quarantine_copy *m;
+	bool has_no_room = false;
 	struct fg_object *o;
-	int r = 0;
+	size_t i = 0, n = 0;
 
-	if (!job->numbers && job->last == UINT64_MAX) {
-		job->last = 0;
-		r = walk(job, from, note_last);
+	for (; (m = fg_quarantine_read_at(read, n)); n++) {
+		struct fg_error err = {0};
+		int r;
+
+		i = report_missing(t, i, m->number);
+		r = settle(g, m, t->what, &err);
+		has_no_room = r == -EAGAIN || r == -ENOSPC;
+		if (has_no_room)
+			break;
+		report(t, m->number, r == 0 ? NULL : err.text[0] ? err.text : strerror(-r));
+		i++;
 	}
-	if (r == 0)
-		r = walk(job, from, take_one);
-	if (r < 0 || (job->has_no_room && job->n_done == 0)) {
-		fg_control_end(job->call, r < 0 ? "the quarantine cannot be read"
-						: "the journal has no room now: try again later");
+	if (has_no_room && n == 0) {
+		fg_control_end(t->call, "the journal has no room now: try again later");
 		return false;
 	}
-	if (r == 0)
-		report_missing(job, 0);
-	o = fg_control_line(job->call);
-	fg_object_add_uint(o, "next", r == 1 ? job->walked + (job->has_no_room ? 0 : 1) : 0);
-	fg_object_add_uint(o, "last", job->last);
-	fg_control_line_end(job->call);
+	if (has_no_room)
+		next = m->number;
+	report_missing(t, i, next);
+	o = fg_control_line(t->call);
+	fg_object_add_uint(o, "next", next);
+	fg_object_add_uint(o, "last", fg_quarantine_read_last(read));
+	fg_control_line_end(t->call);
 	return true;
 }
 
@@ -221,47 +184,54 @@ static int take_numbers(struct fg_json_value array, uint64_t *ret)
 	return n > 0 ? n_different : -EINVAL;
 }
 
-/* Returns whether the answer is to wait for the disk. */
-static bool begin(struct fg_gateway *g, struct fg_control_call *call, struct fg_json_value request,
-		  enum what what)
+static void has_read(void *arg, const struct fg_quarantine_read *read);
+
+/* Have a thread look for what is asked for. Returns false when it was answered with an error. */
+static bool begin(struct fg_gateway *g, struct turn *t)
 {
-	struct job job = {.g = g, .call = call, .what = what, .last = UINT64_MAX};
-	uint64_t numbers[FG_SETTLES_MAX], from = 0;
+	FG_CLEANUP(fg_free_p) char *directory = NULL;
+	char link[64] = "";
+	struct fg_quarantine_read_options options = {
+		.connector = g->connector,
+		.link = link,
+		.last = UINT64_MAX,
+		.numbers = t->numbers,
+		.done = has_read,
+		.arg = g,
+	};
 	struct fg_json_value value;
 	const char *error = NULL;
-	int n;
+	int n = 0;
 
-	if (fg_json_member(request, fg_span_str("link"), &value) &&
-	    !fg_control_text(request, "link", job.link, sizeof(job.link)))
+	if (fg_json_member(t->request, fg_span_str("link"), &value) &&
+	    !fg_control_text(t->request, "link", link, sizeof(link)))
 		error = "\"link\" is not the name of a cloud";
-	if ((fg_json_member(request, fg_span_str("from"), &value) &&
-	     !fg_control_number(value, &from)) ||
-	    (fg_json_member(request, fg_span_str("last"), &value) &&
-	     !fg_control_number(value, &job.last)))
+	if ((fg_json_member(t->request, fg_span_str("from"), &value) &&
+	     !fg_control_number(value, &options.from)) ||
+	    (fg_json_member(t->request, fg_span_str("last"), &value) &&
+	     !fg_control_number(value, &options.last)))
 		error = "\"from\" and \"last\" are numbers";
-	if (fg_json_member(request, fg_span_str("numbers"), &value)) {
-		n = take_numbers(value, numbers);
+	if (fg_json_member(t->request, fg_span_str("numbers"), &value)) {
+		n = take_numbers(value, t->numbers);
 		if (n < 0)
 			error = "\"numbers\" is not an array of up to 1000 numbers";
 		else
-			from = numbers[0];
-		job.numbers = numbers;
-		job.n_numbers = n < 0 ? 0 : (size_t)n;
+			options.from = t->numbers[0];
 	}
-	if (!error)
-		return job_run(&job, from);
-	fg_control_end(call, error);
-	return false;
+	options.n_numbers = t->n_numbers = n < 0 ? 0 : (size_t)n;
+	if (!error && asprintf(&directory, "%s/journal", g->config->state_directory) < 0) {
+		directory = NULL;
+		error = "out of memory";
+	}
+	options.directory = directory;
+	if (!error && fg_quarantine_read_new(&options, &t->read) < 0)
+		error = "fieldgate is busy with others: try again";
+	if (error)
+		fg_control_end(t->call, error);
+	return !error;
 }
 
 /* ---- taking turns */
-
-struct turn {
-	struct fg_control_call *call; /* NULL, but at work: the client has gone meanwhile */
-	struct fg_json_value request; /* the call's */
-	enum what what;
-	uint64_t ticket; /* at work until this is on disk; 0: waits */
-};
 
 struct fg_gateway_quarantine {
 	struct turn turns[FG_CONTROL_CLIENTS_MAX + 1]; /* the first is at work */
@@ -271,24 +241,46 @@ struct fg_gateway_quarantine {
 /* The first turn is over. */
 static void shift(struct fg_gateway_quarantine *q)
 {
+	fg_quarantine_read_free(q->turns[0].read);
 	q->n--;
 	memmove(q->turns, q->turns + 1, q->n * sizeof(q->turns[0]));
+}
+
+/* What the first turn has asked for is there. */
+static void has_read(void *arg, const struct fg_quarantine_read *read)
+{
+	struct fg_gateway *g = arg;
+	struct turn *t = &g->quarantine->turns[0];
+	const char *text;
+
+	if (!t->call) {
+		shift(g->quarantine);
+	} else if (fg_quarantine_read_error(read, &text) < 0) {
+		fg_warning("control: quarantine: %s", text);
+		fg_control_end(t->call, "the quarantine cannot be read");
+		shift(g->quarantine);
+	} else if (answer(g, t)) {
+		t->read = fg_quarantine_read_free(t->read);
+		t->is_answered = true;
+		t->ticket = fg_journal_settled_ticket(g->journal);
+	} else {
+		shift(g->quarantine);
+	}
+	fg_gateway_quarantine_committed(g, fg_journal_committed(g->journal));
 }
 
 void fg_gateway_quarantine_committed(struct fg_gateway *g, uint64_t ticket)
 {
 	struct fg_gateway_quarantine *q = g->quarantine;
-	struct turn *t;
 
 	while (q && q->n > 0) {
-		t = &q->turns[0];
-		if (t->ticket == 0 && begin(g, t->call, t->request, t->what))
-			t->ticket = fg_journal_settled_ticket(g->journal);
-		else if (t->ticket == 0)
-			t->call = NULL; /* it was answered with an error */
-		if (t->ticket > ticket)
+		struct turn *t = &q->turns[0];
+
+		if (t->read || (t->is_answered && t->ticket > ticket))
 			return;
-		if (t->call)
+		if (!t->is_answered && begin(g, t))
+			return;
+		if (t->is_answered && t->call)
 			fg_control_end(t->call, NULL);
 		shift(q);
 	}
@@ -342,6 +334,8 @@ int fg_gateway_open_quarantine(struct fg_gateway *g)
 
 void fg_gateway_close_quarantine(struct fg_gateway *g)
 {
+	for (size_t i = 0; g->quarantine && i < g->quarantine->n; i++)
+		fg_quarantine_read_free(g->quarantine->turns[i].read);
 	free(g->quarantine);
 	g->quarantine = NULL;
 }

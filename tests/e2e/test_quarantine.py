@@ -265,6 +265,25 @@ class Quarantine(EndToEnd):
         self.wait_taken(range(n))
         self.assertEqual(len(self.script.taken), n)
 
+    def test_more_than_is_read_at_a_time_is_sent_again_each_once(self):
+        n = 40
+        self.begin(bad=(), count=0, mappings=[dict(MAPPING, time="$.when")])
+        for i in range(n):
+            self.device.raw("sensors/pump-1/climate", '{"n": %d, "when": "yesterday", "pad": "%s"}' % (i, "x" * 60000))
+        wait_for(lambda: self.subject.status()["broker field"]["quarantined"] == n, 60, "all of it refused")
+        self.subject.stop()
+        self.subject.config["mappings"] = [{"topic": MAPPING["topic"], "telemetry": {"n": "$.n"}}]
+        self.subject.start()
+        self.subject.wait_log("link tb: connected")
+        some = range(2, n, 2)
+        status, results = self.ask("retry", *map(str, some))
+        self.assertEqual((status, [r["number"] for r in results]), (0, list(some)))
+        status, results = self.ask("retry", "--all")
+        self.assertEqual((status, [r["number"] for r in results]), (0, [*range(1, n, 2), n]))
+        self.assertEqual(self.listed(), [])
+        self.wait_taken(range(n))
+        self.assertEqual(len(self.script.taken), n)
+
     # ---- the socket
 
     def test_without_a_daemon_one_can_look_and_is_told_what_to_do_for_the_rest(self):
