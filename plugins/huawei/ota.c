@@ -297,9 +297,13 @@ void hw_image_progress(void *ctx, const struct fg_image_progress *p)
 		[FG_IMAGE_UPDATED] = "the device says that it is installed",
 	};
 	struct hw *hw = ctx;
-	struct hw_ota_job *job = hw_ota_job(hw, p->device, (enum hw_ota_subject)p->kind);
+	struct hw_ota_job *job;
 	uint8_t percent = percent_of(p);
 
+	/* It may have been renamed to what cannot be an id since the order came. */
+	if (p->device.size > 0 && hw_device_name_fault(hw, p->device))
+		return;
+	job = hw_ota_job(hw, p->device, (enum hw_ota_subject)p->kind);
 	if (!job)
 		return;
 	/* A server that knows no ranges begins anew after a cut; that is no step back. */
