@@ -185,11 +185,13 @@ static int cloud_finish(struct fg_reader *r, const struct fg_yaml_node *node,
 			const struct fg_trail *trail, void *item)
 {
 	struct fg_cloud_config *cloud = item;
+	const char *fallback = cloud->fallback.url;
+	bool has_https = fallback && strncmp(fallback, "https://", 8) == 0;
 	int e;
 
 	cloud->place = node->place;
 	cloud->options = node;
-	e = fg_config_check_tls(r, node, trail, &cloud->url);
+	e = fg_config_check_tls(r, node, trail, &cloud->url, has_https);
 	if (e == -ENOMEM)
 		return e;
 	if (!cloud->name)

@@ -53,9 +53,10 @@ struct fg_options_at {
 int fg_options_read(const struct fg_reader *r, const struct fg_options_at *at,
 		    const struct fg_option *table, struct fg_value *ret_values);
 
-/** Check `tls` of @node against its url, which gets an empty host when it has none. */
+/** Check `tls` of @node against its url, which gets an empty host when it has none. @has_https: `tls`
+ * is for more than that. */
 int fg_config_check_tls(struct fg_reader *r, const struct fg_yaml_node *node,
-			const struct fg_trail *trail, struct fg_url *url);
+			const struct fg_trail *trail, struct fg_url *url, bool has_https);
 
 /** Do these shell patterns name just one? */
 bool fg_config_is_one(char *const *patterns, size_t n);

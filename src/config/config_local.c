@@ -41,7 +41,7 @@ const struct fg_section fg_tls_section = {.keys = tls_keys, .finish = tls_finish
 
 /* `tls:` beside an url without TLS would look as if it protected something. */
 int fg_config_check_tls(struct fg_reader *r, const struct fg_yaml_node *node,
-			const struct fg_trail *trail, struct fg_url *url)
+			const struct fg_trail *trail, struct fg_url *url, bool has_https)
 {
 	const struct fg_yaml_node *tls = fg_yaml_member(node, "tls");
 	struct fg_trail below = {.parent = trail, .name = "tls"};
@@ -50,7 +50,7 @@ int fg_config_check_tls(struct fg_reader *r, const struct fg_yaml_node *node,
 		url->host = fg_keep(r, "", 0);
 		return url->host ? 0 : -ENOMEM;
 	}
-	if (tls && !url->is_tls)
+	if (tls && !url->is_tls && !has_https)
 		return fg_key_mistake(r, &tls->key_place, &below,
 				      "only with an url that starts with mqtts://");
 	return 0;
@@ -68,7 +68,7 @@ static int broker_finish(struct fg_reader *r, const struct fg_yaml_node *node,
 	int e;
 
 	broker->place = node->place;
-	e = fg_config_check_tls(r, node, trail, &broker->url);
+	e = fg_config_check_tls(r, node, trail, &broker->url, false);
 	if (e == -ENOMEM)
 		return e;
 	return broker->name ? e : -ENODATA;

@@ -364,6 +364,9 @@ static const struct {
 	 "f:4:62: clouds.c.max_in_flight: expected a number from 1 to 1000, got \"0\""},
 	{CLOUD("ack_timeout: 11min"),
 	 "f:4:60: clouds.c.ack_timeout: expected a duration from 1s to 10min, got \"11min\""},
+	{NO_CLOUDS
+	 "clouds: [{name: c, plugin: p, url: mqtt://h, fallback: {url: 'http://c'}, tls: {}}]\n",
+	 "f:4:75: clouds.c.tls: only with an url that starts with mqtts://"},
 	{CLOUD("fallback: "), "f:4:57: clouds.c.fallback: expected a mapping, got nothing"},
 	{CLOUD("fallback: {after: 2min}"),
 	 "f:4:57: clouds.c.fallback.url: required, but not given"},
