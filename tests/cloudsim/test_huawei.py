@@ -456,6 +456,111 @@ class Downlink(HuaweiTest):
         self.assertEqual(client.wait_received(21)[-1][1]["content"], "now")
 
 
+class ByHttps(HuaweiTest):
+    def setUp(self):
+        self.clock_s = 1773566813.
+        self.cloud = self.begin(devices=[{"device_id": GATEWAY, "secret": SECRET, "sub_devices": ["p1_%d" % i for i in range(60)]},
+                                         {"device_id": "other", "secret": SECRET}],
+                                now=lambda: self.clock_s, elapsed=lambda: self.clock_s)
+
+    def send(self, path, body, token=None, content_type="application/json", method="POST"):
+        """(status, parsed body)"""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Content-Type": content_type}
+        if token is not None:
+            headers["access_token"] = token
+        request = urllib.request.Request(self.cloud.https.url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+
+    def login(self, device_id=GATEWAY, sign_type=0, timestamp="2026031509", **more):
+        return self.send("/v5/device-auth", dict({
+            "device_id": device_id, "sign_type": sign_type, "timestamp": timestamp,
+            "password": login.password(SECRET, timestamp)}, **more))
+
+    def token(self, **how):
+        status, body = self.login(**how)
+        self.assertEqual((status, body["expires_in"]), (200, self.cloud.https.expires_in_s))
+        return body["access_token"]
+
+    def report(self, token, n_devices=1, path="gateway/sub-devices/properties/report", device_id=GATEWAY):
+        body = {"devices": [{"device_id": "p1_%d" % i, "services": services(t=1)} for i in range(n_devices)]}
+        return self.send("/v5/devices/%s/sys/%s" % (device_id, path), body, token)[0]
+
+    def test_a_sign_in_needs_the_password_and_gives_a_token(self):
+        self.assertEqual(len({self.token(), self.token(), self.token(sign_type=1)}), 3)
+        for status, how in ((401, {"password": "x"}), (401, {"device_id": "nobody"}), (400, {"sign_type": 2}),
+                            (400, {"sign_type": "0"}), (400, {"timestamp": "2026"}), (400, {"more": 1}),
+                            (401, {"sign_type": 1, "timestamp": "2026031507"})):
+            self.assertEqual(self.login(**how)[0], status, how)
+        self.assertEqual(self.send("/v5/device-auth", b"[]")[0], 400)
+        self.assertEqual(len(self.cloud.complaints()), 8)
+        self.cloud.set_disabled(GATEWAY, True)
+        self.assertEqual(self.login()[0], 403)
+
+    def test_reports_need_the_token_of_their_device(self):
+        token = self.token()
+        self.assertEqual(self.report(token), 200)
+        self.assertEqual(self.cloud.samples(), [("p1_0", 1773566813000, "t", 1)])
+        self.assertEqual([self.report(t) for t in (None, "", "x" * 64)], [401, 401, 401])
+        self.assertEqual(self.report(token, device_id="other"), 403)
+        own = {"services": services(t=2)}
+        self.assertEqual(self.send("/v5/devices/%s/sys/properties/report" % GATEWAY, own, token)[0], 200)
+        text = {"object_device_id": GATEWAY, "name": "n", "id": "1", "content": "c"}
+        self.assertEqual(self.send("/v5/devices/%s/sys/messages/up" % GATEWAY, text, token)[0], 200)
+        self.assertEqual(len(self.cloud.samples()), 2)
+        self.assertEqual([e["path"] for e in self.cloud.events("https_publish")],
+                         ["gateway/sub-devices/properties/report", "properties/report", "messages/up"])
+
+    def test_a_request_that_is_too_large_or_makes_no_sense_is_refused(self):
+        token = self.token()
+        self.assertEqual([self.report(token, n) for n in (50, 51)], [200, 400])
+        path = "/v5/devices/%s/sys/properties/report" % GATEWAY
+        self.assertEqual(self.send(path, b"{}" + b" " * (1 << 20), token)[0], 413)
+        self.assertEqual(self.send(path, b"{", token)[0], 400)
+        self.assertEqual(self.send(path, {}, token, content_type="text/plain")[0], 415)
+        self.assertEqual(self.send(path, {}, token, method="PUT")[0], 405)
+        # MQTT's name of it, and what has no path at all.
+        self.assertEqual(self.report(token, path="gateway/sub_devices/properties/report"), 404)
+        self.assertEqual(self.report(token, path="events/up"), 404)
+        self.assertEqual(len(self.cloud.complaints()), 7)
+
+    def test_a_token_ends_and_the_one_before_it_thirty_seconds_after_the_next(self):
+        self.cloud.https.expires_in_s = 100
+        first = self.token()
+        self.clock_s += 99
+        self.assertEqual(self.report(first), 200)
+        self.clock_s += 1
+        self.assertEqual(self.report(first), 401)
+        second = self.token()
+        third = self.token()
+        self.clock_s += 29
+        self.assertEqual([self.report(t) for t in (second, third)], [200, 200])
+        self.clock_s += 1
+        self.assertEqual([self.report(t) for t in (second, third)], [401, 200])
+        self.cloud.https.forget_tokens()
+        self.assertEqual(self.report(third), 401)
+        self.assertEqual(self.cloud.complaints(), [])
+
+    def test_its_limits_and_faults(self):
+        token = self.token()
+        self.cloud.set(messages_per_s=3)
+        self.assertEqual([self.report(token) for _ in range(4)], [200, 200, 200, 429])
+        self.clock_s += 1
+        self.cloud.https.lose_answer_at = 1
+        with self.assertRaises(OSError):
+            self.report(token)
+        self.assertEqual(len(self.cloud.samples()), 4)
+        self.cloud.https.status = 503
+        self.assertEqual((self.report(token), self.login()[0]), (503, 503))
+        self.cloud.https.status = "silent"
+        with self.assertRaises(OSError):
+            self.report(token)
+
 if __name__ == "__main__":
     sys.stdout.reconfigure(line_buffering=True)
     unittest.main(verbosity=2)

@@ -284,17 +284,27 @@ class Broker(Script):
             yield from self._event(session, body)
         elif shadow:
             yield from self._shadow(session, shadow[1], body)
-        elif len(data) > payload.MAX_PROPERTIES_BYTES:
-            yield "properties of more than 64 KB"
         else:
-            report = payload.Report(self._model)
-            if name == "properties/report":
-                report.own(session.device_id, body)
-            else:
-                report.sub_devices(body, self.registry.behind(session.device_id))
-            self.readings += report.readings
-            self.shadow.reported(report.readings)
-            yield from report.faults
+            yield from self.store(session.device_id, name, data, body)
+
+    def store(self, device_id, name, data, body):
+        """A report, or a message, whose topic ends in @name and that says @body (@data: the same, as bytes); yields
+        what is wrong with it."""
+        if name == "messages/up":
+            if payload.content_size(data) > payload.MAX_CONTENT_BYTES:
+                yield "content of more than 256 KB"
+            return
+        if len(data) > payload.MAX_PROPERTIES_BYTES:
+            yield "properties of more than 64 KB"
+            return
+        report = payload.Report(self._model)
+        if name == "properties/report":
+            report.own(device_id, body)
+        else:
+            report.sub_devices(body, self.registry.behind(device_id))
+        self.readings += report.readings
+        self.shadow.reported(report.readings)
+        yield from report.faults
 
     def _response(self, session, kind, id_, body):
         verdict = self.downlink.take(kind, id_, body)

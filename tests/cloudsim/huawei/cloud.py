@@ -9,6 +9,7 @@ from scripted_broker import ScriptedBroker
 
 from . import downlink
 from .broker import Broker, Bucket
+from .https import Https
 from .iam import Iam
 from .ota import Upgrade
 from .payload import MAX_CONTENT_BYTES, content_size
@@ -34,7 +35,7 @@ class Huawei(Arrivals):
     """IoTDA as a gateway sees it; README.md says what it enforces."""
 
     def __init__(self, devices=None, sub_devices=(), model=None, custom_topics=(), instance_id=None, now=time.time,
-                 elapsed=time.monotonic, tls=None, files_tls=None):
+                 elapsed=time.monotonic, tls=None, files_tls=None, https_tls=None):
         """@devices: [{"device_id", "secret" or "fingerprint" (hexadecimal, of a certificate), "sub_devices": [ids],
         "is_disabled": bool, "is_bridge": bool}] with a login; unless given one, GATEWAY with SECRET, and @sub_devices
         behind it. @model: {service id: {property: "int", "decimal", "string", "bool", "jsonObject" or "array"}};
@@ -42,12 +43,12 @@ class Huawei(Arrivals):
         Instance-Id, None: nothing. @now(): the platform's clock, seconds since 1970; @elapsed(): the one it measures
         time-outs, repeats, keep-alives and rates with, in seconds. @tls: {"certificate", "key"} of the platform and
         "device_ca", which signs those of devices: paths; None: no TLS. @files_tls: {"certificate", "key"} of where
-        upgrades are fetched from, for localhost; None: no TLS there."""
+        upgrades are fetched from, and @https_tls that of the devices' HTTPS side, for localhost; None: no TLS there."""
         devices = devices or [{"device_id": GATEWAY, "secret": SECRET, "sub_devices": list(sub_devices)}]
         self._broker = Broker(devices, model, custom_topics, now, elapsed)
         self._server = ScriptedBroker(self._broker, tls=server_side(tls) if tls else None)
-        self._rest = self._iam = self._shelf = None
-        self._files_tls = files_tls
+        self._rest = self._iam = self._shelf = self._https = None
+        self._files_tls, self._https_tls = files_tls, https_tls
         self._instance_id = instance_id
         self.port = self._server.port
 
@@ -56,7 +57,7 @@ class Huawei(Arrivals):
         return self
 
     def stop(self):
-        for web in (self._rest, self._iam, self._shelf):
+        for web in (self._rest, self._iam, self._shelf, self._https):
             if web:
                 web.stop()
         self._server.stop()
@@ -304,6 +305,15 @@ class Huawei(Arrivals):
         """Answer everything on the application's side with @status, such as 429; None: no more."""
         self._application().fault = status
 
+    # ---- the devices' side by HTTPS
+
+    @property
+    def https(self):
+        """Started at first use, and not part of an outage() of MQTT. It has url, and the faults status=,
+        lose_answer_at=, answer_after_s=, expires_in_s=, forget_tokens(); https.py says what each means."""
+        self._https = self._https or Https(self._broker, self._server.call, self._https_tls)
+        return self._https
+
     # ---- what it has seen
 
     def events(self, kind=None):
@@ -344,6 +354,7 @@ class Huawei(Arrivals):
         """Everything a well-behaved gateway never causes."""
         return [e for e in self.events()
                 if e["event"] in ("refused", "rejected", "suspect")
+                or e["event"] == "https_refused" and e["why"] not in ("told to", "token")
                 or e["event"] == "subscribe" and not e["granted"]
                 or e["event"] == "connect" and (not e["clean"] or e["has_will"])
                 or e["event"] == "response" and e["verdict"] in ("duplicate", "unknown", "malformed")
