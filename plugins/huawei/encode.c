@@ -34,6 +34,7 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 	char topic[HW_TOPIC_SIZE];
 	size_t room;
 
+	out->qos = 1;
 	if (hw->carrier == FG_CARRIER_HTTP) {
 		room = fg_least_limit(out->max_packet_bytes, out->payload_size);
 		*ret = fg_text_begin(out->payload, limit < room ? limit : room);
@@ -43,7 +44,6 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 	if (strlen(topic) >= out->topic_size)
 		return -EINVAL;
 	memcpy(out->topic, topic, strlen(topic) + 1);
-	out->qos = 1;
 	room = fg_payload_limit(out, topic, hw->mqtt_version, hw->session_max_packet_bytes);
 	*ret = fg_text_begin(out->payload, limit < room ? limit : room);
 	return 0;

@@ -5,6 +5,8 @@
  *	t, a, p, r, x, q  telemetry, attributes, presence, answer to the last command, a text, a device that
  *	               asks for attributes: device, tab, body
  *	E              encode, S settle with the code of the next byte, X a new session
+ *	H              a sign-in by HTTPS: the status is 100 and its length in bytes up to a tab, then comes
+ *	               the answer; if that will do, HTTPS carries the session until the next X
  *	W              as many seconds pass as bytes follow
  *	I              the host says how far an image is: a digit each for kind, state and fault, then device,
  *	               tab, version; what it says of an order follows from the last byte of its version
@@ -44,6 +46,7 @@ struct ground {
 	void *ctx;
 	char *payload; /* PACKET_SIZE */
 	uint64_t tag;
+	enum fg_carrier carrier;
 	struct fg_message messages[MAX_MESSAGES];
 	uint8_t states[MAX_MESSAGES];
 	char refs[MAX_MESSAGES][FG_COMMAND_ID_MAX];
@@ -306,6 +309,16 @@ static void check_payload(const char *topic, struct fg_span payload)
 	REQUIRE(is_json(payload));
 }
 
+/* Nothing in the token makes another header. */
+static bool are_clean(const char *const *headers)
+{
+	for (; *headers; headers++)
+		for (const char *at = *headers; *at; at++)
+			if (*at < ' ' || *at > '~')
+				return false;
+	return true;
+}
+
 static bool encode(struct ground *g)
 {
 	char topic[256];
@@ -314,7 +327,8 @@ static bool encode(struct ground *g)
 				 .states = g->states,
 				 .count = g->n_messages,
 				 .max_take = MAX_MESSAGES,
-				 .max_points = {SIZE_MAX, SIZE_MAX}};
+				 .max_points = {SIZE_MAX, SIZE_MAX},
+				 .carrier = g->carrier};
 	struct fg_publish out = {.topic = topic,
 				 .topic_size = sizeof(topic),
 				 .payload = g->payload,
@@ -329,6 +343,7 @@ static bool encode(struct ground *g)
 		return false;
 	REQUIRE(out.payload_len <= PACKET_SIZE && out.qos == 1);
 	check_payload(topic, fg_span_of(g->payload, out.payload_len));
+	REQUIRE(g->carrier == FG_CARRIER_MQTT || are_clean(out.headers));
 	g->tag = out.tag;
 	return true;
 }
@@ -419,6 +434,27 @@ static void tell_image(struct ground *g, struct fg_span line)
 		progress(g, &p);
 }
 
+static void sign_in(struct ground *g, struct fg_span line)
+{
+	struct fg_connect_request request = {.session = ""};
+	struct fg_http_call call = {.method = "POST"};
+	struct fg_http_sign_in as = {0};
+	struct fg_http_result answer = {.status = 100 + (unsigned)first_field(&line).size % 500};
+	int r;
+
+	fg_plugin.disconnected(g->ctx, "");
+	g->carrier = FG_CARRIER_MQTT;
+	REQUIRE(fg_plugin.http->sign_in(g->ctx, &request, &call) == 1 && is_json(call.body));
+	answer.body = line;
+	r = fg_plugin.http->signed_in(g->ctx, "", &answer, &as);
+	REQUIRE(r == 0 || r == -EACCES || r == -EAGAIN || r == -EPROTO);
+	REQUIRE(as.renew_ms >= 0);
+	if (r == 0)
+		g->carrier = FG_CARRIER_HTTP;
+	else
+		begin_session(g);
+}
+
 static void act(struct ground *g, struct fg_span line)
 {
 	struct fg_span rest = fg_span_of(line.data + 1, line.size - 1);
@@ -431,14 +467,19 @@ static void act(struct ground *g, struct fg_span line)
 		encode(g);
 	} else if (*line.data == 'S') {
 		how.reason_code = rest.size > 0 ? (unsigned char)*rest.data : 0;
+		if (g->carrier == FG_CARRIER_HTTP)
+			how.http_status = 200 + how.reason_code;
 		fg_plugin.settled(g->ctx, "", &how);
 	} else if (*line.data == 'W') {
 		for (size_t i = 0; i < rest.size && i < 100; i++)
 			fg_plugin.woken(g->ctx, (int64_t)i * 1000000);
 	} else if (*line.data == 'I') {
 		tell_image(g, rest);
+	} else if (*line.data == 'H') {
+		sign_in(g, rest);
 	} else if (*line.data == 'X') {
 		fg_plugin.disconnected(g->ctx, "");
+		g->carrier = FG_CARRIER_MQTT;
 		begin_session(g);
 	} else {
 		deliver(g, line);
