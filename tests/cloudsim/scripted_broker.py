@@ -169,7 +169,7 @@ class Connection:
         self.peer_certificate = None
         self.version = 4
         self.connect = None
-        self.is_open = True
+        self.is_open, self._is_lingering = True, False
         self._in = bytearray()
         self._out = bytearray()
         self._next_id = 0
@@ -234,7 +234,27 @@ class Connection:
             return self.close()
         self.server._watch(self)
 
+    def _linger(self):
+        """Say no more, and swallow what comes until the client has gone: a reset would overtake the alert."""
+        self._is_lingering = True
+        try:
+            self.sock.shutdown(socket.SHUT_WR)  # from here on the socket is a plain one
+        except OSError:
+            self.close()
+
+    def _swallow(self):
+        try:
+            if self.sock.recv(1 << 18):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self.close()
+
     def _read(self):
+        if self._is_lingering:
+            return self._swallow()
         try:
             data = self.sock.recv(1 << 18)
             while self.server.tls and self.sock.pending():
@@ -243,7 +263,8 @@ class Connection:
             return
         except ssl.SSLError as error:
             self.server.script.on_tls_error(self, error.reason or str(error))
-            data = b""
+            self.server.script.on_closed(self)
+            return self._linger()
         except OSError:
             data = b""
         if not data:
