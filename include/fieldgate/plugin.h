@@ -306,8 +306,9 @@ struct fg_host {
 
 	/**
 	 * Keep a small thing (a credential got by provisioning) durably under @key ([a-z0-9_], 1..32);
-	 * an empty @value forgets it. remembered() says when it is on disk: use it then, not before.
-	 * Returns 0, -EINVAL, or -EMSGSIZE (more than 16 KiB in all).
+	 * an empty @value forgets it. remembered() says when it is on disk: use it then, not before; of
+	 * what recall() shows already it says nothing. Returns 0, -EINVAL, or -EMSGSIZE (more than
+	 * 16 KiB in all).
 	 */
 	int (*remember)(void *host_ctx, const char *key, struct fg_span value);
 

@@ -86,10 +86,13 @@ static int read_text(struct fg_json_value object, const char *name, char *out, s
 	return r;
 }
 
+/* Returns 1 when that is on disk already, of which the host does not tell; 0 when it will; or a negative
+ * errno. */
 static int save(struct hw *hw, const char *address, const char *secret, bool is_wanted_again)
 {
 	char buffer[STORE_SIZE];
 	struct fg_text text = fg_text_begin(buffer, sizeof(buffer));
+	struct fg_span on_disk;
 	int r = -EMSGSIZE;
 
 	fg_put(&text, "{\"for\":");
@@ -101,6 +104,8 @@ static int save(struct hw *hw, const char *address, const char *secret, bool is_
 	fg_put(&text, is_wanted_again ? ",\"again\":true}" : "}");
 	if (!text.is_full)
 		r = hw->host->remember(hw->host_ctx, STORE_KEY, fg_text_span(&text));
+	if (r == 0 && hw->host->recall(hw->host_ctx, STORE_KEY, &on_disk) == 0)
+		r = fg_span_equal(on_disk, fg_text_span(&text));
 	OPENSSL_cleanse(buffer, sizeof(buffer));
 	return r;
 }
@@ -221,7 +226,7 @@ int hw_bootstrap_connect(struct hw *hw, struct hw_account *account, struct fg_co
 	}
 	b->is_setup = b->state == HW_BOOTSTRAP_WANTED &&
 		      (!has_address || (!b->is_setup && !is_paused(hw)));
-	b->has_asked = false;
+	b->has_asked = b->is_outdated = false;
 	out->is_setup = b->is_setup;
 	if (b->is_setup) {
 		account->scope_id = hw->with.scope_id;
@@ -248,6 +253,8 @@ bool hw_bootstrap_connected(struct hw *hw)
 		return false;
 	b->is_up = true;
 	b->n_failed = 0;
+	if (b->is_outdated)
+		reconnect(hw, "bootstrapped");
 	if (b->is_setup)
 		hw_subscribe(hw, "bootstrap/down");
 	else if (b->state == HW_BOOTSTRAP_WANTED && b->is_triggered)
@@ -341,7 +348,9 @@ static int take_answer(struct hw *hw, struct fg_json_value answer)
 	b->state = HW_BOOTSTRAP_KEEPING;
 	r = save(hw, address, secret[0] ? secret : b->derived, false);
 	OPENSSL_cleanse(secret, sizeof(secret));
-	if (r < 0) {
+	if (r > 0) {
+		hw_bootstrap_remembered(hw, STORE_KEY, 0);
+	} else if (r < 0) {
 		begin_pause(hw);
 		hw->host->warn(hw->host_ctx,
 			       "what the bootstrap service has answered cannot be kept (%s): it is "
@@ -377,6 +386,7 @@ void hw_bootstrap_remembered(struct hw *hw, const char *key, int error)
 		load(hw);
 		b->has_ended = true;
 		b->ended_s = hw->uptime_s;
+		b->is_outdated = true;
 		reconnect(hw, "bootstrapped");
 	} else if (b->state == HW_BOOTSTRAP_KEEPING && b->is_setup && b->address[0]) {
 		/* The host has said why, and tries again. */
@@ -401,6 +411,6 @@ void hw_bootstrap_again(struct hw *hw)
 		return;
 	want(b);
 	b->is_triggered = true;
-	if (save(hw, b->address, b->secret, true) < 0)
+	if (save(hw, b->address, b->secret, true) != 0)
 		reconnect(hw, "IoTDA wants a bootstrap");
 }

@@ -58,6 +58,7 @@ struct hw_bootstrap {
 	bool is_setup;     /* the newest attempt goes to the URL */
 	bool is_up;        /* it has become a session */
 	bool has_asked;    /* in that session */
+	bool is_outdated;  /* it began before the address was on disk */
 	bool is_triggered; /* WANTED: because IoTDA has said so */
 	bool has_ended;    /* there was a bootstrap, at ended_s */
 	unsigned n_failed; /* DONE: attempts in a row */

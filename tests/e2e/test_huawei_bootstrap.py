@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import time
 
 from cloudsim import Bootstrap, Huawei
 from frame import BUILD, Certificates, EndToEnd, wait_for
@@ -236,6 +237,17 @@ class Trouble(BootstrapTest):
         self.started()
         self.flows()
         self.assertEqual(self.service.requests(), [DEVICE])
+
+    def test_killed_at_any_moment_it_finds_its_way(self):
+        self.begin(start=False)
+        for delay_ms in range(0, 60, 6):
+            self.gw.start()
+            begin = time.monotonic()
+            wait_for(lambda: (time.monotonic() - begin) * 1000 >= delay_ms, 10, every_s=0.001)
+            self.gw.kill9()
+        self.started()
+        self.flows()
+        self.assertEqual(set(self.service.requests()), {DEVICE})
 
     def test_with_no_room_on_the_disk_nothing_is_used(self):
         self.begin(start=False)

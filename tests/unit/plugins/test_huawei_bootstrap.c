@@ -40,8 +40,8 @@ void __wrap_free(void *memory)
 
 /* ------------------------------------------------------------------ a host */
 
-static char remembered[4096]; /* on disk as soon as the plugin is told so */
-static size_t remembered_size;
+static char wanted[4096], remembered[4096];
+static size_t wanted_size, remembered_size;
 static unsigned n_reconnects, n_warnings;
 
 static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -82,12 +82,19 @@ static int remember(void *host_ctx, const char *key, struct fg_span value)
 {
 	(void)host_ctx;
 	assert_string_equal(key, "bootstrap");
-	assert_true(value.size <= sizeof(remembered));
+	assert_true(value.size <= sizeof(wanted));
 	if (remember_result < 0)
 		return remember_result;
-	memcpy(remembered, value.data, value.size);
-	remembered_size = value.size;
+	memcpy(wanted, value.data, value.size);
+	wanted_size = value.size;
 	return 0;
+}
+
+static void is_on_disk(void *ctx)
+{
+	memcpy(remembered, wanted, wanted_size);
+	remembered_size = wanted_size;
+	fg_plugin.remembered(ctx, "bootstrap", 0);
 }
 
 static int recall(void *host_ctx, const char *key, struct fg_span *ret)
@@ -212,7 +219,7 @@ static void bootstrap(const struct config *c, const char *payload)
 
 	ask(ctx);
 	assert_int_equal(answer(ctx, payload), 0);
-	fg_plugin.remembered(ctx, "bootstrap", 0);
+	is_on_disk(ctx);
 	assert_int_equal(n_reconnects, 1);
 	assert_string_equal(connect_of(ctx).address, ADDRESS);
 	fg_plugin.close(ctx);
@@ -349,8 +356,25 @@ static void another_value_on_disk_is_none_of_its_business(void **state)
 	assert_int_equal(answer(ctx, "{\"address\":\"" ADDRESS "\"}"), 0);
 	fg_plugin.remembered(ctx, "topology", 0);
 	assert_int_equal(n_reconnects, 0);
-	fg_plugin.remembered(ctx, "bootstrap", 0);
+	is_on_disk(ctx);
 	assert_int_equal(n_reconnects, 1);
+	fg_plugin.close(ctx);
+}
+
+static void the_same_answer_as_before_is_on_disk_already(void **state)
+{
+	void *ctx;
+
+	(void)state;
+	bootstrap(&of_group, "{\"address\":\"" ADDRESS "\"}");
+	ctx = opened(&of_group);
+	for (unsigned i = 0; i < 10; i++)
+		assert_false(connect_of(ctx).is_setup);
+	ask(ctx);
+	n_reconnects = 0;
+	assert_int_equal(answer(ctx, "{\"address\":\"" ADDRESS "\"}"), 0);
+	assert_int_equal(n_reconnects, 1);
+	assert_string_equal(connect_of(ctx).address, ADDRESS);
 	fg_plugin.close(ctx);
 }
 
@@ -401,6 +425,7 @@ int main(void)
 		TEST(what_is_remembered_holds_for_the_configuration_it_was_got_with),
 		TEST(a_file_that_says_something_else_is_none),
 		TEST(another_value_on_disk_is_none_of_its_business),
+		TEST(the_same_answer_as_before_is_on_disk_already),
 		TEST(what_the_host_cannot_keep_is_not_used),
 		TEST(no_secret_is_left_behind),
 	};
