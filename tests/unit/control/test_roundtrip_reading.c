@@ -80,6 +80,7 @@ static void readings_come_from_the_rules(void **state)
 		 "1718000000123999", true, false, false, 0},
 		/* Rules that others come before, that are of another device, and what is no telemetry. */
 		{"- {topic: 'p/{device}', presence: {}}\n"
+		 "- {topic: 'o/{device}', payload: opaque}\n"
 		 "- {topic: 'one/temp', device: other}\n"
 		 "- {topic: 'z/{device}', lane: alarm}\n"
 		 "- {topic: 'a/{device}/v', telemetry: {v: $.v}}\n"
