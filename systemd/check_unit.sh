@@ -3,6 +3,10 @@
 # Arguments: the unit, the daemon as built (it stands in for the installed one).
 set -eu
 
+if ! command -v systemd-analyze >/dev/null; then
+	echo "skipped: there is no systemd-analyze here"
+	exit 77
+fi
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 sed "s#^\(ExecStart[A-Za-z]*=\)[^ ]*#\1$2#" "$1" >"$dir/fieldgate.service"
