@@ -237,6 +237,10 @@ int hw_ota_event(struct hw *hw, const struct hw_event *event)
 
 	if (!hw->host->image_begin)
 		return 0;
+	if (hw_ota_is_early(hw, event)) {
+		hw_ota_keep(hw, event);
+		return 0;
+	}
 	if (fg_span_is(event->type, "version_query"))
 		return take_question(hw, event);
 	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)

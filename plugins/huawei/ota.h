@@ -29,6 +29,9 @@
 
 #define HW_OTA_TEXT_SIZE 256
 
+/* Of what comes before IoTDA has said which sub-devices it has. */
+#define HW_OTA_MAX_EARLY_BYTES (256 * 1024)
+
 enum hw_ota_subject {
 	HW_OTA_FIRMWARE = FG_IMAGE_FIRMWARE,
 	HW_OTA_SOFTWARE = FG_IMAGE_SOFTWARE,
@@ -53,8 +56,11 @@ struct hw_ota_job {
 	char device[];       /* its name here */
 };
 
+struct hw_ota_early;
+
 struct hw_ota {
-	struct hw_ota_job *jobs; /* the oldest first */
+	struct hw_ota_early *early; /* the oldest first */
+	struct hw_ota_job *jobs;    /* the oldest first */
 	unsigned n_jobs, n_untold;
 	uint32_t last_serial;
 	bool has_warned_full;
@@ -101,3 +107,16 @@ int hw_publish_ota(struct hw_call *call);
 enum fg_verdict hw_ota_settled(struct hw *hw, const struct fg_settlement *how);
 
 void hw_ota_close(struct hw_ota *ota);
+
+/* ------------------------------------------------------------------ ota_early.c */
+
+/** Is @event about a sub-device, and it is not known yet which one? */
+bool hw_ota_is_early(const struct hw *hw, const struct hw_event *event);
+
+/** Keep @event for later. */
+void hw_ota_keep(struct hw *hw, const struct hw_event *event);
+
+/** It is later: take what was kept. */
+void hw_ota_take_early(struct hw *hw);
+
+void hw_ota_close_early(struct hw_ota *ota);

@@ -123,6 +123,7 @@ void hw_ota_close(struct hw_ota *ota)
 {
 	struct hw_ota_job *next;
 
+	hw_ota_close_early(ota);
 	for (; ota->jobs; ota->jobs = next) {
 		next = ota->jobs->next;
 		free(ota->jobs);
@@ -314,9 +315,10 @@ static void give_up(struct hw *hw, struct hw_ota_job *job)
 
 void hw_ota_tick(struct hw *hw)
 {
-	struct hw_ota_job *job = hw->ota.jobs, *next;
+	struct hw_ota_job *job, *next;
 
-	for (; job; job = next) {
+	hw_ota_take_early(hw);
+	for (job = hw->ota.jobs; job; job = next) {
 		uint32_t age_s = hw->uptime_s - job->since_s;
 
 		next = job->next;

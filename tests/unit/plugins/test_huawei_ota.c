@@ -298,6 +298,37 @@ static void of_too_many_orders_and_questions_the_rest_is_named_once(void **state
 	assert_int_equal(hw->ota.n_jobs, HW_MAX_OTA_JOBS / 2);
 }
 
+static void what_comes_too_early_is_kept_within_bounds_and_taken_in_order(void **state)
+{
+	unsigned n = 0;
+	char its_version[16];
+
+	(void)state;
+	hw->topology.is_on = hw->topology.is_waiting = true;
+	for (; n_warnings == 0 && n < 10000; n++) {
+		snprintf(its_version, sizeof(its_version), "%u", n);
+		order("pump-1", its_version);
+	}
+	assert_in_range(n, 200, 2000);
+	assert_int_equal(n_begun, 0);
+	fg_plugin.woken(hw, 0);
+	assert_int_equal(n_begun, 0);
+	hw->topology.is_waiting = false;
+	fg_plugin.woken(hw, 0);
+	assert_int_equal(n_begun, n - 1);
+	snprintf(its_version, sizeof(its_version), "%u", n - 2);
+	assert_string_equal(version, its_version);
+	assert_null(hw->ota.early);
+}
+
+static void what_is_kept_is_released_at_the_end(void **state)
+{
+	(void)state;
+	hw->topology.is_on = hw->topology.is_waiting = true;
+	order("pump-1", "2");
+	assert_non_null(hw->ota.early);
+}
+
 static void without_memory_an_order_is_lost_and_nothing_else(void **state)
 {
 	(void)state;
@@ -398,6 +429,8 @@ int main(void)
 		TEST(a_token_is_handed_to_the_host_and_told_to_nobody_else),
 		TEST(the_longest_version_fits_and_a_longer_one_makes_no_sense),
 		TEST(of_too_many_orders_and_questions_the_rest_is_named_once),
+		TEST(what_comes_too_early_is_kept_within_bounds_and_taken_in_order),
+		TEST(what_is_kept_is_released_at_the_end),
 		TEST(without_memory_an_order_is_lost_and_nothing_else),
 		TEST(telling_costs_no_allocation),
 		TEST(what_has_only_grown_is_told_when_it_makes_a_percent),
