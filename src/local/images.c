@@ -190,6 +190,7 @@ static void start_download(struct fg_images_entry *e)
 	headers[0] = authorization;
 	r = fg_download_new(images->with.loop, images->with.http, e->rule->store, &params,
 			    &download_ops, e, &e->download, &err);
+	explicit_bzero(authorization, strlen(authorization));
 	if (r == -ENOMEM)
 		return;
 	if (r < 0) {

@@ -193,6 +193,7 @@ struct fg_images_entry *fg_images_entry_free(struct fg_images_entry *e)
 		e->images->n_downloads--;
 	fg_download_free(e->download);
 	fg_image_file_free(e->file);
+	explicit_bzero((void *)(uintptr_t)e->authorization, strlen(e->authorization));
 	free(e);
 	return NULL;
 }
@@ -291,9 +292,10 @@ static char *put_text(char *at, const char *text)
 
 void fg_images_entry_remember(const struct fg_images_entry *e)
 {
-	const char *texts[N_ALL_TEXTS] = {e->link,          e->device,   e->title,
-					  e->version,       e->checksum, e->url,
-					  e->authorization, e->order,    e->failure};
+	/* A token is kept no longer than there is something to fetch with it. */
+	const char *authorization = e->state == FG_IMAGES_UPDATED ? "" : e->authorization;
+	const char *texts[N_ALL_TEXTS] = {e->link, e->device,     e->title, e->version, e->checksum,
+					  e->url,  authorization, e->order, e->failure};
 	char name[FG_IMAGE_NAME_SIZE];
 	FG_CLEANUP(fg_free_p) char *value = malloc(FG_STORE_VALUE_MAX);
 	char *at = value;
@@ -313,6 +315,7 @@ void fg_images_entry_remember(const struct fg_images_entry *e)
 			at = put_text(at, texts[i]);
 		r = fg_store_set(e->images->store, fg_span_of(name, KEY_BYTES),
 				 fg_span_of(value, (size_t)(at - value)));
+		explicit_bzero(value, (size_t)(at - value));
 	}
 	if (r < 0)
 		fg_warning("images: %s is not remembered, a restart forgets its image: %s",

@@ -206,9 +206,42 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* What was set is written, at the latest, when a store is released. */
+#define OLD_KEY "0123456789abcdef01234567"
+
+static bool is_on_disk(const struct fg_store *store, struct fg_span key)
+{
+	struct fg_span newest = {0}, there = {0};
+
+	fg_store_get_newest(store, key, &newest);
+	fg_store_get(store, key, &there);
+	return fg_span_equal(newest, there);
+}
+
+/* Is all that the tests have set on disk? */
+static bool is_saved(void)
+{
+	static const char *const devices[] = {"pump-1", "pump-2"};
+
+	for (size_t i = 0; images->versions && i < 2; i++)
+		if (!is_on_disk(images->versions, fg_span_str(devices[i])))
+			return false;
+	for (struct fg_images_entry *e = images->first; e; e = e->next) {
+		struct fg_image_description d = fg_images_entry_description(e);
+		char name[FG_IMAGE_NAME_SIZE];
+
+		assert_int_equal(fg_image_info_name(&d, name), 0);
+		if (!is_on_disk(images->store, fg_span_of(name, FG_IMAGE_OWNER_SIZE - 1)))
+			return false;
+	}
+	return is_on_disk(images->store, fg_span_str(OLD_KEY));
+}
+
 static void restart(void)
 {
+	for (double waited = 0; !is_saved(); waited += 0.005) {
+		assert_true(waited < PATIENCE_S);
+		turn(0.005);
+	}
 	images = fg_images_free(images);
 	turn(0.05);
 	open_images();
@@ -540,7 +573,7 @@ static void what_an_earlier_version_remembered_is_read(void **state)
 		fg_put_le16(at, (uint16_t)strlen(texts[i]));
 		at = stpcpy(at + 2, texts[i]);
 	}
-	assert_int_equal(fg_store_set(images->store, fg_span_str("0123456789abcdef01234567"),
+	assert_int_equal(fg_store_set(images->store, fg_span_str(OLD_KEY),
 				      fg_span_of(value, (size_t)(at - value))),
 			 0);
 	restart();
@@ -548,6 +581,35 @@ static void what_an_earlier_version_remembered_is_read(void **state)
 	assert_int_equal(entry("pump-1")->state, FG_IMAGES_UPDATED);
 	assert_true(entry("pump-1")->has_reported);
 	assert_string_equal(entry("pump-1")->order, "");
+}
+
+static bool is_in_store(const char *text)
+{
+	char file[4096];
+	FILE *in = fopen(path, "r");
+	size_t size = in ? fread(file, 1, sizeof(file), in) : 0;
+
+	if (in)
+		fclose(in);
+	return memmem(file, size, text, strlen(text)) != NULL;
+}
+
+static void a_token_is_kept_until_the_image_is_installed(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	image.authorization = fg_span_str("Bearer t0k3n");
+	hand_over(&image);
+	restart();
+	assert_true(is_in_store("t0k3n"));
+	report("{\"state\":\"UPDATED\"}");
+	restart();
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_UPDATED);
+	assert_false(is_in_store("t0k3n"));
+	http_server_stop(server);
 }
 
 /* ---- what runs where */
@@ -728,6 +790,7 @@ int main(void)
 		TEST(the_end_of_an_order_is_told_until_it_has_been_heard),
 		TEST(a_failure_outlives_a_restart_until_it_has_been_heard),
 		TEST(what_an_earlier_version_remembered_is_read),
+		TEST(a_token_is_kept_until_the_image_is_installed),
 		TEST(what_a_device_tells_last_is_what_it_runs),
 		TEST(what_is_no_version_changes_nothing),
 		TEST(what_a_broker_has_kept_is_believed_only_where_nothing_is_known),
