@@ -138,7 +138,8 @@ struct fg_command {
 		key; /* tells a command from all others of its device for as long as its cloud
 				  may deliver it again, 1..64 bytes; empty: the id does */
 	int64_t timeout_ms; /* until the cloud gives up; 0: as the link is configured */
-	bool is_one_way;    /* nobody waits for an answer: there will be none */
+	bool is_device_time; /* timeout_ms is all the device's: nothing is taken off for the way back */
+	bool is_one_way;     /* nobody waits for an answer: there will be none */
 };
 
 /* ------------------------------------------------------------------ images */
@@ -591,8 +592,9 @@ struct fg_rest_result {
 /** With what it is opened; all of it outlives the ctx. */
 struct fg_rest_open {
 	const struct fg_value *values; /* one for each entry of the option table, in its order */
-	const struct fg_value *link;   /* the same of the link's own table, struct fg_plugin.options */
-	const char *url;               /* where the interface is, without a final slash */
+	const struct fg_value
+		*link;   /* the same of the link's own table, struct fg_plugin.options */
+	const char *url; /* where the interface is, without a final slash */
 };
 
 struct fg_rest {

@@ -100,6 +100,7 @@ static void hand_over(struct hw *hw, enum hw_request request, struct fg_span id,
 	command->id = fg_span_str(own_id);
 	command->key = fg_span_str(key);
 	command->timeout_ms = hw->with.answer_within_ms;
+	command->is_device_time = true;
 	hw->host->command(hw->host_ctx, command);
 }
 

@@ -100,8 +100,9 @@ static uint64_t next_random(struct fg_command_desk *d)
 }
 
 /* Until our own answer has to be there. */
-static int64_t time_for(const struct fg_command_rule *rule, int64_t cloud_ms)
+static int64_t time_for(const struct fg_command_rule *rule, const struct fg_command *command)
 {
+	int64_t cloud_ms = command->timeout_ms;
 	int64_t margin_ms = cloud_ms / 4;
 
 	if (cloud_ms <= 0)
@@ -110,7 +111,7 @@ static int64_t time_for(const struct fg_command_rule *rule, int64_t cloud_ms)
 		margin_ms = cloud_ms / 2 < MARGIN_MIN_MS ? cloud_ms / 2 : MARGIN_MIN_MS;
 	if (margin_ms > MARGIN_MAX_MS)
 		margin_ms = MARGIN_MAX_MS;
-	cloud_ms -= margin_ms;
+	cloud_ms -= command->is_device_time ? 0 : margin_ms;
 	return cloud_ms < rule->timeout_ms ? cloud_ms : rule->timeout_ms;
 }
 
@@ -238,7 +239,7 @@ static int take_accepted(struct fg_command_desk *d, struct fg_desk_command *c,
 		return -ENOMEM;
 	c->is_marked = TAILQ_FIRST(&c->device->waiting) == c && fg_desk_has_turn(d, device, rule) &&
 		       fg_desk_is_up(d, rule, command->device);
-	c->deadline_ms = now_ms + time_for(rule, command->timeout_ms);
+	c->deadline_ms = now_ms + time_for(rule, command);
 	c->deadline_us = fg_desk_deadline_us(d, c, now_ms);
 	r = fg_desk_write_command(d, c, NULL, now_ms);
 	if (r < 0)

@@ -274,6 +274,28 @@ static void our_answer_is_there_before_the_cloud_gives_up(void **state)
 	assert_int_equal(fg_command_desk_next(b->desk), INT64_MAX);
 }
 
+static void a_time_that_is_the_devices_is_its_whole(void **state)
+{
+	static const struct {
+		int64_t device_ms, ours_ms;
+	} times[] = {{15000, 15000}, {1000, 1000}, {19000, 19000}, {100000, 30000}};
+	struct desk_bench *b = *state;
+	int64_t start = bench_now(b);
+	char id[16];
+
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		struct fg_command command = {.timeout_ms = times[i].device_ms,
+					     .is_device_time = true};
+
+		snprintf(id, sizeof(id), "pump%zu", i);
+		assert_int_equal(bench_submit_command(b, id, id, &command), 0);
+		assert_int_equal(fg_command_desk_next(b->desk), start + times[i].ours_ms);
+		bench_commit(b);
+		bench_ack(b, i, 0);
+		bench_answer(b, i, "{\"id\":\"%s\"}");
+	}
+}
+
 static void a_device_that_does_not_answer_may_have_done_it(void **state)
 {
 	struct desk_bench *b = *state;
@@ -1104,6 +1126,7 @@ int main(void)
 		DESK_TEST(more_bytes_than_the_desk_holds_is_busy),
 		DESK_TEST(what_cannot_even_be_answered_is_dropped_and_counted),
 		DESK_TEST(our_answer_is_there_before_the_cloud_gives_up),
+		DESK_TEST(a_time_that_is_the_devices_is_its_whole),
 		DESK_TEST(a_device_that_does_not_answer_may_have_done_it),
 		DESK_TEST(a_broker_that_does_not_acknowledge_may_have_it),
 		DESK_TEST(a_commit_that_takes_too_long_is_a_timeout_and_nothing_is_published),
