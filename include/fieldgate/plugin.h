@@ -44,7 +44,7 @@ enum fg_kind {
 	FG_ATTRIBUTES = 2,
 	FG_PRESENCE = 3, /* body {"state":"up","type":"…"} (type optional) or {"state":"down"} */
 	FG_COMMAND_RESPONSE = 4,
-	FG_EVENT = 5,
+	FG_EVENT = 5,   /* something has happened; `ref` says what, the body with which values */
 	FG_REQUEST = 6, /* a field device asks the cloud; `stream` says for what (see respond()) */
 };
 
@@ -73,7 +73,7 @@ struct fg_message {
 	struct fg_span
 		content_type; /* empty: body is a JSON object; else a media type, body opaque */
 	struct fg_span ref;   /* FG_COMMAND_RESPONSE: id of the command it answers; FG_REQUEST: what
-				 respond() wants */
+				 respond() wants; FG_EVENT: its type, 1..255 bytes of UTF-8 */
 	struct fg_span link;  /* the only cloud it is for, or empty: all. Of no use to a plugin */
 	struct fg_span body;
 };

@@ -92,7 +92,7 @@ static bool waits_for_mqtt(struct hw_call *call, size_t i)
 		return false;
 	if (kind == FG_PRESENCE)
 		hw_hold_presence(call, i);
-	else if (kind == FG_COMMAND_RESPONSE || kind == FG_REQUEST)
+	else if (kind == FG_COMMAND_RESPONSE || kind == FG_REQUEST || kind == FG_EVENT)
 		hw_hold(call, i);
 	else
 		return false;
@@ -108,10 +108,6 @@ static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 		return HW_STEP_ON;
 	if (m->kind == FG_COMMAND_RESPONSE)
 		return hw_take_response(call, i, ret);
-	if (m->kind == FG_EVENT) {
-		hw_refuse(call, i, "events are not sent to IoTDA; map them as telemetry");
-		return HW_STEP_ON;
-	}
 	if (hw->with.mode == HW_MODE_DEVICE && hw->with.device &&
 	    !fg_span_is(m->device, hw->with.device)) {
 		call->batch->states[i] = FG_NOTHING;
@@ -134,6 +130,8 @@ static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 	}
 	if (m->kind == FG_REQUEST)
 		return hw_take_request(call, i, ret);
+	if (m->kind == FG_EVENT)
+		return hw_take_event(call, i, ret);
 	if (m->content_type.size > 0)
 		return hw_take_text(call, i, ret);
 	return hw_take_properties(call, i, ret);

@@ -259,6 +259,9 @@ enum hw_step hw_take_properties(struct hw_call *call, size_t i, int *ret);
 /** Publish what was taken. Returns 1 or -EINVAL. */
 int hw_publish_report(struct hw_call *call);
 
+/** An event travels alone. */
+enum hw_step hw_take_event(struct hw_call *call, size_t i, int *ret);
+
 /** A message that is no JSON object travels as a text, alone. */
 enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret);
 

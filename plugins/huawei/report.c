@@ -280,7 +280,62 @@ int hw_publish_report(struct hw_call *call)
 	return 1;
 }
 
-/* ------------------------------------------------------------------ texts */
+/* ------------------------------------------------------------------ texts and events */
+
+/* The member that says whose message @m is. */
+static void put_object_device(const struct hw *hw, struct fg_text *text, const struct fg_message *m)
+{
+	fg_put(text, "{\"object_device_id\":\"");
+	if (hw_is_own(hw, m))
+		fg_put(text, hw->with.device_id);
+	else
+		hw_put_device_id(hw, text, m->device);
+	fg_put(text, "\",");
+}
+
+enum hw_step hw_take_event(struct hw_call *call, size_t i, int *ret)
+{
+	struct hw *hw = call->hw;
+	const struct fg_message *m = &call->batch->messages[i];
+	struct outcome outcome = {0};
+	struct fg_json_value object;
+	struct fg_json_fault fault;
+	struct fg_text text;
+
+	if (fg_json_check(m->body, &object, &fault) < 0 || object.type != FG_JSON_OBJECT) {
+		hw_refuse(call, i, "paras of an event of IoTDA are a JSON object");
+		return HW_STEP_ON;
+	}
+	if (hw->n_items > 0)
+		return HW_STEP_ENOUGH;
+	*ret = hw_publish_begin(hw, call->out, "events/up", HW_MAX_REPORT, &text);
+	if (*ret < 0)
+		return HW_STEP_PUBLISHED;
+	put_object_device(hw, &text, m);
+	fg_put(&text, "\"services\":[{\"service_id\":");
+	fg_put_quoted(&text, service_of(hw, m));
+	fg_put(&text, ",\"event_type\":");
+	fg_put_quoted(&text, m->ref);
+	fg_put(&text, ",\"event_time\":\"");
+	if (!hw_put_time(&text, m->time_us, hw->with.has_milliseconds)) {
+		hw_refuse(call, i, "its time has no year of four digits");
+		return HW_STEP_ON;
+	}
+	fg_put(&text, "\",\"event_id\":\"");
+	fg_put_number(&text, (int64_t)m->seq);
+	fg_put(&text, "\",\"paras\":");
+	put_properties(&text, object, &outcome);
+	fg_put(&text, HW_EVENT_TAIL);
+	if (text.is_full) {
+		hw_refuse(call, i, "too large for one event: %zu bytes of JSON", m->body.size);
+		return HW_STEP_ON;
+	}
+	call->out->payload_len = fg_text_size(&text);
+	call->batch->values_dropped += outcome.n_dropped;
+	call->batch->states[i] = FG_TAKEN;
+	*ret = 1;
+	return HW_STEP_PUBLISHED;
+}
 
 enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret)
 {
@@ -297,12 +352,8 @@ enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret)
 	*ret = hw_publish_begin(hw, call->out, "messages/up", SIZE_MAX, &text);
 	if (*ret < 0)
 		return HW_STEP_PUBLISHED;
-	fg_put(&text, "{\"object_device_id\":\"");
-	if (hw_is_own(hw, m))
-		fg_put(&text, hw->with.device_id);
-	else
-		hw_put_device_id(hw, &text, m->device);
-	fg_put(&text, "\",\"name\":");
+	put_object_device(hw, &text, m);
+	fg_put(&text, "\"name\":");
 	fg_put_quoted(&text, m->stream);
 	fg_put(&text, ",\"id\":\"");
 	fg_put_number(&text, (int64_t)m->seq);

@@ -43,9 +43,33 @@ static size_t put_stamp(char *out, int64_t time_us)
 	return fg_text_span(&text).size;
 }
 
+/* ThingsBoard has no events: one is a value of that name. */
+static enum fg_kind kind_of(const struct fg_message *m)
+{
+	return m->kind == FG_EVENT ? FG_TELEMETRY : m->kind;
+}
+
+/* Returns false when an event is larger than any packet. */
+static bool body_of(const struct tb *tb, const struct fg_message *m, struct fg_span *ret)
+{
+	struct fg_text text;
+
+	*ret = m->body;
+	if (m->kind != FG_EVENT)
+		return true;
+	text = fg_text_begin(tb->event, tb->with.max_packet_bytes);
+	fg_put(&text, "{");
+	fg_put_quoted(&text, m->ref);
+	fg_put(&text, ":");
+	fg_put_span(&text, m->body);
+	fg_put(&text, "}");
+	*ret = fg_text_span(&text);
+	return !text.is_full;
+}
+
 static bool wants_stamp(const struct tb *tb, const struct fg_message *m)
 {
-	if (m->kind != FG_TELEMETRY)
+	if (kind_of(m) != FG_TELEMETRY)
 		return false;
 	return tb->with.timestamp == TB_TIMESTAMP_SAMPLE || m->time_quality == FG_TIME_DEVICE;
 }
@@ -80,19 +104,22 @@ static int write_item(const struct tb_call *call, size_t i, size_t limit, struct
 	char *start = tb->scratch + tb->scratch_used;
 	size_t room = tb->with.max_packet_bytes - tb->scratch_used;
 	bool is_stamped = wants_stamp(tb, m);
+	struct fg_span body;
 	struct fg_text tail;
 	size_t head = 0;
 	int r;
 
+	if (!body_of(tb, m, &body))
+		return -EMSGSIZE;
 	room = room < limit ? room : limit;
 	for (;;) {
 		if (is_stamped && room < STAMP_SIZE)
 			return -EMSGSIZE;
 		head = is_stamped ? put_stamp(start, m->time_us) : 0;
-		r = tb_values_write(&tb->values, m->body, start + head, room - head, ret);
+		r = tb_values_write(&tb->values, body, start + head, room - head, ret);
 		if (r < 0)
 			return r;
-		if (is_stamped || m->kind != FG_TELEMETRY || !ret->looks_stamped)
+		if (is_stamped || kind_of(m) != FG_TELEMETRY || !ret->looks_stamped)
 			break;
 		is_stamped = true; /* else its own "ts" and "values" would be taken for a stamp */
 	}
@@ -233,7 +260,7 @@ enum tb_step tb_take_data(struct tb_call *call, size_t i, struct tb_device *devi
 	struct tb_item item;
 	int r;
 
-	if (!begin_kind(call, m->kind))
+	if (!begin_kind(call, kind_of(m)))
 		return TB_STEP_ON;
 	if (tb->n_items == most_items(tb) || tb->n_items >= call->batch->max_take)
 		return TB_STEP_ENOUGH;

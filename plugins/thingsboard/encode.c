@@ -213,14 +213,12 @@ static enum tb_step offer(struct tb_call *call, size_t i, int *ret)
 	switch (m->kind) {
 	case FG_TELEMETRY:
 	case FG_ATTRIBUTES:
+	case FG_EVENT:
 	case FG_PRESENCE:
 		return call->tb->with.mode == TB_MODE_DEVICE ? offer_to_self(call, i)
 							     : offer_to_gateway(call, i, ret);
 	case FG_COMMAND_RESPONSE:
 		return tb_take_response(call, i, ret);
-	case FG_EVENT:
-		tb_refuse(call, i, "ThingsBoard has no events; map them as telemetry");
-		return TB_STEP_ON;
 	case FG_REQUEST:
 		return tb_take_request(call, i, ret);
 	}

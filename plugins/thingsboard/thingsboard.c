@@ -32,6 +32,7 @@ static void tb_close(void *ctx)
 	tb_protobuf_close(&tb->protobuf);
 	free(tb->items);
 	free(tb->scratch);
+	free(tb->event);
 	free(tb->attributes);
 	free(tb->attribute_index);
 	free(tb);
@@ -67,9 +68,10 @@ static int tb_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	tb->values.is_typed = options.is_protobuf && options.mode == TB_MODE_GATEWAY;
 	tb->items = calloc(TB_MAX_ITEMS, sizeof(*tb->items));
 	tb->scratch = malloc(options.max_packet_bytes);
+	tb->event = malloc(options.max_packet_bytes);
 	tb->attributes = calloc(TB_MAX_ATTRIBUTES, sizeof(*tb->attributes));
 	tb->attribute_index = calloc(TB_ATTRIBUTE_SLOTS, sizeof(*tb->attribute_index));
-	if (!tb->items || !tb->scratch || !tb->attributes || !tb->attribute_index)
+	if (!tb->items || !tb->scratch || !tb->event || !tb->attributes || !tb->attribute_index)
 		return -ENOMEM;
 	tb->limits.max_message_points = SIZE_MAX;
 	r = tb_attributes_read_option(tb);

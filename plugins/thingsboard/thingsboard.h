@@ -130,6 +130,7 @@ struct tb {
 	struct tb_item *items; /* TB_MAX_ITEMS */
 	uint32_t n_items;
 	char *scratch; /* max_packet_bytes */
+	char *event;   /* max_packet_bytes: the body of the one that is written */
 	size_t scratch_used;
 	struct tb_group group; /* device mode: the only one */
 	struct tb_device *first_group, *last_group;

@@ -141,14 +141,16 @@ struct fg_mapping_config {
 	struct fg_members_config attributes;
 	/*
 	 * Instead of telemetry and attributes, a rule may say what else arrives on its topic: what a
-	 * device's coming and going looks like, or what it asks the cloud for. At most one is set.
+	 * device's coming and going looks like, what it asks the cloud for, or what has happened. At most
+	 * one is set.
 	 */
 	struct fg_presence_config presence; /* used when is_set */
 	struct fg_request_config request;   /* used when is_set */
+	char *event; /* template: the type of the event that the payload, an object, tells of; or NULL */
 	bool is_alarm; /* `lane: alarm`: overtakes telemetry; true for every request, since it has a
 			  timeout and a backlog has none */
 	char *time;    /* path of the time member; NULL: time of arrival */
-	struct fg_place time_place, device_place, stream_place, key_place;
+	struct fg_place time_place, device_place, stream_place, key_place, event_place;
 	enum fg_time_unit time_unit;
 };
 
@@ -240,7 +242,8 @@ struct fg_image_config {
 	char *chunk_topic; /* CHUNKS: template {device} {index}; the payload is the bytes; else NULL */
 	size_t chunk_bytes; /* `chunk_size`: 128 B..256 KiB, default 4 KiB */
 	char *status; /* `status.topic`: pattern with {device}: the device reports here; or NULL */
-	char *firmware_member, *software_member; /* `versions`: attributes that tell which run, default
+	char *firmware_member,
+		*software_member; /* `versions`: attributes that tell which run, default
 						    fw_version, sw_version */
 	char *status_path;  /* `status.state`: path of the word: UPDATING, UPDATED, FAILED; default
 			       $.state */

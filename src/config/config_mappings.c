@@ -158,6 +158,7 @@ static int refuse_beside(struct fg_reader *r, const struct fg_yaml_node *mapping
 static int check_text(struct fg_reader *r, const struct fg_yaml_node *node,
 		      const struct fg_trail *trail, const struct fg_mapping_config *mapping)
 {
+	static const char *const others[] = {"time", "request", "event"};
 	const char *const members[] = {"telemetry", "attributes"};
 	const struct fg_yaml_node *from = fg_yaml_member(fg_yaml_member(node, "presence"), "from");
 	struct fg_trail presence = {.parent = trail, .name = "presence"};
@@ -175,9 +176,9 @@ static int check_text(struct fg_reader *r, const struct fg_yaml_node *node,
 					       "only `all` with payload: text, whose value has the "
 					       "name that `key` tells");
 	}
-	if (refuse_beside(r, node, trail, "time", "payload: text") < 0 ||
-	    refuse_beside(r, node, trail, "request", "payload: text") < 0)
-		worst = -EINVAL;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (refuse_beside(r, node, trail, others[i], "payload: text") < 0)
+			worst = -EINVAL;
 	if (from)
 		worst = fg_key_mistake(r, &from->key_place, &below, "not beside payload: text");
 	return worst;
@@ -187,8 +188,8 @@ static int check_text(struct fg_reader *r, const struct fg_yaml_node *node,
 static int check_opaque(struct fg_reader *r, const struct fg_yaml_node *node,
 			const struct fg_trail *trail, const struct fg_mapping_config *mapping)
 {
-	static const char *const others[] = {"telemetry", "attributes", "time",
-					     "key",       "presence",   "request"};
+	static const char *const others[] = {"telemetry", "attributes", "time", "key",
+					     "presence",  "request",    "event"};
 	int worst = 0;
 
 	if (mapping->payload != FG_PAYLOAD_OPAQUE)
@@ -216,14 +217,20 @@ static int check_kind(struct fg_reader *r, const struct fg_yaml_node *node,
 {
 	static const char *const others[] = {"telemetry", "attributes", "stream", "key"};
 	static const char *const of_request[] = {"time", "lane"};
-	const char *kind = mapping->presence.is_set ? "presence" : "request";
+	bool has_stream = !mapping->presence.is_set && !mapping->request.is_set;
+	const char *kind = mapping->presence.is_set  ? "presence"
+			   : mapping->request.is_set ? "request"
+						     : "event";
 	int worst = 0;
 
-	if (!mapping->presence.is_set && !mapping->request.is_set)
+	if (has_stream && !mapping->event)
 		return check_key(r, node, trail, mapping);
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (refuse_beside(r, node, trail, others[i], kind) < 0)
+		if (!(has_stream && strcmp(others[i], "stream") == 0) &&
+		    refuse_beside(r, node, trail, others[i], kind) < 0)
 			worst = -EINVAL;
+	if (!has_stream && refuse_beside(r, node, trail, "event", kind) < 0)
+		worst = -EINVAL;
 	if (mapping->presence.is_set && refuse_beside(r, node, trail, "request", kind) < 0)
 		worst = -EINVAL;
 	for (size_t i = 0; mapping->request.is_set && i < 2; i++)
@@ -310,6 +317,8 @@ static const struct fg_key mapping_keys[] = {
 	 .section = &presence_section},
 	{"request", FG_KEY_SECTION, FG_KEY_FILLED, FG_KEY_AT(struct fg_mapping_config, request),
 	 .section = &request_section},
+	{"event", FG_KEY_TEXT, FG_KEY_AT(struct fg_mapping_config, event), .min = 1,
+	 .max = FG_TEXT_MAX_BYTES, .place_offset = offsetof(struct fg_mapping_config, event_place)},
 	{"lane", FG_KEY_CHOICE, FG_KEY_AT(struct fg_mapping_config, is_alarm), .choices = lanes,
 	 .fallback = "main"},
 	{"time", FG_KEY_SPECIAL, .section = &time_section, .help = "path, or mapping",

@@ -251,7 +251,7 @@ static void try(struct finding *g, char *topic, char *payload, struct fg_error *
 
 static bool takes_telemetry(const struct fg_mapping_config *rule)
 {
-	return !rule->presence.is_set && !rule->request.is_set &&
+	return !rule->presence.is_set && !rule->request.is_set && !rule->event &&
 	       rule->payload != FG_PAYLOAD_OPAQUE &&
 	       (rule->payload == FG_PAYLOAD_TEXT || rule->telemetry.is_all ||
 		rule->telemetry.n_select > 0);

@@ -61,9 +61,10 @@ static int refuse_empty_captures(const struct fg_template *t,
 
 /* What the topic of an arrival says, by its rule. */
 struct names {
-	struct fg_span device, stream, key, response_topic;
+	struct fg_span device, stream, key, event, response_topic;
 	char device_room[FG_MAPPING_NAME_MAX], stream_room[FG_MAPPING_NAME_MAX];
-	char key_room[FG_MAPPING_NAME_MAX], response_room[FG_MAPPING_RESPONSE_MAX];
+	char key_room[FG_MAPPING_NAME_MAX], event_room[FG_MAPPING_NAME_MAX];
+	char response_room[FG_MAPPING_RESPONSE_MAX];
 };
 
 static const char *const request_streams[] = {
@@ -106,7 +107,7 @@ static int find_names(const struct fg_mapping_rule *rule, const struct fg_topic_
 {
 	int r;
 
-	names->key = (struct fg_span){0};
+	names->key = names->event = (struct fg_span){0};
 	r = refuse_empty_captures(rule->device, captures, "device", ret_reason);
 	if (r == 0)
 		r = fill(rule->device, captures, "the device name", names->device_room,
@@ -119,6 +120,11 @@ static int find_names(const struct fg_mapping_rule *rule, const struct fg_topic_
 	if (r == 0 && rule->key)
 		r = fill(rule->key, captures, "the key", names->key_room, sizeof(names->key_room),
 			 &names->key, ret_reason);
+	if (r == 0 && rule->event)
+		r = refuse_empty_captures(rule->event, captures, "event", ret_reason);
+	if (r == 0 && rule->event)
+		r = fill(rule->event, captures, "the type of the event", names->event_room,
+			 sizeof(names->event_room), &names->event, ret_reason);
 	if (r == 0 && rule->is_request) {
 		names->stream = fg_span_str(request_streams[rule->request]);
 		r = find_response_topic(rule, captures, arrival, names, ret_reason);
@@ -156,6 +162,7 @@ static int rule_apply(struct fg_mapping *m, const struct fg_mapping_rule *rule,
 				.kind = reading.messages[i].kind,
 				.device = names.device,
 				.stream = names.stream,
+				.ref = names.event,
 				.link = fg_span_str(rule->link),
 				.content_type = reading.content_type,
 				.body = reading.messages[i].body},
@@ -201,12 +208,14 @@ size_t fg_mapping_room(const struct fg_mapping *m, size_t topic_bytes, size_t pa
 	/* format.h, sections 2 and 4; a reason is never longer than a struct fg_error */
 	const size_t record = FG_RECORD_OVERHEAD_MAX + 2 * FG_MAPPING_NAME_MAX;
 	const size_t quarantine_head = 1 + 2 + 2 + 1 + 1 + 4 + 8;
+	const size_t ref =
+		m->max_ref_bytes > FG_REQUEST_REF_MAX ? m->max_ref_bytes : FG_REQUEST_REF_MAX;
 	size_t values, messages, quarantined;
 
 	values = payload_bytes > m->max_message_bytes / m->max_values
 			 ? m->max_message_bytes
 			 : payload_bytes * m->max_values;
-	messages = m->max_messages * (record + FG_REQUEST_REF_MAX + m->max_link_bytes + 2 +
+	messages = m->max_messages * (record + ref + m->max_link_bytes + 2 +
 				      sizeof(FG_MAPPING_OPAQUE_TYPE) + m->max_names_bytes + values);
 	quarantined = record + quarantine_head + REASON_MAX_BYTES + topic_bytes + payload_bytes;
 	return messages > quarantined ? messages : quarantined;

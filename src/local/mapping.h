@@ -14,6 +14,8 @@
  * a string. Payload `opaque`: telemetry whose body is the payload, of the type
  * application/octet-stream.
  *
+ * `event`: the whole object as with `all`, {} when nothing is in it; msg.ref is the type.
+ *
  * `presence`: body {"state":"up"} or {"state":"down"}. `request`: the stream is "attributes", "rpc" or
  * "claim", the body has the members of that kind (enum fg_request_kind) and no others. Its answer
  * goes to a topic that no request of the same rule comes on.

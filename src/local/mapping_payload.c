@@ -230,6 +230,22 @@ int fg_mapping_read_json(struct fg_mapping *m, const struct fg_mapping_rule *rul
 	return 0;
 }
 
+/* ------------------------------------------------------------------ event */
+
+int fg_mapping_read_event(struct fg_mapping *m, const struct fg_mapping_rule *rule,
+			  const struct fg_arrival *arrival, struct fg_span key,
+			  struct fg_mapping_reading *ret, struct fg_error *ret_reason)
+{
+	int r = fg_mapping_read_json(m, rule, arrival, key, ret, ret_reason);
+
+	if (r < 0)
+		return r;
+	if (ret->n == 0) /* nothing to add: that it has happened is news enough */
+		put_message(ret, FG_EVENT, fg_span_str("{}"));
+	ret->messages[0].kind = FG_EVENT;
+	return 0;
+}
+
 /* ------------------------------------------------------------------ text */
 
 /* Is it a number, true, false or null? Those stay what they are; everything else is a text. */

@@ -155,6 +155,10 @@ static int compile_names(const struct compiler *c, struct fg_mapping_rule *rule)
 					     "the device needs a name"));
 	worst = worse(worst, compile_template(c, stream, &config->stream_place, "stream",
 					      rule->pattern, FG_MAPPING_NAME_MAX, &rule->stream));
+	if (config->event)
+		worst = worse(worst,
+			      compile_template(c, config->event, &config->event_place, "event",
+					       rule->pattern, FG_MAPPING_NAME_MAX, &rule->event));
 	if (config->payload == FG_PAYLOAD_TEXT && !config->presence.is_set) {
 		const char *key = config->key ? config->key : "{key}";
 
@@ -252,6 +256,8 @@ static fg_mapping_read reader_of(const struct fg_mapping_config *config)
 		return fg_mapping_read_presence;
 	if (config->request.is_set)
 		return fg_mapping_read_request;
+	if (config->event)
+		return fg_mapping_read_event;
 	if (config->payload == FG_PAYLOAD_OPAQUE)
 		return fg_mapping_read_opaque;
 	return config->payload == FG_PAYLOAD_TEXT ? fg_mapping_read_text : fg_mapping_read_json;
@@ -358,6 +364,8 @@ static void count_room(struct fg_mapping *m, const struct fg_mapping_rule *rule)
 	}
 	if (rule->read == fg_mapping_read_presence)
 		m->max_names_bytes = max_of(m->max_names_bytes, strlen("{\"state\":\"down\"}"));
+	if (rule->event)
+		m->max_ref_bytes = max_of(m->max_ref_bytes, FG_MAPPING_NAME_MAX);
 	if (rule->is_request && rule->link)
 		m->max_link_bytes = max_of(m->max_link_bytes, strlen(rule->link));
 }
@@ -450,6 +458,7 @@ struct fg_mapping *fg_mapping_free(struct fg_mapping *m)
 		fg_template_free(rule->device);
 		fg_template_free(rule->stream);
 		fg_template_free(rule->key);
+		fg_template_free(rule->event);
 		fg_template_free(rule->response);
 		members_release(&rule->telemetry);
 		members_release(&rule->attributes);

@@ -75,6 +75,7 @@ struct fg_mapping_rule {
 	enum fg_lane lane;
 	struct fg_template *device, *stream;
 	struct fg_template *key;      /* of a text; else NULL */
+	struct fg_template *event;    /* the type of an event; else NULL */
 	struct fg_template *response; /* of a request; or NULL: the PUBLISH's Response Topic */
 	struct fg_mapping_members telemetry, attributes;
 	struct fg_json_path *time; /* or NULL: time of arrival */
@@ -101,6 +102,7 @@ struct fg_mapping {
 	size_t max_values;      /* that can each be as large as the payload, in one message */
 	size_t max_names_bytes; /* in one message */
 	size_t max_link_bytes;  /* with a reference beside it */
+	size_t max_ref_bytes;
 
 	/* where bodies are built: one for telemetry, then one for attributes, scratch_bytes each */
 	char *scratch;
@@ -124,6 +126,9 @@ int fg_mapping_read_opaque(struct fg_mapping *m, const struct fg_mapping_rule *r
 int fg_mapping_read_presence(struct fg_mapping *m, const struct fg_mapping_rule *rule,
 			     const struct fg_arrival *arrival, struct fg_span key,
 			     struct fg_mapping_reading *ret, struct fg_error *ret_reason);
+int fg_mapping_read_event(struct fg_mapping *m, const struct fg_mapping_rule *rule,
+			  const struct fg_arrival *arrival, struct fg_span key,
+			  struct fg_mapping_reading *ret, struct fg_error *ret_reason);
 int fg_mapping_read_request(struct fg_mapping *m, const struct fg_mapping_rule *rule,
 			    const struct fg_arrival *arrival, struct fg_span key,
 			    struct fg_mapping_reading *ret, struct fg_error *ret_reason);

@@ -90,6 +90,24 @@ class Unchanged(TwoClouds):
         self.assertEqual((links["link hw"]["values_dropped"], links["link tb"]["values_dropped"]), (0, 2))
 
 
+class Events(TwoClouds):
+    mapping = {"topic": "events/{device}/{what}", "event": "{what}", "stream": "pump", "time": "$.ts"}
+
+    def told(self):
+        return [(e["device"], e["type"], e["paras"]) for e in self.cloud.events("reported") if e["service"] == "pump"]
+
+    def test_an_event_is_one_in_iotda_and_a_value_in_thingsboard(self):
+        self.begin()
+        self.device.raw("events/pump-1/overheat", '{"ts":1718000000123,"t":90.50}')
+        self.device.raw("events/pump-1/tripped", "{}")
+        wait_for(lambda: len(self.tb.values("overheat") + self.tb.values("tripped")) == 2, 20, "ThingsBoard has both")
+        wait_for(lambda: len(self.told()) == 2, 20, "IoTDA has both")
+        self.assertEqual(self.told(), [("p1_pump-1", "overheat", {"t": 90.5}), ("p1_pump-1", "tripped", {})])
+        self.assertEqual([(d, ms, v) for d, ms, k, v in self.tb.samples() if k == "overheat"],
+                         [("pump-1", 1718000000123, {"t": 90.5})])
+        self.assert_all_is_well()
+
+
 class Apart(TwoClouds):
     """What one cloud goes through is nothing to the other, which has all while it lasts."""
 

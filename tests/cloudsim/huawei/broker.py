@@ -328,7 +328,11 @@ class Broker(Script):
             service, kind, paras = entry.get("service_id"), entry.get("event_type"), entry["paras"]
             if "event_time" in entry and payload.event_time_ms(entry["event_time"]) is None:
                 yield "event_time of an event: %s" % entry["event_time"]
-            self.tell("reported", session, service=service, type=kind, paras=paras)
+            device_id = body.get("object_device_id", session.device_id)
+            self.tell("reported", session, device=device_id, service=service, type=kind, paras=paras)
+            if device_id != session.device_id and device_id not in self.registry.behind(session.device_id):
+                yield "an event of %s, which is not behind it" % device_id
+                continue
             if service in MANAGER_NAMES:
                 if kind == "add_sub_device_request" and not entry.get("event_id"):
                     yield "%s without event_id" % kind
@@ -340,11 +344,7 @@ class Broker(Script):
                 answers = [("time_sync_response", {"device_send_time": paras.get("device_send_time"),
                                                    "server_recv_time": now_ms, "server_send_time": now_ms})]
             elif service == SERVICE:
-                device_id = body.get("object_device_id", session.device_id)
-                if device_id != session.device_id and device_id not in self.registry.behind(session.device_id):
-                    yield "an event of %s, which is not behind it" % device_id
-                else:
-                    yield from self.ota.on_event(device_id, kind, paras)
+                yield from self.ota.on_event(device_id, kind, paras)
                 continue
             else:
                 continue

@@ -95,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		{.topic = "c/{device}/{stream}", .telemetry = {.is_all = true}},
 		{.topic = "d/{device}/{key}", .payload = FG_PAYLOAD_TEXT},
 		{.topic = "k/{device}", .payload = FG_PAYLOAD_OPAQUE},
+		{.topic = "e/{device}/{what}", .event = "{what}", .time = "$.ts"},
 		{.topic = "e/{device}", .presence = {WORDS}},
 		{.topic = "f/{device}", .presence = {WORDS, .from = from}, .time = time},
 		{.topic = "g/{device}", REQUEST(FG_REQUEST_ATTRIBUTES)},

@@ -250,7 +250,9 @@ static void rules_may_be_about_presence_requests_alarms_and_text(void **state)
 		"  - {topic: \"8/{device}/{key}\", payload: text}\n"
 		"  - {topic: \"9/{device}/{x}\", payload: text, key: \"v_{x}\", attributes: all}\n"
 		"  - {topic: \"10/{device}\", payload: text, presence: {}}\n"
-		"  - {topic: \"11/{device}/{stream}\", payload: opaque, lane: alarm}\n",
+		"  - {topic: \"11/{device}/{stream}\", payload: opaque, lane: alarm}\n"
+		"  - {topic: \"12/{device}/{stream}/{x}\", event: \"{x}\", lane: alarm, time: "
+		"$.t}\n",
 		report, 0);
 	expect_report(report, "rules", "");
 	m = config->mappings;
@@ -309,6 +311,10 @@ static void rules_may_be_about_presence_requests_alarms_and_text(void **state)
 	assert_string_equal(m[10].stream, "{stream}");
 	assert_true(m[10].is_alarm);
 	assert_null(m[10].key);
+	assert_null(m[10].event);
+	assert_string_equal(m[11].event, "{x}");
+	assert_string_equal(m[11].stream, "{stream}");
+	assert_string_equal(m[11].time, "$.t");
 }
 
 static void a_cloud_has_an_order_and_limits(void **state)
@@ -526,6 +532,15 @@ static const struct {
 	{RULE("payload: opaque, key: x"), "f:1:51: mappings[0].key: not beside payload: opaque"},
 	{RULE("payload: opaque, presence: {}"),
 	 "f:1:51: mappings[0].presence: not beside payload: opaque"},
+	{RULE("event: hot, telemetry: all, key: x"),
+	 "f:1:46: mappings[0].telemetry: not beside event\n"
+	 "f:1:62: mappings[0].key: not beside event"},
+	{RULE("event: hot, payload: text"), "f:1:34: mappings[0].event: not beside payload: text"},
+	{RULE("event: hot, payload: opaque"),
+	 "f:1:34: mappings[0].event: not beside payload: opaque"},
+	{RULE("event: hot, presence: {}"), "f:1:34: mappings[0].event: not beside presence"},
+	{RULE("request: {kind: rpc}, event: hot"), "f:1:56: mappings[0].event: not beside request"},
+	{RULE("event: \"\""), "f:1:41: mappings[0].event: expected a text, got an empty one"},
 	{RULE("lane: fast"), "f:1:40: mappings[0].lane: expected main or alarm, got \"fast\""},
 
 	/* clouds, gateway, journal */

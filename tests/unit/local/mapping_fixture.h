@@ -58,7 +58,7 @@ struct taken {
 	int n;
 	struct fg_message msg[3];
 	struct fg_mapped mapped[3]; /* without its msg */
-	char text[3][7][4096];
+	char text[3][8][4096];
 	int result;
 };
 
@@ -86,7 +86,8 @@ static inline int take(void *arg, const struct fg_mapped *mapped)
 	t->mapped[i].response_topic = keep(t->text[i][4], mapped->response_topic);
 	t->mapped[i].correlation = keep(t->text[i][5], mapped->correlation);
 	t->msg[i].content_type = keep(t->text[i][6], msg->content_type);
-	assert_int_equal(msg->ref.size, 0);
+	t->msg[i].ref = keep(t->text[i][7], msg->ref);
+	assert_int_equal(msg->ref.size > 0, msg->kind == FG_EVENT);
 	return t->result;
 }
 

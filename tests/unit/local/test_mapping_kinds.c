@@ -117,6 +117,38 @@ static void an_opaque_payload_stays_what_it_is(void **state)
 	expect_reason(m, "log/d/boot", (struct fg_span)TEXT(""), "empty payload");
 }
 
+/* ------------------------------------------------------------------ events */
+
+static void an_event_has_the_type_that_the_rule_makes(void **state)
+{
+	struct fg_mapping_config rules[] = {{.topic = "events/{device}/{what}",
+					     .event = "pump {what}",
+					     .stream = "pump",
+					     .is_alarm = true,
+					     .time = "$.ts"}};
+	FG_CLEANUP(mapping_freep) struct fg_mapping *m = compile(rules, 1);
+	struct fg_error reason;
+	struct taken t;
+
+	(void)state;
+	assert_int_equal(
+		apply_text(m, "events/d/hot", "{\"ts\":1718000000000, \"t\": 90.50}", &t, &reason),
+		1);
+	assert_int_equal(t.msg[0].kind, FG_EVENT);
+	assert_true(fg_span_is(t.msg[0].ref, "pump hot"));
+	assert_true(fg_span_is(t.msg[0].stream, "pump"));
+	assert_true(fg_span_is(t.msg[0].body, "{\"t\":90.50}"));
+	assert_int_equal(t.msg[0].time_us, INT64_C(1718000000000000));
+	assert_int_equal(t.mapped[0].lane, FG_LANE_ALARM);
+	assert_int_equal(apply_text(m, "events/d/hot", " {} ", &t, &reason), 1);
+	assert_true(fg_span_is(t.msg[0].body, "{}"));
+	assert_int_equal(t.msg[0].time_us, NOW_US);
+	expect_reason(m, "events/d/hot", (struct fg_span)TEXT("[1]"),
+		      "payload is an array, expected an object");
+	expect_reason(m, "events/d/", (struct fg_span)TEXT("{}"),
+		      "the topic's level for {what}, which names the event, is empty");
+}
+
 static void a_key_is_made_from_the_topic(void **state)
 {
 	struct fg_mapping_config rules[] = {
@@ -518,6 +550,7 @@ int main(void)
 		cmocka_unit_test(alarms_are_emitted_for_their_lane),
 		cmocka_unit_test(a_text_becomes_one_value_under_its_key),
 		cmocka_unit_test(an_opaque_payload_stays_what_it_is),
+		cmocka_unit_test(an_event_has_the_type_that_the_rule_makes),
 		cmocka_unit_test(a_key_is_made_from_the_topic),
 		cmocka_unit_test(a_text_is_as_long_as_the_largest_message_once_it_is_quoted),
 		cmocka_unit_test(a_status_is_compared_as_text),
