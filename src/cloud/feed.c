@@ -248,6 +248,7 @@ int fg_feed_refill(struct fg_feed *f, struct fg_reading *r)
 		return 0;
 	if (make_ready(f, r) < 0)
 		return -ENOMEM;
+	fg_outbox_release(f);
 	fg_window_clear(r->window);
 	from = r->position;
 	fg_pass_seek(r->pass, from);
@@ -443,6 +444,9 @@ static void begin_reading(struct fg_feed *f)
 	if (low < l->position) {
 		behind(f)->position = low;
 		f->is_behind = true;
+	} else {
+		/* It ended, or the process did, before the behind pass was told that it is there. */
+		reached(f);
 	}
 }
 

@@ -129,6 +129,12 @@ int fg_outbox_quarantine(struct fg_feed *f, uint16_t entry, const struct fg_mess
 int fg_outbox_remove_poison(struct fg_feed *f, uint16_t entry, const struct fg_message *m,
 			    struct fg_span device);
 
+/**
+ * What is on disk in quarantine by now is settled. To be called before records are read: otherwise the
+ * first one that goes there would do so, for one that was read behind it and would seem to be new.
+ */
+void fg_outbox_release(struct fg_feed *f);
+
 /** Nothing is in flight on @s any more. @is_suspicious: as in fg_outbox_session_end(). */
 void fg_outbox_take_back(struct fg_outbox_session *s, bool is_suspicious);
 

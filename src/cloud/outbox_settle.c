@@ -37,6 +37,14 @@ static void release(struct fg_feed *f, unsigned parity, uint64_t ticket)
 	fg_ledger_settle(&f->ledger, first);
 }
 
+void fg_outbox_release(struct fg_feed *f)
+{
+	uint64_t committed = fg_journal_committed(f->outbox->with.journal);
+
+	release(f, 0, committed);
+	release(f, 1, committed);
+}
+
 int fg_outbox_quarantine(struct fg_feed *f, uint16_t entry, const struct fg_message *m,
 			 struct fg_span device, const char *reason, unsigned attempts)
 {
