@@ -1,6 +1,6 @@
 /*
  * The outbox against a cloud made of dice: thousands of runs with two lanes, one session or one for
- * each device, acknowledgements in any order, refusals, sessions that break, commits that come late, a
+ * each device, by MQTT and HTTP, acknowledgements in any order, refusals, sessions that break, commits that come late, a
  * quarantine without room, crashes and restarts. What a cursor says is settled must be acknowledged, in
  * quarantine on disk, or not for this cloud; what was acknowledged is not sent again, but for what a
  * crash may repeat; attributes of a device keep their order; at the end everything must be settled, and
@@ -47,7 +47,8 @@ enum mode {
 	N_MODES,
 };
 
-static const char *const device_names[] = {"a", "b", "d", "s", "c1", "c2", "n", "r", "x"};
+/* What "p" says HTTP cannot carry. */
+static const char *const device_names[] = {"a", "b", "p", "s", "c1", "c2", "n", "r", "x"};
 #define N_DEVICES 9
 
 struct record {
@@ -72,7 +73,7 @@ struct flight {
 /* A session: of a device, or the only one. */
 struct line {
 	struct fg_outbox_session *session;
-	bool is_up;
+	bool is_up, is_by_http;
 	unsigned limit;
 	size_t n_flights;
 };
@@ -283,8 +284,12 @@ static void begin_line(unsigned i)
 	struct line *l = &m.lines[i];
 
 	l->is_up = true;
-	l->limit = 1 + (unsigned)dice(MAX_FLIGHT);
-	fg_outbox_session_begin(l->session, l->limit, 0, false);
+	l->is_by_http = chance(30);
+	l->limit = l->is_by_http ? 1 : 1 + (unsigned)dice(MAX_FLIGHT);
+	if (l->is_by_http)
+		fg_outbox_session_begin_http(l->session, 1000);
+	else
+		fg_outbox_session_begin(l->session, l->limit, 0, false);
 }
 
 static void end_line(unsigned i, bool is_suspicious)
@@ -603,6 +608,36 @@ static unsigned answer_to(const struct flight *f)
 	return 0;
 }
 
+/* Settle as what carries the line does it. */
+static void settle(const struct flight *f, unsigned code)
+{
+	static const struct {
+		unsigned code, status;
+	} statuses[] = {{0, 200}, {0x80, 500}, {0x97, 429}, {0x99, 400}};
+	struct line *l = &m.lines[f->line];
+	unsigned status = 0;
+
+	if (!l->is_by_http) {
+		fg_outbox_settled(l->session, f->packet_id, code, m.now_ms);
+		return;
+	}
+	for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
+		if (statuses[i].code == code)
+			status = statuses[i].status;
+	assert_int_equal(fg_outbox_answered(l->session, f->packet_id, status, fg_span_str("{}"), -1,
+					    m.now_ms),
+			 script_http_verdict(status));
+}
+
+/* The token is not accepted: what was sent is to be sent again, in a new session. */
+static void refuse_token(const struct flight *f)
+{
+	assert_int_equal(fg_outbox_answered(m.lines[f->line].session, f->packet_id, 401,
+					    fg_span_str(""), -1, m.now_ms),
+			 FG_SIGN_IN);
+	end_line(f->line, false);
+}
+
 static void answer(void)
 {
 	size_t i;
@@ -621,6 +656,10 @@ static void answer(void)
 		end_line(f.line, true);
 		return;
 	}
+	if (m.lines[f.line].is_by_http && chance(5)) {
+		refuse_token(&f);
+		return;
+	}
 	code = answer_to(&f);
 	memmove(&m.flights[i], &m.flights[i + 1], (--m.n_flights - i) * sizeof(f));
 	m.lines[f.line].n_flights--;
@@ -629,7 +668,7 @@ static void answer(void)
 		m.records[f.lane][f.seqs[k]].is_acked = true;
 		m.records[f.lane][f.seqs[k]].may_repeat = false;
 	}
-	fg_outbox_settled(m.lines[f.line].session, f.packet_id, code, m.now_ms);
+	settle(&f, code);
 	if (chance(10)) /* ThingsBoard says it twice */
 		fg_outbox_settled(m.lines[f.line].session, f.packet_id, code, m.now_ms);
 }
@@ -679,6 +718,10 @@ static void step(void)
 	if (dice(8) == 0)
 		check_settled();
 	check_in_flight();
+	/* MQTT is back in the end. */
+	for (unsigned i = 0; m.is_calm && i < N_DEVICES; i++)
+		if (m.lines[i].is_up && m.lines[i].is_by_http)
+			end_line(i, false);
 }
 
 static bool is_all_done(void)
