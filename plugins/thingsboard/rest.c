@@ -300,7 +300,7 @@ static enum fg_rest_verdict answer_command(const struct fg_rest_response *respon
 			"ThingsBoard got no answer in time, or the device has no session "
 			"there");
 	case STATUS_CONFLICT:
-		return fg_rest_say(out, FG_REST_FAILED, FG_REST_FAULT_SILENT,
+		return fg_rest_say(out, FG_REST_FAILED, FG_REST_FAULT_OFFLINE,
 				   "the device has no session in ThingsBoard");
 	default:
 		return by_status(response->status, out);

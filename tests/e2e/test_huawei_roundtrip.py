@@ -12,9 +12,10 @@ PUMP = "p1_pump-1"
 class HuaweiRoundTrip(Trips):
     SECRETS = (PASSWORD, SECRET, "wrong-secret", "MII", "X-Auth-Token")
 
-    def begin(self, device_answers=True, model=None, instance_id=None, commands=tuple(COMMANDS), **options):
+    def begin(self, device_answers=True, model=None, instance_id=None, commands=tuple(COMMANDS), sub_device=PUMP,
+              **options):
         self.site = self.field()
-        self.cloud = Huawei(sub_devices=[PUMP], model=model, instance_id=instance_id).start()
+        self.cloud = Huawei(sub_devices=[sub_device], model=model, instance_id=instance_id).start()
         self.addCleanup(self.cloud.stop)
         link = dict({"name": "hw", "plugin": "huawei", "url": "mqtt://127.0.0.1:%d" % self.cloud.port,
                      "device_id": GATEWAY, "secret": SECRET, "product_id": "p1"}, **options)
@@ -71,6 +72,12 @@ class HuaweiRoundTrip(Trips):
         status, hops, _ = self.hops(self.gw, self.token_account(), "--method", "START")
         self.assertEqual((status, set(self.states(hops).values())), (0, {"ok"}), hops)
         self.assertEqual({d for d, _, _, _ in self.cloud.samples()}, {GATEWAY})
+
+    def test_a_device_that_iotda_calls_otherwise_makes_it_under_the_id_that_is_given(self):
+        self.begin(sub_device="odd_pump-1")
+        status, hops, _ = self.hops(self.gw, self.token_account(), "--cloud-device", "odd_pump-1", "--method", "START")
+        self.assertEqual((status, set(self.states(hops).values())), (0, {"ok"}), hops)
+        self.assertEqual({d for d, _, _, _ in self.cloud.samples()}, {"odd_pump-1"})
 
     def test_a_command_that_is_called_by_its_service_is_one_of_that_service(self):
         self.begin(command_names="service")

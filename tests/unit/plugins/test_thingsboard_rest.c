@@ -203,7 +203,7 @@ static void answers_mean_what_thingsboard_means(void **state)
 		 "no answer in time"},
 		{FG_REST_COMMAND, 408, "", FG_REST_FAILED, FG_REST_FAULT_SILENT,
 		 "no answer in time"},
-		{FG_REST_COMMAND, 409, "", FG_REST_FAILED, FG_REST_FAULT_SILENT, "no session"},
+		{FG_REST_COMMAND, 409, "", FG_REST_FAILED, FG_REST_FAULT_OFFLINE, "no session"},
 		{FG_REST_COMMAND, 401, "", FG_REST_FAILED, FG_REST_FAULT_ACCOUNT,
 		 "does not accept"},
 		{FG_REST_COMMAND, 200, "{\"error\":\"device offline\",\"code\":\"offline\"}",
