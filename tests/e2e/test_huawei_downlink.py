@@ -169,24 +169,24 @@ class WrongClock(HuaweiTest):
 class TimeSync(WrongClock):
     def test_a_gateway_without_a_clock_stamps_by_the_time_iotda_tells(self):
         self.begin(100 - int(time.time()))
-        self.assertLess(abs(self.publish()), 3)  # it would wait for ten minutes otherwise
+        self.assertLess(abs(self.publish()), 60)  # it would wait for ten minutes otherwise
         self.gw.wait_log("link hw: the clock of this machine is not set; it is told to be [0-9]+ ms behind")
         self.assertEqual(len(self.cloud.reported("time_sync_request")), 1)
         self.gw.wait_log("clock: the time is known now")
         self.set_clock(-3600)  # somebody sets the clock, and that counts
         self.gw.wait_log("clock: stepped by")
-        self.assertLess(abs(self.publish() + 3600), 3)
+        self.assertLess(abs(self.publish() + 3600), 60)
         self.assertEqual(self.complaints(), [])
 
     def test_a_time_that_cannot_be_is_not_believed(self):
         self.begin(100 - int(time.time()), now=lambda: 130 * 365 * 86400)
         self.gw.wait_log("link hw: the cloud tells a time that cannot be, it is not believed")
         self.set_clock(0)
-        self.assertLess(abs(self.publish()), 3)
+        self.assertLess(abs(self.publish()), 60)
 
     def test_a_gateway_that_knows_the_time_does_not_ask(self):
         self.begin(0, now=lambda: time.time() + 86400)
-        self.assertLess(abs(self.publish()), 3)
+        self.assertLess(abs(self.publish()), 60)
         self.assertEqual(self.cloud.reported("time_sync_request"), [])
 
 
@@ -219,5 +219,5 @@ class SigningInByTheClock(WrongClock):
         self.gw.wait_log("link hw: .*check its credentials.* trying again in [6-9][0-9]{4} ms")
         self.assertEqual([e["code"] for e in self.cloud.events("refused") if e["code"] != 1], [4, 4])
         self.set_clock(0)
-        self.assertLess(abs(self.publish()), 3)
+        self.assertLess(abs(self.publish()), 60)
         self.assertEqual(len([e for e in self.cloud.events("refused") if e["code"] == 4]), 2)
