@@ -33,8 +33,9 @@ class SiteTest(HuaweiTest):
             body = json.loads(message.payload)
             answer = {"id": body["id"], "result": {"topic": message.topic, "did": body["params"]}}
             served.mqtt.publish(message.topic + "/answer", json.dumps(answer), 1)
+            served.received.append((message.topic, body))
         served.mqtt.on_message = react
-        served.subscribe("cmd/+/+")
+        return served.subscribe("cmd/+/+")
 
     def command_all(self):
         """One command for each device, all at once."""
@@ -87,6 +88,30 @@ class Hundred(SiteTest):
         self.report()
         self.command_all()
         self.assert_all_is_well()
+
+    def test_a_kill_amid_a_hundred_commands_ends_each_of_them_once_in_iotda_and_runs_none_twice(self):
+        self.begin(answer_within="3s")
+        served = self.serve()
+        self.report()
+        wait_for(lambda: len(self.cloud.events("subscribe")) >= 3, 20, "the gateway has subscribed")
+        self.cloud.set(repeat_after_return_s=0.3)
+        calls = [self.cloud.command_begin("p1_" + name, "START", {}, "pump", timeout_s=60) for name in self.devices]
+        wait_for(lambda: len(served.received) >= 20, 20, "some are under way")
+        self.gw.kill9()
+        self.gw.start()
+        codes = [call.wait()["result_code"] for call in calls]
+        # 7: it came too late; 8: it was handed over, and whether it ran is not known.
+        self.assertLessEqual({0}, set(codes))
+        self.assertLessEqual(set(codes), {0, 7, 8})
+        topics = [topic for topic, _ in served.received]
+        self.assertEqual(len(topics), len(set(topics)), "none ran twice")
+        # What was not known to be acknowledged at the kill is said again, and is the same again.
+        answers = {}
+        for event in self.cloud.responses():
+            answers.setdefault(event["id"], set()).add(json.dumps(event["body"]))
+        self.assertEqual([len(bodies) for bodies in answers.values()], [1] * len(self.devices))
+        self.report()
+        self.assertEqual([c for c in self.complaints() if c.get("verdict") != "duplicate"], [])
 
     def test_large_messages_after_an_outage_keep_to_the_bandwidth_of_iotda(self):
         """Two of them fill a report: 50 reports in a second would be three times what a connection may carry."""
@@ -187,16 +212,18 @@ class Certificate(SiteTest):
 
 
 class WrongClock(SiteTest):
-    """The gateway's clock stands in 1970, as that of hardware without a battery does."""
+    """A gateway whose clock is wrong: in 1970 that of hardware without a battery begins."""
 
     devices = DEVICES[:3]
 
-    def begin_in_1970(self, **options):
-        """A gateway that does not know the time."""
+    def begin_wrong(self, shift_s, **options):
         self.env = {"LD_PRELOAD": os.path.join(BUILD, "tests/e2e/fake_clock.so"), "FAKE_CLOCK": self.path("shift"),
                     "FIELDGATE_BOOT_ID": "%032x" % 1, "ASAN_OPTIONS": "verify_asan_link_order=0"}
-        self.set_clock(100 - time.time())
+        self.set_clock(shift_s)
         self.begin(is_let_in=False, **options)
+
+    def begin_in_1970(self, **options):
+        self.begin_wrong(100 - time.time(), **options)
 
     def set_clock(self, shift_s):
         """By how much it is wrong from now on."""
@@ -225,6 +252,22 @@ class WrongClock(SiteTest):
         self.set_clock(0)
         self.wait_delivered(self.cloud, in_iotda(self.device.sent))
         self.assertEqual(self.cloud.events("connect")[-1]["client"].split("_")[-2], "1")
+
+
+    def test_a_step_of_twenty_years_ends_no_session_with_iotda_and_the_next_login_is_of_the_new_hour(self):
+        self.begin_wrong(0)
+        self.report()
+        shift_s = 20 * 365 * 86400
+        self.set_clock(shift_s)
+        self.gw.wait_log("clock: stepped by")
+        self.report()
+        self.assertEqual(len(self.logins()), 1)
+        begin = time.time()
+        self.cloud.kick()
+        self.report()
+        hours = {login.hour(s + shift_s) for s in (begin, time.time())}
+        self.assertIn(self.logins()[-1], [login.client_id(GATEWAY, hour) for hour in hours])
+        self.assert_all_is_well()
 
 
 class Takeover(SiteTest):
