@@ -49,8 +49,9 @@ struct hw_ota_job {
 	uint8_t n_refused; /* in a row */
 	uint8_t code;      /* result_code */
 	uint8_t percent;
-	uint32_t since_s; /* WAITING, TOLD: in uptime_s */
-	uint32_t serial;  /* SENT: in the tag */
+	uint32_t since_s;  /* WAITING, TOLD: in uptime_s */
+	uint32_t looked_s; /* WAITING: whether they are known */
+	uint32_t serial;   /* SENT: in the tag */
 	char version[HW_OTA_TEXT_SIZE], words[HW_OTA_TEXT_SIZE];
 	uint8_t device_size; /* 0: the connected device itself */
 	char device[];       /* its name here */

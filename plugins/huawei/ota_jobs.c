@@ -20,6 +20,9 @@
 #define WAIT_S 170
 #define AGAIN_S 300
 
+/* So many are looked up in a second: the host may have to search for each. */
+#define MAX_LOOKS 16
+
 /* What is refused so often is not told. */
 #define MAX_REFUSALS 3
 
@@ -35,7 +38,7 @@ static void enter(struct hw *hw, struct hw_ota_job *job, enum hw_ota_state state
 	hw->ota.n_untold -= job->state == HW_OTA_UNTOLD;
 	hw->ota.n_untold += state == HW_OTA_UNTOLD;
 	job->state = state;
-	job->since_s = hw->uptime_s;
+	job->since_s = job->looked_s = hw->uptime_s;
 }
 
 static void forget(struct hw *hw, struct hw_ota_job *job)
@@ -313,16 +316,27 @@ static void give_up(struct hw *hw, struct hw_ota_job *job)
 	forget(hw, job);
 }
 
+/* Is it known by now? Those who wait take turns. */
+static bool is_known_now(struct hw *hw, struct hw_ota_job *job, unsigned *looks)
+{
+	if (*looks == 0 || hw->uptime_s - job->looked_s <= hw->ota.n_jobs / MAX_LOOKS)
+		return false;
+	--*looks;
+	job->looked_s = hw->uptime_s;
+	return hw_ota_has_versions(hw, device_of(job));
+}
+
 void hw_ota_tick(struct hw *hw)
 {
 	struct hw_ota_job *job, *next;
+	unsigned looks = MAX_LOOKS;
 
 	hw_ota_take_early(hw);
 	for (job = hw->ota.jobs; job; job = next) {
 		uint32_t age_s = hw->uptime_s - job->since_s;
 
 		next = job->next;
-		if (job->state == HW_OTA_WAITING && hw_ota_has_versions(hw, device_of(job)))
+		if (job->state == HW_OTA_WAITING && is_known_now(hw, job, &looks))
 			enter(hw, job, HW_OTA_UNTOLD);
 		else if (job->state == HW_OTA_TOLD && age_s >= AGAIN_S)
 			enter(hw, job, HW_OTA_UNTOLD);

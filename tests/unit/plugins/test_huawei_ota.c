@@ -37,6 +37,7 @@ void *__wrap_calloc(size_t n, size_t size)
 static unsigned n_warnings, n_begun, n_told;
 static char authorization[8192], version[300];
 static bool knows_versions;
+static unsigned n_looks;
 
 static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -110,6 +111,7 @@ static int image_version(void *host_ctx, struct fg_span device, enum fg_image_ki
 	(void)device;
 	(void)kind;
 	*ret = fg_span_str("1");
+	n_looks++;
 	return knows_versions ? 0 : -ENOENT;
 }
 
@@ -329,6 +331,31 @@ static void what_is_kept_is_released_at_the_end(void **state)
 	assert_non_null(hw->ota.early);
 }
 
+static void many_who_wait_are_looked_up_by_turns(void **state)
+{
+	char device[16];
+	unsigned n_answers = 0;
+
+	(void)state;
+	knows_versions = false;
+	for (unsigned i = 0; i < 500; i++) {
+		snprintf(device, sizeof(device), "pump-%u", i);
+		ask(device);
+	}
+	knows_versions = true;
+	for (unsigned second = 0; second < 100; second++) {
+		n_looks = 0;
+		fg_plugin.woken(hw, 0);
+		assert_in_range(n_looks, 0, 2 * 16);
+		while (encode() == 1) {
+			acknowledge();
+			n_answers++;
+		}
+	}
+	assert_int_equal(n_answers, 500);
+	assert_int_equal(n_warnings, 0);
+}
+
 static void without_memory_an_order_is_lost_and_nothing_else(void **state)
 {
 	(void)state;
@@ -431,6 +458,7 @@ int main(void)
 		TEST(of_too_many_orders_and_questions_the_rest_is_named_once),
 		TEST(what_comes_too_early_is_kept_within_bounds_and_taken_in_order),
 		TEST(what_is_kept_is_released_at_the_end),
+		TEST(many_who_wait_are_looked_up_by_turns),
 		TEST(without_memory_an_order_is_lost_and_nothing_else),
 		TEST(telling_costs_no_allocation),
 		TEST(what_has_only_grown_is_told_when_it_makes_a_percent),
