@@ -177,8 +177,7 @@ void hw_adding_tick(struct hw *hw)
 
 /* ------------------------------------------------------------------ the answer */
 
-/* Letters, digits, '_', '-' and '.', as in IOTDA.014000; anything else is not for a log. */
-static bool read_code(struct fg_json_value entry, char *out, size_t size, struct fg_span *ret)
+bool hw_read_error_code(struct fg_json_value entry, char *out, size_t size, struct fg_span *ret)
 {
 	struct fg_json_value value;
 
@@ -199,7 +198,7 @@ static int device_failed(struct hw *hw, struct fg_json_value entry)
 
 	if (!hw_read_id(entry, "node_id", name_text, &name))
 		return -EPROTO;
-	if (!read_code(entry, code_text, sizeof(code_text), &code))
+	if (!hw_read_error_code(entry, code_text, sizeof(code_text), &code))
 		code = fg_span_str("no code");
 	device = hw_devices_find(&hw->devices, name);
 	/* A late answer does not count for what has been named, or not been asked for, since. */
@@ -213,30 +212,11 @@ static int device_failed(struct hw *hw, struct fg_json_value entry)
 	return 0;
 }
 
-static int each(struct hw *hw, struct fg_json_value paras, const char *name,
-		int (*take)(struct hw *hw, struct fg_json_value entry))
-{
-	struct fg_json_value list;
-	struct fg_json_member member;
-	struct fg_json_walk walk;
-	int r = 0;
-
-	if (!fg_json_member(paras, fg_span_str(name), &list))
-		return 0;
-	if (list.type != FG_JSON_ARRAY)
-		return -EPROTO;
-	fg_json_walk_begin(&walk, list);
-	while (fg_json_walk_next(&walk, &member))
-		if (take(hw, member.value) < 0)
-			r = -EPROTO;
-	return r;
-}
-
 int hw_add_response(struct hw *hw, const struct hw_event *event)
 {
 	struct hw_topology *t = &hw->topology;
-	int named = each(hw, event->paras, "successful_devices", hw_device_named);
-	int failed = each(hw, event->paras, "failed_devices", device_failed);
+	int named = hw_each(hw, event->paras, "successful_devices", hw_device_named);
+	int failed = hw_each(hw, event->paras, "failed_devices", device_failed);
 
 	t->is_silent = false;
 	if (t->has_request && (event->id.size == 0 || fg_span_is(event->id, t->request_id)) &&

@@ -115,6 +115,8 @@ static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 	}
 	if (m->kind == FG_PRESENCE)
 		return hw_take_presence(call, i, ret);
+	if (m->kind == FG_REQUEST && fg_span_is(m->stream, "delete"))
+		return hw_take_delete(call, i, ret);
 	if (!hw_is_own(hw, m)) {
 		const char *fault = hw_device_name_fault(hw, m->device);
 

@@ -16,6 +16,7 @@
  *	rest.c     the application's side, for fieldgatectl
  *	topology.c which sub-devices IoTDA has       adding.c    those it shall have
  *	ids.c      what they are called there        time_sync.c the time, for who does not know it
+ *	deleting.c those that ask to go
  *
  * There is one session, that of the device that connects: the gateway, or the only device. The
  * topics name it, never a sub-device.
@@ -55,6 +56,9 @@
 
 /* So long IoTDA may take to answer an event, from its acknowledgement on. */
 #define HW_ANSWER_S 5u
+
+/* Sub-devices that are being deleted at the same time. */
+#define HW_MAX_DELETIONS 16
 
 /* Where a packet is larger than this, the status of one sub-device fits. */
 #define HW_MIN_PACKET 1024
@@ -109,6 +113,13 @@ struct hw_question {
 	uint64_t deadline_s;
 	size_t ref_size, body_size;
 	char ref[64], body[512]; /* of the message that asks */
+};
+
+/** Who asks for a sub-device to be deleted waits for the answer. */
+struct hw_deletion {
+	uint32_t deadline_s;
+	size_t name_size, ref_size; /* ref_size 0: free */
+	char name[HW_DEVICE_ID_MAX], ref[64];
 };
 
 /** What gateway and IoTDA are at about sub-devices: topology.c, adding.c. Times are of uptime_s. */
@@ -166,6 +177,7 @@ struct hw {
 
 	struct hw_devices devices; /* mode gateway, when anything needs it; else empty */
 	struct hw_topology topology;
+	struct hw_deletion deletions[HW_MAX_DELETIONS];
 	struct hw_note notes[HW_MAX_NOTES]; /* a ring */
 	unsigned first_note, n_notes;
 
@@ -298,6 +310,12 @@ int hw_message_received(struct hw *hw, const struct fg_delivery *delivery);
 /** A field device asks for something: message @i. */
 enum hw_step hw_take_request(struct hw_call *call, size_t i, int *ret);
 
+/** It is not asked: the device is told @what is wrong, and message @i is done with. */
+enum hw_step hw_decline(struct hw_call *call, size_t i, const char *code, const char *what);
+
+/** Answer request @ref with an error; @code and @what are plain texts. */
+void hw_respond_error(struct hw *hw, struct fg_span ref, const char *code, const char *what);
+
 /** The answer to question @request_id. Returns 0 or -EPROTO. */
 int hw_shadow_received(struct hw *hw, const char *request_id, struct fg_span payload);
 
@@ -366,8 +384,19 @@ void hw_refuse_shut(struct hw_call *call, size_t i, const struct hw_device *devi
 /** IoTDA has named a sub-device: {"device_id":"…","node_id":"…"}. Returns 0 or -EPROTO. */
 int hw_device_named(struct hw *hw, struct fg_json_value entry);
 
+/** A sub-device was deleted in IoTDA. Returns 0 or -EPROTO. */
+int hw_device_deleted(struct hw *hw, struct fg_json_value entry);
+
 /** The device id or node id called @name in @object, to @out of HW_DEVICE_ID_MAX bytes. */
 bool hw_read_id(struct fg_json_value object, const char *name, char *out, struct fg_span *ret);
+
+/** The device id of a list's entry, which has it as "device_id" or is it itself. */
+bool hw_read_entry(struct fg_json_value entry, char *out, struct fg_span *ret);
+
+/** @take each entry of the list @name, if there is one. Returns 0, or -EPROTO when something in it makes
+ * no sense. */
+int hw_each(struct hw *hw, struct fg_json_value paras, const char *name,
+	    int (*take)(struct hw *hw, struct fg_json_value entry));
 
 /* ------------------------------------------------------------------ adding.c */
 
@@ -383,3 +412,18 @@ void hw_add_settled(struct hw *hw, bool is_accepted);
 
 /** IoTDA has answered it. Returns 0 or -EPROTO. */
 int hw_add_response(struct hw *hw, const struct hw_event *event);
+
+/** The "error_code" of @entry: letters, digits, '_', '-' and '.', as in IOTDA.014000. Anything else is
+ * not for a log, and counts as none. */
+bool hw_read_error_code(struct fg_json_value entry, char *out, size_t size, struct fg_span *ret);
+
+/* ------------------------------------------------------------------ deleting.c */
+
+/** A device asks to be deleted. */
+enum hw_step hw_take_delete(struct hw_call *call, size_t i, int *ret);
+
+/** IoTDA has answered that. Returns 0 or -EPROTO. */
+int hw_delete_response(struct hw *hw, const struct hw_event *event);
+
+/** The session has ended. */
+void hw_deletions_forget(struct hw *hw);

@@ -22,15 +22,12 @@
 
 #define MAX_SERVICE 128 /* of a service's id; IoTDA's have 64 characters at most */
 
-/* The inside of a JSON string that says @size bytes, at most. */
-#define RAW(size) ((size)*6)
-
 static const char *const lists[] = {"client", "shared"};
 static const char *const sides[] = {"reported", "desired"}; /* of the shadow */
 
 #define N_LISTS (sizeof(lists) / sizeof(lists[0]))
 
-static void respond_error(struct hw *hw, struct fg_span ref, const char *code, const char *what)
+void hw_respond_error(struct hw *hw, struct fg_span ref, const char *code, const char *what)
 {
 	char body[256];
 
@@ -40,9 +37,9 @@ static void respond_error(struct hw *hw, struct fg_span ref, const char *code, c
 
 /* ------------------------------------------------------------------ asking */
 
-static enum hw_step decline(struct hw_call *call, size_t i, const char *code, const char *what)
+enum hw_step hw_decline(struct hw_call *call, size_t i, const char *code, const char *what)
 {
-	respond_error(call->hw, call->batch->messages[i].ref, code, what);
+	hw_respond_error(call->hw, call->batch->messages[i].ref, code, what);
 	call->batch->states[i] = FG_NOTHING;
 	return HW_STEP_ON;
 }
@@ -119,23 +116,23 @@ enum hw_step hw_take_request(struct hw_call *call, size_t i, int *ret)
 	struct fg_json_fault fault;
 
 	if (!fg_span_is(m->stream, "attributes"))
-		return decline(call, i, "unknown_command",
-			       "IoTDA can be asked for attributes only");
+		return hw_decline(call, i, "unknown_command",
+				  "IoTDA can be asked for attributes, and to delete a device");
 	if (fg_json_check(m->body, &body, &fault) < 0 || body.type != FG_JSON_OBJECT)
-		return decline(call, i, "bad_params", "a JSON object is needed");
+		return hw_decline(call, i, "bad_params", "a JSON object is needed");
 	if (m->ref.size > sizeof(question->ref) || m->body.size > sizeof(question->body))
-		return decline(call, i, "no_room", "it names too many services");
+		return hw_decline(call, i, "no_room", "it names too many services");
 	if (hw->n_items > 0 || call->batch->max_take == 0)
 		return HW_STEP_ON;
 	question = free_question(hw);
 	if (!question)
-		return decline(call, i, "busy", "too many devices ask for their shadow");
+		return hw_decline(call, i, "busy", "too many devices ask for their shadow");
 	/* Other numbers than before a restart: an answer to those may still come. */
 	if (hw->last_question == 0)
 		hw->last_question = (uint64_t)llabs(call->batch->now_us);
 	*ret = publish_question(call, m, hw->last_question + 1, body);
 	if (*ret == 0)
-		return decline(call, i, "no_room", "the question is too large for a packet");
+		return hw_decline(call, i, "no_room", "the question is too large for a packet");
 	if (*ret < 0)
 		return HW_STEP_PUBLISHED;
 	*question = (struct hw_question){
@@ -175,7 +172,7 @@ static void put_side(struct fg_text *out, struct fg_json_value shadow, struct fg
 	struct fg_json_value id, part, properties;
 	struct fg_json_member entry;
 	struct fg_json_walk walk;
-	char raw[RAW(MAX_SERVICE)];
+	char raw[HW_RAW(MAX_SERVICE)];
 	struct fg_span service;
 	const char *comma = "";
 
@@ -220,7 +217,7 @@ static void respond(struct hw *hw, const struct hw_question *question, struct fg
 	}
 	fg_put(&text, "}}");
 	if (text.is_full)
-		respond_error(hw, ref, "no_room", "the shadow is too large");
+		hw_respond_error(hw, ref, "no_room", "the shadow is too large");
 	else
 		hw->host->respond(hw->host_ctx, ref, fg_text_span(&text));
 }
@@ -243,8 +240,8 @@ int hw_shadow_received(struct hw *hw, const char *request_id, struct fg_span pay
 	if (fg_json_check(payload, &object, &fault) < 0 || object.type != FG_JSON_OBJECT ||
 	    !fg_json_member(object, fg_span_str("shadow"), &shadow) ||
 	    shadow.type != FG_JSON_ARRAY) {
-		respond_error(hw, fg_span_of(question->ref, question->ref_size), "refused",
-			      "IoTDA has no shadow of this device");
+		hw_respond_error(hw, fg_span_of(question->ref, question->ref_size), "refused",
+				 "IoTDA has no shadow of this device");
 		return -EPROTO;
 	}
 	respond(hw, question, shadow);

@@ -35,6 +35,7 @@ void hw_topology_end(struct hw *hw)
 	hw->topology.is_sync_due = false;
 	hw->topology.is_waiting = false;
 	hw_adding_begin(hw);
+	hw_deletions_forget(hw);
 }
 
 int hw_publish_sync(struct hw_call *call)
@@ -96,7 +97,8 @@ enum hw_gate hw_gate(struct hw *hw, struct hw_device *device)
 	if (device->standing == HW_UNHEARD && hw->with.adds && t->is_synced &&
 	    hw->carrier == FG_CARRIER_HTTP)
 		return HW_GATE_WAIT;
-	if (device->standing == HW_UNHEARD && hw->with.adds && t->is_on)
+	if (device->standing == HW_UNHEARD && hw->with.adds &&
+	    (t->is_on || hw->carrier == FG_CARRIER_HTTP))
 		hw_device_enter(&hw->devices, device, HW_WANTED);
 	switch ((enum hw_standing)device->standing) {
 	case HW_WANTED:
@@ -128,18 +130,43 @@ void hw_refuse_shut(struct hw_call *call, size_t i, const struct hw_device *devi
 
 /* ------------------------------------------------------------------ what IoTDA says */
 
-bool hw_read_id(struct fg_json_value object, const char *name, char *out, struct fg_span *ret)
+static bool read_id_text(struct fg_json_value value, char *out, struct fg_span *ret)
 {
 	char raw[HW_RAW(HW_DEVICE_ID_MAX)];
-	struct fg_json_value value;
 	struct fg_span id;
 
-	if (object.type != FG_JSON_OBJECT || !fg_json_member(object, fg_span_str(name), &value) ||
-	    !hw_string_read(value, raw, sizeof(raw), &id) || !hw_is_id(id.data, id.size))
+	if (!hw_string_read(value, raw, sizeof(raw), &id) || !hw_is_id(id.data, id.size))
 		return false;
 	memcpy(out, id.data, id.size);
 	*ret = fg_span_of(out, id.size);
 	return true;
+}
+
+bool hw_read_id(struct fg_json_value object, const char *name, char *out, struct fg_span *ret)
+{
+	struct fg_json_value value;
+
+	return object.type == FG_JSON_OBJECT && fg_json_member(object, fg_span_str(name), &value) &&
+	       read_id_text(value, out, ret);
+}
+
+int hw_each(struct hw *hw, struct fg_json_value paras, const char *name,
+	    int (*take)(struct hw *hw, struct fg_json_value entry))
+{
+	struct fg_json_value list;
+	struct fg_json_member member;
+	struct fg_json_walk walk;
+	int r = 0;
+
+	if (!fg_json_member(paras, fg_span_str(name), &list))
+		return 0;
+	if (list.type != FG_JSON_ARRAY)
+		return -EPROTO;
+	fg_json_walk_begin(&walk, list);
+	while (fg_json_walk_next(&walk, &member))
+		if (take(hw, member.value) < 0)
+			r = -EPROTO;
+	return r;
 }
 
 /* What was called @id is no more: that is another one's now. */
@@ -181,14 +208,20 @@ int hw_device_named(struct hw *hw, struct fg_json_value entry)
 	return 0;
 }
 
-/* As the entry of a list or, since a request names them so, as a text. */
-static int device_deleted(struct hw *hw, struct fg_json_value entry)
+bool hw_read_entry(struct fg_json_value entry, char *out, struct fg_span *ret)
+{
+	if (entry.type == FG_JSON_OBJECT)
+		return hw_read_id(entry, "device_id", out, ret);
+	return read_id_text(entry, out, ret);
+}
+
+int hw_device_deleted(struct hw *hw, struct fg_json_value entry)
 {
 	char id_text[HW_DEVICE_ID_MAX];
 	struct hw_device *device;
 	struct fg_span id, name;
 
-	if (!hw_read_id(entry, "device_id", id_text, &id))
+	if (!hw_read_entry(entry, id_text, &id))
 		return -EPROTO;
 	/* Who has got another id meanwhile is another one. */
 	if (!hw_device_called(hw, id, &name) || name.size == 0)
@@ -239,9 +272,6 @@ static int take_notice(struct hw *hw, struct fg_json_value paras,
 	struct hw_topology *t = &hw->topology;
 	uint64_t version = read_version(paras);
 	struct fg_json_value list;
-	struct fg_json_member member;
-	struct fg_json_walk walk;
-	int r = 0;
 
 	if (!fg_json_member(paras, fg_span_str("devices"), &list) || list.type != FG_JSON_ARRAY)
 		return -EPROTO;
@@ -252,11 +282,7 @@ static int take_notice(struct hw *hw, struct fg_json_value paras,
 	t->is_synced = true;
 	t->is_waiting = false;
 	t->has_deadline = false;
-	fg_json_walk_begin(&walk, list);
-	while (fg_json_walk_next(&walk, &member))
-		if (take(hw, member.value) < 0)
-			r = -EPROTO;
-	return r;
+	return hw_each(hw, paras, "devices", take);
 }
 
 int hw_manager_event(struct hw *hw, const struct hw_event *event)
@@ -270,9 +296,11 @@ int hw_manager_event(struct hw *hw, const struct hw_event *event)
 	else if (fg_span_is(event->type, "add_sub_device_notify"))
 		return take_notice(hw, event->paras, hw_device_named);
 	else if (fg_span_is(event->type, "delete_sub_device_notify"))
-		return take_notice(hw, event->paras, device_deleted);
+		return take_notice(hw, event->paras, hw_device_deleted);
 	else if (fg_span_is(event->type, "add_sub_device_response"))
 		return hw_add_response(hw, event);
+	else if (fg_span_is(event->type, "delete_sub_device_response"))
+		return hw_delete_response(hw, event);
 	else
 		hw->host->warn(hw->host_ctx,
 			       "IoTDA has sent an event about sub-devices which is not made use of "

@@ -116,6 +116,7 @@ enum fg_request_kind {
 	FG_REQUEST_ATTRIBUTES, /* body {"client": [names], "shared": [names]}, one may be missing */
 	FG_REQUEST_RPC,        /* body {"method": "…", "params": any} */
 	FG_REQUEST_CLAIM,      /* body {"secretKey": "…", "durationMs": n}, both optional */
+	FG_REQUEST_DELETE,     /* body {} */
 };
 
 /** `request:` of a mapping: a device asks the cloud, and gets the answer on a topic. */

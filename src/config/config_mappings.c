@@ -125,7 +125,7 @@ static const struct fg_section presence_section = {.keys = presence_keys,
 
 /* ---- request */
 
-static const char *const request_kinds[] = {"attributes", "rpc", "claim", NULL};
+static const char *const request_kinds[] = {"attributes", "rpc", "claim", "delete", NULL};
 
 static const struct fg_key request_keys[] = {
 	{"kind", FG_KEY_CHOICE, FG_KEY_REQUIRED, FG_KEY_AT(struct fg_request_config, kind),

@@ -71,6 +71,7 @@ static const char *const request_streams[] = {
 	[FG_REQUEST_ATTRIBUTES] = "attributes",
 	[FG_REQUEST_RPC] = "rpc",
 	[FG_REQUEST_CLAIM] = "claim",
+	[FG_REQUEST_DELETE] = "delete",
 };
 
 /* Where the answer goes: to a topic, and not to where it would be taken for a request again. */

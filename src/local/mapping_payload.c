@@ -470,6 +470,15 @@ static int take_claim(struct body *b, struct fg_json_value root, struct fg_error
 	return 0;
 }
 
+/* Nothing is to be said but that. */
+static int take_delete(struct body *b, struct fg_json_value root, struct fg_error *ret_reason)
+{
+	(void)b;
+	(void)root;
+	(void)ret_reason;
+	return 0;
+}
+
 /* The members that the kind of request knows, and no others; of a name that stands twice the last. */
 int fg_mapping_read_request(struct fg_mapping *m, const struct fg_mapping_rule *rule,
 			    const struct fg_arrival *arrival, struct fg_span key,
@@ -480,6 +489,7 @@ int fg_mapping_read_request(struct fg_mapping *m, const struct fg_mapping_rule *
 		[FG_REQUEST_ATTRIBUTES] = take_attributes,
 		[FG_REQUEST_RPC] = take_rpc,
 		[FG_REQUEST_CLAIM] = take_claim,
+		[FG_REQUEST_DELETE] = take_delete,
 	};
 	struct body b = {m->scratch, m->scratch};
 	struct fg_json_value root;

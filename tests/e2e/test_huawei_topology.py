@@ -4,7 +4,7 @@ import subprocess
 
 from cloudsim import GATEWAY
 from field_device import FieldDevice
-from frame import BUILD, wait_for
+from frame import BUILD, MAPPING, wait_for
 from test_huawei_gateway import PUMPS, HuaweiTest
 
 CTL = os.path.join(BUILD, "src", "fieldgatectl")
@@ -108,6 +108,27 @@ class Topology(HuaweiTest):
         self.assertEqual(retry.returncode, 0, retry)
         self.wait_named({(device, n) for device, n in sent if device == "new"}, new="by-hand")
         self.assertEqual((self.cloud.duplicates(), self.complaints()), (0, []))
+
+    def test_a_device_that_is_taken_out_of_service_is_deleted_in_iotda(self):
+        self.site, self.cloud = self.field(), self.huawei()
+        self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud)], start=False, mappings=[
+            {"topic": "service/{device}/remove", "request": {"kind": "delete", "response": "service/{device}/removed"}},
+            MAPPING])
+        self.gw.start()
+        self.site.wait_subscribed(self.gw.client_id())
+        self.device = self.publisher(self.site)
+        self.wait_named(self.burst(3, PUMPS))
+        fitter = FieldDevice(self.site.port).subscribe("service/+/removed")
+        self.addCleanup(fitter.close)
+        fitter.publish("service/pump-2/remove", {})
+        self.assertEqual(fitter.wait_for("service/pump-2/removed"), {"result": {}})
+        self.assertNotIn("p1_pump-2", self.cloud.sub_devices())
+        fitter.publish("service/pump-9/remove", {})
+        error = fitter.wait_for("service/pump-9/removed")["error"]
+        self.assertEqual((error["code"], "IOTDA.014000" in error["text"]), ("refused", True))
+        self.burst(1, ["pump-2"])
+        self.wait_named(self.burst(1, ["pump-1"]))
+        self.assertEqual((self.cloud.values("n", "p1_pump-2"), self.complaints()), ([0], []))
 
     def test_what_is_deleted_in_iotda_is_mute_over_a_restart_until_it_is_added_again(self):
         self.begin()

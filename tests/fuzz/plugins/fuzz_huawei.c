@@ -2,8 +2,8 @@
  * The Huawei plugin between a server and field devices that both mean harm. A line is a step; the first
  * byte of the input sets the options:
  *
- *	t, a, p, r, x, q  telemetry, attributes, presence, answer to the last command, a text, a device that
- *	               asks for attributes: device, tab, body
+ *	t, a, p, r, x, q, d  telemetry, attributes, presence, answer to the last command, a text, a device that
+ *	               asks for attributes or to be deleted: device, tab, body
  *	E              encode, S settle with the code of the next byte, X a new session
  *	H              a sign-in by HTTPS: the status is 100 and its length in bytes up to a tab, then comes
  *	               the answer; if that will do, HTTPS carries the session until the next X
@@ -380,10 +380,11 @@ static void offer(struct ground *g, char letter, struct fg_span line)
 		.kind = letter == 't' || letter == 'x' ? FG_TELEMETRY
 			: letter == 'a'                ? FG_ATTRIBUTES
 			: letter == 'p'                ? FG_PRESENCE
-			: letter == 'q'                ? FG_REQUEST
+			: strchr("qd", letter)         ? FG_REQUEST
 						       : FG_COMMAND_RESPONSE,
 		.device = device,
 		.stream = fg_span_str(letter == 'q'   ? "attributes"
+				      : letter == 'd' ? "delete"
 				      : line.size % 3 ? "env"
 						      : ""),
 		.content_type = fg_span_str(letter == 'x' ? "text/plain" : NULL),
@@ -460,7 +461,7 @@ static void act(struct ground *g, struct fg_span line)
 	struct fg_span rest = fg_span_of(line.data + 1, line.size - 1);
 	struct fg_settlement how = {.tag = g->tag, .n_messages = 1};
 
-	if (*line.data && strchr("taprxq", *line.data) && memchr(line.data, '\t', line.size) &&
+	if (*line.data && strchr("taprxqd", *line.data) && memchr(line.data, '\t', line.size) &&
 	    line.data[1] == ' ') {
 		offer(g, *line.data, fg_span_of(line.data + 2, line.size - 2));
 	} else if (*line.data == 'E') {
