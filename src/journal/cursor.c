@@ -289,6 +289,11 @@ void fg_cursor_lose(struct fg_cursor *c, uint64_t first, uint64_t last, const ch
 	report(c, records, last, FG_LOSS_DAMAGED, why);
 }
 
+void fg_cursor_lose_unknown(struct fg_cursor *c, uint64_t records, uint64_t seq)
+{
+	report(c, records, seq, FG_LOSS_DAMAGED, "damaged on disk, and what was settled of it");
+}
+
 void fg_cursor_cut(struct fg_cursor *c, uint64_t last, enum fg_loss loss, const char *why)
 {
 	uint64_t records;

@@ -59,6 +59,8 @@ struct fg_cursors {
 	int64_t clock_ms, utc_us, newest_ms;
 
 	uint64_t damaged_records;
+	/* Of a lane whose files could not be read: who is new may have been there before, and is told. */
+	uint64_t lost_records;
 	void (*lost)(void *arg, const char *link, uint64_t records, uint64_t seq, const char *why);
 	void *arg;
 };
@@ -158,6 +160,10 @@ uint64_t fg_cursor_low(const struct fg_cursor *c);
  * session left behind, one is counted for each such session.
  */
 void fg_cursor_lose(struct fg_cursor *c, uint64_t first, uint64_t last, const char *why);
+
+/** @records up to @seq, all in front of the cursor, were lost with the file that said what it had settled
+ * of them. */
+void fg_cursor_lose_unknown(struct fg_cursor *c, uint64_t records, uint64_t seq);
 
 /**
  * Give up all up to @last, for sessions left behind too; what was in flight of it is not sent again,

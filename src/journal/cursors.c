@@ -99,6 +99,7 @@ int fg_cursors_open(struct fg_cursors *set, const char *name, uint64_t max_unsav
 		 * come since: so the next commit takes it along, whatever it carries.
 		 */
 		c->is_unsaved = true;
+		fg_cursor_lose_unknown(c, set->lost_records, newest);
 	}
 	c->is_open = true;
 	c->max_unsaved = max_unsaved > 0 ? max_unsaved : 1;

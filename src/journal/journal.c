@@ -157,7 +157,8 @@ static int load_cursors(struct fg_journal *j, const struct fg_recovered *found)
 		uint64_t newest = found[i].next_seq - 1;
 		int r;
 
-		set->damaged_records = found[i].damaged_records;
+		set->damaged_records = found[i].damaged_records + found[i].lost_records;
+		set->lost_records = found[i].lost_records;
 		r = fg_cursors_load(set, found[i].synced_table.data, found[i].synced_table.size,
 				    newest);
 		if (r == 0)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "journal/headless.h"
 #include "journal/reader.h"
 #include "util/cleanup.h"
 
@@ -494,6 +495,16 @@ static uint64_t next_seq(const struct fg_recovery *r, uint64_t settled)
 	return next;
 }
 
+static uint64_t count_lost(const struct fg_recovery *r)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < r->n; i++)
+		if (r->files[i].state == FILE_UNREADABLE)
+			n += fg_headless_count(r->lane, r->files[i].first_seq, r->files[i].size);
+	return n;
+}
+
 int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t seq), void *arg,
 		     struct fg_recovery **ret, struct fg_recovered *ret_found, struct fg_error *err)
 {
@@ -522,6 +533,8 @@ int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t se
 	e = fill_lane(r);
 	if (e == 0 && l->n > 0)
 		e = look_at_newest(r, &walk);
+	else if (e == 0)
+		found.lost_records = count_lost(r);
 	if (e < 0)
 		return fg_error_set(err, e, "journal: cannot read the newest segment of %s: %s",
 				    l->dir, strerror(-e));

@@ -27,8 +27,11 @@ struct fg_recovered {
 	/* The newest one that is known to have been synced: a daemon that was killed while the disk
 	 * failed leaves a table that can be read and is not on the disk. */
 	struct fg_table_bytes synced_table;
-	int64_t clock_ms, utc_us;  /* the journal's clock and UTC as last saved; both 0: never */
-	uint64_t damaged_records;  /* in the newest segment */
+	int64_t clock_ms, utc_us; /* the journal's clock and UTC as last saved; both 0: never */
+	uint64_t damaged_records; /* in the newest segment */
+	/* No segment can be read, nor a table with it: so many messages are in what there is, as far as
+	 * can be told, and who had settled them nobody knows. */
+	uint64_t lost_records;
 	unsigned n_damaged_files;  /* that have been set aside, earlier or now */
 	unsigned n_unusable_files; /* found now: unreadable, or of another journal */
 };

@@ -236,6 +236,34 @@ static void journal_whose_only_segment_is_unreadable_starts_and_tells(void **sta
 	assert_int_equal(stats.unusable_files, 0);
 }
 
+static void what_is_in_an_only_segment_that_is_unreadable_counts_as_lost(void **state)
+{
+	struct bench *b = *state;
+	uint64_t losses[FG_N_LOSSES];
+	struct fg_cursor *c;
+	char path[256];
+
+	bench_cursor(b, "a", 1000);
+	bench_fill(b, 20);
+	bench_close(b);
+	bench_segment(b, "main", 0, path, sizeof(path));
+	bench_damage(path, 30, 1, 0x77);
+	bench_open(b);
+	c = bench_cursor(b, "a", 1000);
+	assert_int_equal(b->n_lost, 1);
+	assert_int_equal(b->lost, 20);
+	fg_cursor_get_losses(c, losses);
+	assert_int_equal(losses[FG_LOSS_DAMAGED], 20);
+	bench_fill(b, 20);
+	assert_int_equal(bench_read_all(b, c), 20);
+	/* The file that was set aside has been told of. */
+	bench_close(b);
+	bench_open(b);
+	bench_cursor(b, "a", 1000);
+	bench_cursor(b, "b", 1000);
+	assert_int_equal(b->n_lost, 1);
+}
+
 static void file_of_another_journal_is_ignored(void **state)
 {
 	struct bench *b = *state;
@@ -408,6 +436,7 @@ int main(void)
 		TEST(damaged_segment_is_set_aside_once_all_have_passed),
 		TEST(missing_segment_in_the_middle_is_reported),
 		TEST(unreadable_header_is_set_aside_and_numbers_go_on),
+		TEST(what_is_in_an_only_segment_that_is_unreadable_counts_as_lost),
 		TEST(journal_whose_only_segment_is_unreadable_starts_and_tells),
 		TEST(file_of_another_journal_is_ignored),
 		TEST(leftovers_of_a_crash_are_harmless),
