@@ -441,6 +441,9 @@ static void begin_reading(struct fg_feed *f)
 		l->position = end;
 		f->n_jumps++;
 	}
+	/* There is no place to leave anything behind: the live pass reads all of it, in order. */
+	if (f->ordered.state == FG_TRACK_WITH)
+		l->position = low;
 	if (low < l->position) {
 		behind(f)->position = low;
 		f->is_behind = true;

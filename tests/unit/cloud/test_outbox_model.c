@@ -740,7 +740,7 @@ static void check_end(enum fg_lane lane)
 
 		if (!is_done(lane, seq, true))
 			wrong(lane, seq, "was never settled");
-		if (n_aside > 1 && m.n_crashes == 0 && m.mode != MODE_SESSIONS)
+		if (n_aside > 1 && m.n_crashes == 0 && m.mode != MODE_SESSIONS && !r->may_repeat)
 			wrong(lane, seq, "is in quarantine twice");
 		if (r->fate == FATE_NORMAL && n_aside && r->n_broken < 3)
 			wrong(lane, seq, "is in quarantine and did nothing");
