@@ -1,4 +1,4 @@
-#include "cloud/cloud_session.h"
+#include "cloud/cloud_session_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,43 +14,9 @@
 
 #define CONNACK_TIMEOUT_S 30
 #define KEEP_ALIVE_S 60
-/* Sessions this short, so many in a row, look like two clients that throw each other out. */
-#define TAKEOVER_MS 5000
-#define TAKEOVER_COUNT 3
 /* MQTT 5, 2.4: what the server would have said. */
-#define BAD_USER_NAME_OR_PASSWORD 0x86
 #define TOPIC_NAME_INVALID 0x90
 #define PACKET_TOO_LARGE 0x95
-
-struct fg_cloud_session {
-	struct fg_session_common *common;
-	struct fg_outbox_session *out;
-	enum fg_link_state state;
-	struct fg_mqtt_client *client;
-	struct fg_address address;      /* of the newest attempt */
-	struct fg_http_carrier *http;   /* carries it while MQTT is blocked; or NULL */
-	bool is_taking_over;            /* CONNECTING: HTTP lets go of it, then … */
-	struct fg_mqtt_connack connack; /* … this counts */
-	struct fg_backoff backoff;
-	char *label;         /* for the log: the link's name, and ours */
-	char *client_id;     /* for plugins that do not care */
-	ev_timer wait;       /* BACKOFF: until the next attempt; DRAINING: until we stop waiting */
-	ev_timer tick;       /* ONLINE, each second: ack timeout, renewal */
-	int64_t renew_at_ms; /* monotonic; 0: never */
-	int64_t renew_us;    /* UTC, as the plugin said */
-	int64_t online_since_ms;
-	bool has_acks;           /* since then */
-	unsigned short_sessions; /* in a row */
-	bool is_setup, is_timed; /* as the plugin said */
-	bool has_tried_anew;     /* refused for its credentials; since the last session */
-	bool is_renewing;        /* DRAINING: connect again at once */
-	bool is_stopping;
-	struct fg_hold hold; /* nothing is written before it is over */
-	const char
-		*given_back; /* why the session has to end, once the plugin is through; or NULL */
-	void (*stopped)(void *arg);
-	void *stopped_arg;
-};
 
 static void session_connect(struct fg_cloud_session *s);
 
@@ -143,111 +109,6 @@ void fg_cloud_session_committed(struct fg_cloud_session *s, uint64_t ticket)
 
 /* ---- how it ends */
 
-static enum fg_backoff_class refusal_class(unsigned mqtt_version, unsigned code)
-{
-	if (mqtt_version == 5)
-		return code == 0x85 || code == 0x86 || code == 0x87 || code == 0x8a || code == 0x8c
-			       ? FG_BACKOFF_CREDENTIALS
-			       : FG_BACKOFF_TRANSIENT;
-	return code == 2 || code == 4 || code == 5 ? FG_BACKOFF_CREDENTIALS : FG_BACKOFF_TRANSIENT;
-}
-
-/* `mqtt_version: auto`: the server does not speak 5, or gave no sign of understanding it. */
-static bool fall_back_to_311(struct fg_cloud_session *s, const struct fg_mqtt_end *end)
-{
-	struct fg_session_common *c = s->common;
-	bool is_refused = end->kind == FG_MQTT_END_REFUSED &&
-			  (end->reason_code == 0x84 || end->reason_code == 1);
-
-	if (c->config->mqtt_version != FG_MQTT_AUTO)
-		return false;
-	if (c->mqtt_version == 5 && is_refused) {
-		fg_notice("link %s: the server does not speak MQTT 5, using 3.1.1", s->label);
-		c->mqtt_version = 4;
-		return true;
-	}
-	/* Silence proves nothing: try the other version next time, without hurry. */
-	if (c->is_version_proven)
-		return false;
-	if (end->kind == FG_MQTT_END_SILENT || end->kind == FG_MQTT_END_PROTOCOL)
-		c->mqtt_version = c->mqtt_version == 5 ? 4 : 5;
-	return false;
-}
-
-/*
- * Credentials that are made of the time may have been refused for it, and the clock may have been set
- * since: others are worth one attempt. More than one would be a loop.
- */
-static bool may_try_anew(struct fg_cloud_session *s, const struct fg_mqtt_end *end)
-{
-	unsigned wrong = s->common->mqtt_version == 5 ? BAD_USER_NAME_OR_PASSWORD : 4;
-
-	if (!s->is_timed || s->has_tried_anew || end->kind != FG_MQTT_END_REFUSED ||
-	    end->reason_code != wrong)
-		return false;
-	s->has_tried_anew = true;
-	fg_notice("link %s: %s; trying once more, with new ones", s->label, end->text);
-	return true;
-}
-
-/* Did the peer end it in a way that a record in flight may have caused? */
-static bool is_suspicious(const struct fg_mqtt_end *end)
-{
-	if (!end->was_connected)
-		return false;
-	if (end->kind == FG_MQTT_END_LOST)
-		return true;
-	/* Not: server going down, keep alive, taken over, rate limits, administrative, moved. */
-	return end->kind == FG_MQTT_END_DISCONNECT &&
-	       (end->reason_code <= 0x83 || end->reason_code == 0x90 || end->reason_code == 0x95 ||
-		end->reason_code == 0x99);
-}
-
-static void note_short_session(struct fg_cloud_session *s, const struct fg_mqtt_end *end,
-			       int64_t now_ms)
-{
-	bool is_takeover = end->kind == FG_MQTT_END_DISCONNECT && end->reason_code == 0x8e;
-
-	if (!end->was_connected)
-		return;
-	/* A reason code that names something else is believed. */
-	if (is_takeover ||
-	    (now_ms - s->online_since_ms < TAKEOVER_MS && end->kind == FG_MQTT_END_LOST))
-		s->short_sessions++;
-	else
-		s->short_sessions = 0;
-	if (is_takeover || s->short_sessions >= TAKEOVER_COUNT)
-		fg_complain(&s->common->takeover_complaint, now_ms, LOG_ERR,
-			    "link %s: accepted, then %s, %u times in a row: does another client "
-			    "use the same credentials or client id?",
-			    s->label,
-			    is_takeover ? "thrown out by a new session" : "closed within seconds",
-			    s->short_sessions);
-}
-
-static void complain_about_end(struct fg_cloud_session *s, const struct fg_mqtt_end *end,
-			       enum fg_backoff_class class, int64_t delay_ms, unsigned in_flight,
-			       int64_t now_ms)
-{
-	bool is_client_id = end->reason_code == (s->common->mqtt_version == 5 ? 0x85u : 2u);
-	const char *what = is_client_id ? "configuration: the client id, or the keep alive, is not "
-					  "accepted"
-			   : s->is_timed ? "credentials, and the clock, by which they are made anew"
-					 : "credentials";
-	const char *when = s->is_setup ? ", setting itself up" : "";
-
-	/* Someone must act: a complaint of its own, so that an outage before it does not hide it. */
-	if (class == FG_BACKOFF_CREDENTIALS)
-		fg_complain(&s->common->refusal_complaint, now_ms, LOG_ERR,
-			    "link %s: %s%s; check its %s; trying again in %lld ms", s->label,
-			    end->text, when, what, (long long)delay_ms);
-	else
-		fg_complain(&s->common->attempt_complaint, now_ms, LOG_WARNING,
-			    "link %s: %s%s, reconnecting in %lld ms, in_flight=%u attempt=%u",
-			    s->label, end->text, when, (long long)delay_ms, in_flight,
-			    s->backoff.failures);
-}
-
 /* Tell outbox and plugin that the session is gone, unless HTTP carries it. */
 static void forget(struct fg_cloud_session *s, bool was_online, bool suspicious)
 {
@@ -263,25 +124,19 @@ static void forget(struct fg_cloud_session *s, bool was_online, bool suspicious)
 		plugin->disconnected(s->common->ctx, fg_cloud_session_name(s));
 }
 
-/* A firewall may well let CONNECT and CONNACK pass, and nothing else. */
-static bool is_proven(const struct fg_cloud_session *s, int64_t now_ms)
-{
-	return s->has_acks || now_ms - s->online_since_ms >= FG_BACKOFF_STABLE_MS;
-}
-
 /* The session is over, or the attempt failed: wait, then try again. */
 static void session_ended(struct fg_cloud_session *s, const struct fg_mqtt_end *end,
 			  bool suspicious)
 {
 	int64_t now_ms = fg_clock_monotonic_ms();
-	enum fg_backoff_class class = FG_BACKOFF_TRANSIENT;
+	enum fg_backoff_class class;
 	bool was_online = s->state == FG_LINK_ONLINE || s->state == FG_LINK_DRAINING;
 	unsigned in_flight = was_online ? fg_outbox_in_flight(s->out) : 0;
 	int64_t delay_ms;
 
 	s->client = fg_mqtt_client_free(s->client);
 	forget(s, was_online, suspicious);
-	if (was_online && is_proven(s, now_ms))
+	if (was_online && fg_session_is_proven(s, now_ms))
 		fg_http_carrier_mqtt_lost(s->http);
 	if (s->is_stopping) {
 		session_stopped(s);
@@ -292,15 +147,14 @@ static void session_ended(struct fg_cloud_session *s, const struct fg_mqtt_end *
 		session_connect(s);
 		return;
 	}
-	note_short_session(s, end, now_ms);
-	if (fall_back_to_311(s, end) || may_try_anew(s, end)) {
+	fg_session_note_short(s, end, now_ms);
+	if (fg_session_may_go_on(s, end)) {
 		session_connect(s);
 		return;
 	}
-	if (end->kind == FG_MQTT_END_REFUSED)
-		class = refusal_class(s->common->mqtt_version, end->reason_code);
+	class = fg_session_class(s, end);
 	delay_ms = fg_backoff_next(&s->backoff, class, now_ms);
-	complain_about_end(s, end, class, delay_ms, in_flight, now_ms);
+	fg_session_complain(s, end, class, delay_ms, in_flight, now_ms);
 	session_enter(s, FG_LINK_BACKOFF);
 	session_wait(s, delay_ms);
 	if (class == FG_BACKOFF_CREDENTIALS)
@@ -461,7 +315,7 @@ static void on_after_read(void *owner)
 
 static void on_ended(void *owner, const struct fg_mqtt_end *end)
 {
-	session_ended(owner, end, is_suspicious(end));
+	session_ended(owner, end, fg_session_is_suspicious(end));
 }
 
 static const struct fg_mqtt_ops ops = {
