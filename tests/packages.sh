@@ -5,7 +5,7 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libmosquitto-dev libc
 # What stands in for clouds and brokers; libcmocka-dev so that one build directory serves the tests too.
 packages_sim=(libcmocka-dev mosquitto mosquitto-clients mosquitto-dev python3 python3-paho-mqtt openssl)
 packages_test=("${packages_sim[@]}" clang libclang-rt-14-dev clang-format groff-base valgrind systemd
-	iproute2 procps)
+	iproute2 procps tzdata)
 packages_bench=(libsqlite3-dev)
 
 # install_packages NAME…: does nothing, quickly, when all are there.

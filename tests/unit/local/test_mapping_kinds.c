@@ -345,10 +345,9 @@ static void a_request_has_the_members_of_its_kind_and_no_others(void **state)
 		 "{\"secretKey\":\"\",\"durationMs\":60000}"},
 		{"delete", "{\"x\":1}", "{}"},
 	};
-	struct fg_mapping_config rules[] = {REQUEST(FG_REQUEST_ATTRIBUTES, "attributes"),
-					    REQUEST(FG_REQUEST_RPC, "rpc"),
-					    REQUEST(FG_REQUEST_CLAIM, "claim"),
-					    REQUEST(FG_REQUEST_DELETE, "delete")};
+	struct fg_mapping_config rules[] = {
+		REQUEST(FG_REQUEST_ATTRIBUTES, "attributes"), REQUEST(FG_REQUEST_RPC, "rpc"),
+		REQUEST(FG_REQUEST_CLAIM, "claim"), REQUEST(FG_REQUEST_DELETE, "delete")};
 	FG_CLEANUP(mapping_freep) struct fg_mapping *m = compile(rules, 4);
 	struct fg_error reason;
 	struct taken t;
