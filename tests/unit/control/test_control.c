@@ -583,7 +583,7 @@ static void without_file_descriptors_it_does_not_spin_and_goes_on_later(void **s
 	assert_true(ev_time() - began > 0.2);
 	assert_int_equal(f->n_run, 0);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-	assert_true(send(fd, "{\"command\":\"echo\",\"text\":\"hi\"}\n", 33, 0) > 0);
+	say(f, fd, "{\"command\":\"echo\",\"text\":\"hi\"}\n");
 	answer = hear(f, fd);
 	assert_string_equal(answer, "{\"text\":\"hi\"}\n{\"done\":true}\n");
 	free(answer);
