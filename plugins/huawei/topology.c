@@ -34,6 +34,7 @@ void hw_topology_end(struct hw *hw)
 	hw->topology.is_on = false;
 	hw->topology.is_sync_due = false;
 	hw->topology.is_waiting = false;
+	hw->topology.has_deadline = false;
 	hw_adding_begin(hw);
 	hw_deletions_forget(hw);
 }
@@ -93,12 +94,10 @@ enum hw_gate hw_gate(struct hw *hw, struct hw_device *device)
 		return HW_GATE_WAIT;
 	if (!device)
 		return HW_GATE_OPEN;
-	/* It is not in the list, so IoTDA would not keep what it says. */
-	if (device->standing == HW_UNHEARD && hw->with.adds && t->is_synced &&
-	    hw->carrier == FG_CARRIER_HTTP)
+	/* IoTDA would not keep what it says before it is added, and that goes by MQTT only. */
+	if (device->standing == HW_UNHEARD && hw->with.adds && hw->carrier == FG_CARRIER_HTTP)
 		return HW_GATE_WAIT;
-	if (device->standing == HW_UNHEARD && hw->with.adds &&
-	    (t->is_on || hw->carrier == FG_CARRIER_HTTP))
+	if (device->standing == HW_UNHEARD && hw->with.adds && t->is_on)
 		hw_device_enter(&hw->devices, device, HW_WANTED);
 	switch ((enum hw_standing)device->standing) {
 	case HW_WANTED:
