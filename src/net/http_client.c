@@ -142,6 +142,8 @@ static void request_release(struct fg_http_request *r)
 	if (r->http)
 		request_leave(r);
 	fg_http_spec_free(r->spec);
+	if (r->body)
+		explicit_bzero(r->body, r->body_size); /* it may have been a token */
 	free(r->body);
 	free(r);
 }
