@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_S 20
+#define PATIENCE_S 60
 
 static atomic_uint n_calls[DISK_CALLS], n_all, n_to_fail[DISK_CALLS], n_to_skip[DISK_CALLS], n_held;
 static atomic_int fails_with[DISK_CALLS];

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#define PATIENCE_S 20.
+#define PATIENCE_S 60.
 
 static void writable(void *owner)
 {
