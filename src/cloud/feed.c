@@ -211,8 +211,9 @@ static void give_up_missing(struct fg_feed *f, const struct fg_reading *r, uint6
 	for (size_t i = 0; i < o->n_sessions; i++) {
 		struct fg_track *t = &o->sessions[i]->tracks[f->lane];
 
-		if (!o->has_sessions ||
-		    (r->kind == FG_PASS_LIVE ? t->state == FG_TRACK_WITH : t->rides))
+		if (o->has_sessions && r->kind == FG_PASS_BEHIND)
+			fg_track_give_up(t, &f->ledger, from, fg_sweep_rode_to(t, to));
+		else if (!o->has_sessions || t->state == FG_TRACK_WITH)
 			fg_track_give_up(t, &f->ledger, from, to);
 	}
 }

@@ -144,8 +144,11 @@ void fg_feed_complain_of_too_many(struct fg_outbox *o);
 /** Find a place for the behind pass to read. Returns false when there is nothing for it. */
 bool fg_sweep_begin(struct fg_feed *f);
 
-/** It has read from @from up to its position. */
-void fg_sweep_read(struct fg_feed *f, uint64_t from);
+/** It has read from its position up to @to: whoever waited there rides along. */
+void fg_sweep_read(struct fg_feed *f, uint64_t to);
+
+/** Up to where @t was part of what was read up to @to last; 0: not at all. */
+uint64_t fg_sweep_rode_to(const struct fg_track *t, uint64_t to);
 
 /** Does the session of @t ride along at @seq? */
 bool fg_sweep_carries(const struct fg_feed *f, const struct fg_track *t, uint64_t seq);

@@ -54,6 +54,7 @@ struct fg_track {
 	unsigned n_alone;
 	/* For the behind pass (sweep.c): it carries this track along; or where it would have to. */
 	bool rides;
+	bool rode; /* when the behind pass read last */
 	uint64_t resume;
 	uint64_t asleep; /* the plugin holds its records; it had heard of so much news by then */
 };

@@ -123,7 +123,15 @@ void fg_sweep_read(struct fg_feed *f, uint64_t to)
 
 		if (t->resume >= behind(f)->position && t->resume <= to)
 			t->rides = true;
+		t->rode = t->rides;
 	}
+}
+
+uint64_t fg_sweep_rode_to(const struct fg_track *t, uint64_t to)
+{
+	if (t->rides)
+		return to;
+	return t->rode && t->state == FG_TRACK_BEHIND && t->read_to < to ? t->read_to : 0;
 }
 
 static void caught_up(struct fg_feed *f, struct fg_outbox_session *s)

@@ -807,6 +807,8 @@ static void run(uint64_t seed)
 
 static void every_record_is_settled_once_whatever_the_cloud_does(void **state)
 {
+	/* Beyond N_SEEDS, that have found something. */
+	static const uint64_t known[] = {31283};
 	const char *only = getenv("FIELDGATE_SEED");
 
 	(void)state;
@@ -814,6 +816,8 @@ static void every_record_is_settled_once_whatever_the_cloud_does(void **state)
 		run(strtoull(only, NULL, 10));
 		return;
 	}
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		run(known[i]);
 	for (uint64_t seed = 1; seed <= N_SEEDS; seed++)
 		run(seed);
 }
