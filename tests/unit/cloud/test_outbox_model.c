@@ -779,7 +779,7 @@ static void run(uint64_t seed)
 		snprintf(cursor(lane)->name, sizeof(cursor(lane)->name), "%s", name);
 	}
 	m.journal.look_max = dice(3) == 0 ? 1 + dice(20) : 0;
-	m.is_stubborn = m.mode == MODE_SESSIONS && dice(4) == 0;
+	m.is_stubborn = dice(4) == 0;
 	m.script.max_batch = m.is_stubborn ? 1 + (unsigned)dice(2) : (unsigned)dice(20);
 	m.now_ms = 1000;
 	for (uint64_t i = m.is_stubborn ? MAX_RECORDS : dice(60); i > 0; i--)
