@@ -128,7 +128,10 @@ class Retention(EndToEnd):
             self.assertLessEqual(self.status(gateway)["journal"]["bytes_on_disk"], 32 * MIB)
         cloud.resume()
         self.wait_delivered(cloud, self.source.sent, 120)
-        self.assertEqual((cloud.duplicates(), cloud.disorder("n")), (0, []))
+        self.wait_quiet(gateway)
+        # What was on disk when the first kill came between that and its PUBACK is there twice. Each is sent once.
+        self.assertEqual(self.status(gateway)["link tb"]["records_acked"], len(cloud.values("n")))
+        self.assertEqual(cloud.disorder("n"), [])
 
     def test_while_the_journal_is_full_no_puback_leaves(self):
         server, cloud = self.scripted(), self.thingsboard()
