@@ -496,7 +496,8 @@ static const struct {
 	{RULE("request: "), "f:1:43: mappings[0].request: expected a mapping, got nothing"},
 	{RULE("request: {}"), "f:1:43: mappings[0].request.kind: required, but not given"},
 	{RULE("request: {kind: attribute, timeout: 11min, response: '', clouds: c}"),
-	 "f:1:50: mappings[0].request.kind: expected attributes, rpc, claim or delete, got \"attribute\"\n"
+	 "f:1:50: mappings[0].request.kind: expected attributes, rpc, claim or delete, got "
+	 "\"attribute\"\n"
 	 "f:1:70: mappings[0].request.timeout: expected a duration from 1s to 10min, got "
 	 "\"11min\"\n"
 	 "f:1:87: mappings[0].request.response: expected a text, got an empty one\n"
