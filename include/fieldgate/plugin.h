@@ -127,7 +127,8 @@ struct fg_value {
  *
  * with one of these codes: unknown_device, unknown_command, bad_params, offline, busy, refused
  * (the device said no), timeout, unknown_outcome (handed to the device, but whether it ran is not
- * known), no_room.
+ * known), no_room. Beside refused there may be "number", the device's own for its error: an integer
+ * of 64 bits.
  */
 struct fg_command {
 	struct fg_span device; /* the cloud's name for it; empty: the gateway itself */

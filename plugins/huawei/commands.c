@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "huawei.h"
 
@@ -217,6 +218,7 @@ struct answer {
 	enum hw_request request;
 	struct fg_span id, extra;
 	struct fg_span code;         /* empty: success */
+	int32_t number;              /* of the error, as the device says; 0: it does not */
 	struct fg_span text;         /* of the error, as a JSON value; or empty */
 	struct fg_json_value result; /* success; no text: none */
 	int64_t time_us;             /* when the device answered */
@@ -230,11 +232,20 @@ static void put_error_text(struct fg_text *out, const struct answer *answer)
 		fg_put_quoted(out, answer->code);
 }
 
+static void put_result_code(struct fg_text *out, const struct answer *answer)
+{
+	fg_put(out, "\"result_code\":");
+	if (answer->code.size > 0 && answer->number != 0)
+		fg_put_number(out, answer->number);
+	else
+		fg_put_number(out, answer->code.size > 0 ? number_of(answer->code) : 0);
+}
+
 /* {"result_code":0,"response_name":"START_RESPONSE","paras":{"state":"running"}} */
 static void put_command_answer(struct fg_text *out, const struct answer *answer)
 {
-	fg_put(out, "{\"result_code\":");
-	fg_put_number(out, answer->code.size > 0 ? number_of(answer->code) : 0);
+	fg_put(out, "{");
+	put_result_code(out, answer);
 	if (answer->extra.size > 0) {
 		fg_put(out, ",\"response_name\":\"");
 		fg_put_span(out, answer->extra);
@@ -262,8 +273,8 @@ static void put_command_answer(struct fg_text *out, const struct answer *answer)
 /* {"result_code":0,"result_desc":"success"} */
 static void put_set_answer(struct fg_text *out, const struct answer *answer)
 {
-	fg_put(out, "{\"result_code\":");
-	fg_put_number(out, answer->code.size > 0 ? number_of(answer->code) : 0);
+	fg_put(out, "{");
+	put_result_code(out, answer);
 	fg_put(out, ",\"result_desc\":");
 	if (answer->code.size > 0)
 		put_error_text(out, answer);
@@ -371,7 +382,18 @@ static bool read_ref(struct fg_span ref, struct answer *ret)
 	       hw_is_plain(ret->extra);
 }
 
-/* {"result":…} or {"error":{"code":"…","text":"…"}}, as the host writes it. */
+/* IoTDA has 0 for success; what is no integer of 32 bits is none it could keep. */
+static int32_t read_number(struct fg_json_value value)
+{
+	long long number;
+
+	if (value.type != FG_JSON_INTEGER || value.text.size > 11)
+		return 0;
+	number = strtoll(value.text.data, NULL, 10);
+	return number >= INT32_MIN && number <= INT32_MAX ? (int32_t)number : 0;
+}
+
+/* {"result":…} or {"error":{"code":"…","text":"…","number":3}}, as the host writes it. */
 static bool read_body(struct fg_span body, char *code, size_t code_size, struct answer *ret)
 {
 	struct fg_json_value object, error, value;
@@ -395,6 +417,8 @@ static bool read_body(struct fg_span body, char *code, size_t code_size, struct 
 		hw_string_read(value, code, code_size, &ret->code);
 	if (fg_json_member(error, fg_span_str("text"), &value) && value.type == FG_JSON_STRING)
 		ret->text = value.text;
+	if (fg_json_member(error, fg_span_str("number"), &value))
+		ret->number = read_number(value);
 	return true;
 }
 

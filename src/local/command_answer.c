@@ -91,8 +91,22 @@ static bool says_no(const struct fg_command_answer_paths *paths, struct fg_json_
 	       ret->type != FG_JSON_NULL && ret->type != FG_JSON_FALSE;
 }
 
+/* The number of an error that is one, or has one as its code (JSON-RPC 2.0, 5.1); or nothing. */
+static struct fg_span number_of(struct fg_json_value why)
+{
+	struct fg_json_value code = why;
+
+	if (why.type == FG_JSON_OBJECT && !fg_json_member(why, fg_span_str("code"), &code))
+		return fg_span_of(NULL, 0);
+	if (code.type != FG_JSON_INTEGER || code.text.size > FG_COMMAND_NUMBER_MAX)
+		return fg_span_of(NULL, 0);
+	return code.text;
+}
+
 static void put_refusal(struct body *b, struct fg_json_value why)
 {
+	struct fg_span number = number_of(why);
+
 	put_text(b, "{\"error\":{\"code\":");
 	put_quoted(b, fg_span_str(error_words[FG_COMMAND_REFUSED]));
 	put_text(b, ",\"text\":");
@@ -100,6 +114,10 @@ static void put_refusal(struct body *b, struct fg_json_value why)
 		put(b, why.text);
 	else
 		put_quoted(b, why.text);
+	if (number.size > 0) {
+		put_text(b, ",\"number\":");
+		put(b, number);
+	}
 	put_text(b, "}");
 }
 

@@ -8,7 +8,9 @@
  *	answer of the device			body
  *	JSON, `error` selects nothing		{"result": what `result` selects, or all of it}
  *	JSON, `error` selects something		{"error":{"code":"refused","text":"…"},"result":…}
- *	  but null or false			  (a string as it is, anything else as its JSON text)
+ *	  but null or false			  (a string as it is, anything else as its JSON text;
+ *						  of an integer, or an object with an integer as its
+ *						  `code`, also "number": that integer)
  *	`result` selects nothing		result is null; left out beside an error
  *	empty					{"result":null}
  *	other UTF-8 text			{"result":"the text"}
@@ -38,6 +40,9 @@ const char *fg_command_error_word(enum fg_command_error error);
 /* The body of an error needs no more, whatever the text: that is cut after so many bytes. */
 #define FG_COMMAND_ERROR_TEXT_MAX 200
 #define FG_COMMAND_ERROR_BODY_MAX (64 + 6 * FG_COMMAND_ERROR_TEXT_MAX)
+
+/* Digits of an error's number, sign included: it fits into 64 bits. */
+#define FG_COMMAND_NUMBER_MAX 18
 
 /** Write {"error":{"code":…,"text":…}}; @text is UTF-8. Returns its size. */
 size_t fg_command_error_body(enum fg_command_error error, const char *text,

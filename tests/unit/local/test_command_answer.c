@@ -62,7 +62,15 @@ static const struct example examples[] = {
 	{"$.v", "$.err", "{\"err\":\"no \\u0041\"}",
 	 "{\"error\":{\"code\":\"refused\",\"text\":\"no \\u0041\"}}"},
 	{"$.v", "$.err", "{\"err\":3,\"v\":{}}",
-	 "{\"error\":{\"code\":\"refused\",\"text\":\"3\"},\"result\":{}}"},
+	 "{\"error\":{\"code\":\"refused\",\"text\":\"3\",\"number\":3},\"result\":{}}"},
+	{"$.v", "$.err", "{\"err\":3.5}", "{\"error\":{\"code\":\"refused\",\"text\":\"3.5\"}}"},
+	{"$.v", "$.err", "{\"err\":1234567890123456789}",
+	 "{\"error\":{\"code\":\"refused\",\"text\":\"1234567890123456789\"}}"},
+	/* JSON-RPC 2.0, 5.1 */
+	{"$.v", "$.err", "{\"err\":{\"code\":-32601,\"message\":\"no\"}}",
+	 "{\"error\":{\"code\":\"refused\",\"text\":\"{\\\"code\\\":-32601,\\\"message\\\":"
+	 "\\\"no\\\"}"
+	 "\",\"number\":-32601}}"},
 	{"$.v", "$.err", "{\"err\":{\"c\":\"x\"}}",
 	 "{\"error\":{\"code\":\"refused\",\"text\":\"{\\\"c\\\":\\\"x\\\"}\"}}"},
 	{"$.v", "$.err", "{\"err\":true}", "{\"error\":{\"code\":\"refused\",\"text\":\"true\"}}"},
