@@ -114,7 +114,8 @@ static int host_subscribe(void *host_ctx, const char *session, const char *filte
 {
 	(void)host_ctx;
 	(void)session;
-	(void)qos;
+	if (qos != 1)
+		fail("SUBSCRIBE for %s with QoS %u; ", filter, qos);
 	script.filters[script.n_filters++ % MAX_CALLS].text = fg_span_str(keep(strdup(filter)));
 	return 0;
 }
