@@ -223,7 +223,7 @@ static int take_question(struct hw *hw, const struct hw_event *event)
 	return 0;
 }
 
-int hw_ota_event(struct hw *hw, const struct hw_event *event)
+int hw_ota_take(struct hw *hw, const struct hw_event *event)
 {
 	static const struct {
 		const char *type;
@@ -235,18 +235,24 @@ int hw_ota_event(struct hw *hw, const struct hw_event *event)
 		{"software_upgrade_v2", FG_IMAGE_SOFTWARE},
 	};
 
-	if (!hw->host->image_begin)
-		return 0;
-	if (hw_ota_is_early(hw, event)) {
-		hw_ota_keep(hw, event);
-		return 0;
-	}
 	if (fg_span_is(event->type, "version_query"))
 		return take_question(hw, event);
 	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
 		if (fg_span_is(event->type, orders[i].type))
 			return take_order(hw, event, orders[i].kind);
 	return -EPROTO;
+}
+
+int hw_ota_event(struct hw *hw, const struct hw_event *event)
+{
+	if (!hw->host->image_begin)
+		return 0;
+	if (hw_ota_is_early(hw, event)) {
+		hw_ota_keep(hw, event);
+		return 0;
+	}
+	hw_ota_take_early(hw);
+	return hw_ota_take(hw, event);
 }
 
 /* ------------------------------------------------------------------ what the host says */
@@ -303,17 +309,16 @@ void hw_image_progress(void *ctx, const struct fg_image_progress *p)
 	struct hw *hw = ctx;
 	struct hw_ota_job *job;
 	uint8_t percent = percent_of(p);
+	bool is_same;
 
-	/* It may have been renamed to what cannot be an id since the order came. */
-	if (p->device.size > 0 && hw_device_name_fault(hw, p->device))
-		return;
 	job = hw_ota_job(hw, p->device, (enum hw_ota_subject)p->kind);
 	if (!job)
 		return;
+	is_same = fg_span_is(p->version, job->version);
 	/* A server that knows no ranges begins anew after a cut; that is no step back. */
-	if (fg_span_is(p->version, job->version) && !job->has_ended && percent < job->percent)
+	if (is_same && !job->has_ended && percent < job->percent)
 		percent = job->percent;
-	if (p->only_grown && percent == job->percent)
+	if (is_same && p->only_grown && percent == job->percent)
 		return;
 	hw_ota_put(job->version, p->version);
 	if (p->state == FG_IMAGE_FAILED) {

@@ -69,15 +69,19 @@ struct hw_ota {
 
 /* ------------------------------------------------------------------ ota.c */
 
-/** An event of the service "ota". Returns 0 or -EPROTO. */
+/** An event of the service "ota"; it may be kept for later. Returns 0 or -EPROTO. */
 int hw_ota_event(struct hw *hw, const struct hw_event *event);
+
+/** The same, now. */
+int hw_ota_take(struct hw *hw, const struct hw_event *event);
 
 /** See struct fg_plugin.image_progress. */
 void hw_image_progress(void *ctx, const struct fg_image_progress *progress);
 
 /* ------------------------------------------------------------------ ota_jobs.c */
 
-/** The job of @device and @subject, a new one if need be. NULL: there are too many, or no memory. */
+/** The job of @device and @subject, a new one if need be. NULL: there are too many, no memory, or IoTDA
+ * cannot be told of a device of this name. */
 struct hw_ota_job *hw_ota_job(struct hw *hw, struct fg_span device, enum hw_ota_subject subject);
 
 /** @text to @out, cut if need be. */
@@ -117,7 +121,7 @@ bool hw_ota_is_early(const struct hw *hw, const struct hw_event *event);
 /** Keep @event for later. */
 void hw_ota_keep(struct hw *hw, const struct hw_event *event);
 
-/** It is later: take what was kept. */
+/** Take what was kept, if it is later by now. */
 void hw_ota_take_early(struct hw *hw);
 
 void hw_ota_close_early(struct hw_ota *ota);

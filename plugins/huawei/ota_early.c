@@ -59,12 +59,14 @@ void hw_ota_keep(struct hw *hw, const struct hw_event *event)
 	at = early->memory;
 	early->next = NULL;
 	early->size = size;
-	early->event = *event;
-	early->event.id.size = 0;
-	early->event.type = keep(&at, event->type);
-	early->event.time = keep(&at, event->time);
-	early->event.device = keep(&at, event->device);
-	early->event.paras.text = keep(&at, event->paras.text);
+	early->event = (struct hw_event){
+		.service = fg_span_str(HW_SERVICE_OTA),
+		.type = keep(&at, event->type),
+		.time = keep(&at, event->time),
+		.device = keep(&at, event->device),
+		.paras = {.type = FG_JSON_OBJECT, .text = keep(&at, event->paras.text)},
+		.now_us = event->now_us,
+	};
 	*end = early;
 }
 
@@ -81,7 +83,7 @@ void hw_ota_take_early(struct hw *hw)
 
 	while (hw->topology.is_on && !hw->topology.is_waiting && (early = hw->ota.early)) {
 		hw->ota.early = early->next;
-		if (hw_ota_event(hw, &early->event) < 0)
+		if (hw_ota_take(hw, &early->event) < 0)
 			hw->host->warn(hw->host_ctx,
 				       "IoTDA has ordered an upgrade that makes no sense here");
 		forget(early);

@@ -82,10 +82,20 @@ static struct hw_ota_job *new_job(struct hw *hw, struct fg_span device, enum hw_
 	return job;
 }
 
+/* A sub-device may have been renamed to what cannot be an id. The only device may have any name. */
+static bool can_be_told_of(const struct hw *hw, struct fg_span device)
+{
+	if (device.size > 0 && hw->with.mode == HW_MODE_GATEWAY)
+		return !hw_device_name_fault(hw, device);
+	return device.size <= UINT8_MAX;
+}
+
 struct hw_ota_job *hw_ota_job(struct hw *hw, struct fg_span device, enum hw_ota_subject subject)
 {
 	struct hw_ota_job *job = hw->ota.jobs;
 
+	if (!can_be_told_of(hw, device))
+		return NULL;
 	while (job && (job->subject != subject || !fg_span_equal(device_of(job), device)))
 		job = job->next;
 	if (job)

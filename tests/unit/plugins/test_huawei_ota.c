@@ -133,7 +133,8 @@ static struct hw *hw;
 static char topic[320], payload[PAYLOAD_SIZE];
 static struct fg_publish published;
 
-static int setup(void **state)
+/* @device NULL: mode gateway. */
+static int setup_for(const char *device)
 {
 	struct fg_value values[32] = {0};
 	struct fg_open with = {
@@ -143,11 +144,14 @@ static int setup(void **state)
 	char error[256];
 	void *ctx = NULL;
 
-	(void)state;
 	for (size_t i = 0; option[i].name; i++) {
 		values[i].string = option[i].type == FG_OPTION_STRING ? option[i].fallback : NULL;
 		if (strcmp(option[i].name, "device_id") == 0)
 			values[i].string = "gw1";
+		else if (strcmp(option[i].name, "device") == 0)
+			values[i].string = device;
+		else if (strcmp(option[i].name, "mode") == 0)
+			values[i].number = device ? HW_MODE_DEVICE : HW_MODE_GATEWAY;
 		else if (strcmp(option[i].name, "secret") == 0)
 			values[i].string = "s";
 		else if (option[i].type == FG_OPTION_DURATION)
@@ -164,6 +168,18 @@ static int setup(void **state)
 	hw = ctx;
 	fg_plugin.connected(hw, "", &connack);
 	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return setup_for(NULL);
+}
+
+static int setup_device(void **state)
+{
+	(void)state;
+	return setup_for("Press 9.1");
 }
 
 static int teardown(void **state)
@@ -323,6 +339,19 @@ static void what_comes_too_early_is_kept_within_bounds_and_taken_in_order(void *
 	assert_null(hw->ota.early);
 }
 
+static void what_comes_later_does_not_overtake_what_was_kept(void **state)
+{
+	(void)state;
+	hw->topology.is_on = hw->topology.is_waiting = true;
+	order("pump-1", "2");
+	hw->topology.is_waiting = false;
+	order("pump-1", "3");
+	assert_int_equal(n_begun, 2);
+	assert_string_equal(version, "3");
+	fg_plugin.woken(hw, 0);
+	assert_int_equal(n_begun, 2);
+}
+
 static void what_is_kept_is_released_at_the_end(void **state)
 {
 	(void)state;
@@ -416,6 +445,59 @@ static void what_has_only_grown_is_told_when_it_makes_a_percent(void **state)
 	assert_non_null(strstr(payload, "\"progress\":80,"));
 }
 
+/* Who was not told of it before is told all of it. */
+static void what_has_only_grown_is_told_of_an_image_nobody_has_told_of(void **state)
+{
+	struct fg_image_progress p = {
+		.version = fg_span_str("2"), .size = 1000, .have = 1, .only_grown = true};
+
+	(void)state;
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 1);
+	assert_non_null(strstr(payload, "\"progress\":0,\"version\":\"2\","
+					"\"description\":\"downloading\""));
+}
+
+static void of_what_cannot_be_a_sub_device_nothing_is_told(void **state)
+{
+	struct fg_image_progress p = {.version = fg_span_str("2")};
+	static const char *const names[] = {"Press 9.1", "a\"b", "\xc3\xa4"};
+	char longest[HW_DEVICE_ID_MAX + 2] = "";
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		assert_null(hw_ota_job(hw, fg_span_str(names[i]), HW_OTA_VERSIONS));
+	memset(longest, 'p', HW_DEVICE_ID_MAX + 1);
+	p.device = fg_span_str(longest);
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 0);
+	p.device = fg_span_of(longest, HW_DEVICE_ID_MAX);
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 1);
+}
+
+static void the_only_device_may_have_any_name(void **state)
+{
+	struct fg_image_progress p = {.device = fg_span_str("Press 9.1"),
+				      .version = fg_span_str("2"),
+				      .state = FG_IMAGE_UPDATED};
+	char longest[257] = "";
+
+	(void)state;
+	order("gw1", "2");
+	assert_int_equal(encode(), 1);
+	acknowledge();
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 1);
+	assert_non_null(strstr(payload, "\"progress\":100,"));
+	assert_null(strstr(payload, "Press"));
+	acknowledge();
+	assert_int_equal(hw->ota.n_jobs, 0);
+	memset(longest, 'p', 256);
+	assert_null(hw_ota_job(hw, fg_span_str(longest), HW_OTA_VERSIONS));
+	assert_non_null(hw_ota_job(hw, fg_span_of(longest, 255), HW_OTA_VERSIONS));
+}
+
 static void a_reason_that_is_too_long_ends_with_a_whole_character(void **state)
 {
 	struct fg_image_progress p = {.version = fg_span_str("2"), .state = FG_IMAGE_FAILED};
@@ -457,11 +539,16 @@ int main(void)
 		TEST(the_longest_version_fits_and_a_longer_one_makes_no_sense),
 		TEST(of_too_many_orders_and_questions_the_rest_is_named_once),
 		TEST(what_comes_too_early_is_kept_within_bounds_and_taken_in_order),
+		TEST(what_comes_later_does_not_overtake_what_was_kept),
 		TEST(what_is_kept_is_released_at_the_end),
 		TEST(many_who_wait_are_looked_up_by_turns),
 		TEST(without_memory_an_order_is_lost_and_nothing_else),
 		TEST(telling_costs_no_allocation),
 		TEST(what_has_only_grown_is_told_when_it_makes_a_percent),
+		TEST(what_has_only_grown_is_told_of_an_image_nobody_has_told_of),
+		TEST(of_what_cannot_be_a_sub_device_nothing_is_told),
+		cmocka_unit_test_setup_teardown(the_only_device_may_have_any_name, setup_device,
+						teardown),
 		TEST(a_reason_that_is_too_long_ends_with_a_whole_character),
 		TEST(the_host_is_told_once_that_the_cloud_knows),
 #undef TEST
