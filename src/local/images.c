@@ -314,16 +314,28 @@ static int begin_again(struct fg_images_entry *e, uint64_t *ret_have)
 	return 0;
 }
 
+/* Has the device told since that it runs another version? */
+static bool is_overwritten(const struct fg_images_entry *e)
+{
+	struct fg_span version;
+
+	return fg_images_version(e->images, fg_span_str(e->device), e->kind, &version) == 0 &&
+	       !fg_span_is(version, e->version);
+}
+
 /*
  * Does @image, which it is, change how it is to be had? It is fetched from a place that is not the right
- * one any more, or with a token that has expired; or it has failed, and there is reason to try again.
+ * one any more, or with a token that has expired; or it has ended, and there is reason to try again.
  */
 static bool is_out_of_date(const struct fg_images_entry *e, const struct fg_image *image)
 {
 	bool has_source = fg_images_entry_has_source(e, image);
+	bool is_new_order = fg_images_entry_is_new_order(e, image);
 
 	if (e->state == FG_IMAGES_FAILED)
-		return !has_source || fg_images_entry_is_new_order(e, image);
+		return !has_source || is_new_order;
+	if (e->state == FG_IMAGES_UPDATED)
+		return is_new_order && is_overwritten(e);
 	return *e->url && !has_source &&
 	       (e->state == FG_IMAGES_QUEUED || e->state == FG_IMAGES_FETCHING);
 }
@@ -394,8 +406,9 @@ static bool is_there(const struct fg_images *images, const struct fg_image *imag
 }
 
 /*
- * A new entry for @image, checked, in place of @old. What cannot be brought to the device takes nothing
- * away from another cloud, and leaves nothing of its own behind.
+ * A new entry for @image, checked, in place of @old; of the same image what has been fetched stays. What
+ * cannot be brought to the device takes nothing away from another cloud, and leaves nothing of its own
+ * behind.
  */
 static int make_entry(struct fg_images *images, struct fg_images_entry *old, const char *link,
 		      const struct fg_image *image, struct fg_images_entry **ret)
@@ -407,7 +420,9 @@ static int make_entry(struct fg_images *images, struct fg_images_entry *old, con
 
 	if (r == 0)
 		r = check_image(e, &fault, &err);
-	if (old && (r == 0 || strcmp(old->link, link) == 0))
+	if (r == 0 && old && fg_images_entry_is(old, link, image))
+		fg_images_entry_free(old);
+	else if (old && (r == 0 || strcmp(old->link, link) == 0))
 		supersede(old, link);
 	if (r == 0) {
 		r = make_room(images);
@@ -441,32 +456,15 @@ static int start(struct fg_images_entry *e, uint64_t *ret_have)
 	return 0;
 }
 
-/* The same image once more: what has been fetched of it stays. */
-static int renew(struct fg_images_entry *old, const struct fg_image *image, uint64_t *ret_have)
-{
-	struct fg_images *images = old->images;
-	struct fg_images_entry *e = NULL;
-	struct fg_error err = {""};
-	int r = fg_images_entry_new(images, old->link, image, &e, &err);
-
-	if (r < 0)
-		return r == -EINVAL ? r : -EIO;
-	fg_images_entry_free(old);
-	fg_images_entry_add(e);
-	fg_images_entry_remember(e);
-	return start(e, ret_have);
-}
-
 int fg_images_begin(struct fg_images *images, const char *link, const struct fg_image *image,
 		    uint64_t *ret_have)
 {
 	struct fg_images_entry *old = fg_images_find(images, image->device, image->kind);
 	struct fg_images_entry *e = NULL;
-	bool is_same = old && fg_images_entry_is(old, link, image);
 	int r;
 
 	*ret_have = 0;
-	if (is_same && !is_out_of_date(old, image)) {
+	if (old && fg_images_entry_is(old, link, image) && !is_out_of_date(old, image)) {
 		if (fg_images_entry_is_new_order(old, image))
 			fg_images_entry_take_order(old, image);
 		return begin_again(old, ret_have);
@@ -476,8 +474,6 @@ int fg_images_begin(struct fg_images *images, const char *link, const struct fg_
 			discard(old);
 		return -EEXIST;
 	}
-	if (is_same)
-		return renew(old, image, ret_have);
 	r = make_entry(images, old, link, image, &e);
 	return r < 0 ? r : start(e, ret_have);
 }

@@ -19,7 +19,7 @@
  * begin(), the same   | FETCHING | told     | told     | told     | told      | told      | told    | told
  *   image again       |          | again    | again    | again    | again     | again     | again   | again
  *   … by a new order  | FETCHING | told     | told     | told     | told      | told      | told    | FETCHING
- *                     |          | again    | again    | again    | again     | again     | again   |
+ *                     |          | again    | again    | again    | again     | again     | again(4)|
  *   … from another    | FETCHING | FETCHING | -        | -        | -         | -         | -       | FETCHING
  *   URL, or with      |          |          |          |          |           |           |         |
  *   another token     |          |          |          |          |           |           |         |
@@ -56,6 +56,8 @@
  * (2) Unless it has reported: a device that is at it does not need the file any more.
  *
  * (3) Unless a cloud with orders has not been told: then FAILED.
+ *
+ * (4) Unless the device has told another version since: then FETCHING.
  *
  * Where the device fetches by itself (`deliver: url` without a `url`) an image is READY at once: nothing
  * is fetched or checked here, and DOWNLOADING … VERIFIED are not told.

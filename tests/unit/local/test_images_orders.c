@@ -428,6 +428,35 @@ static void a_token_is_not_passed_on_to_a_device_that_fetches_itself(void **stat
 	assert_int_equal(images->n, 0);
 }
 
+static void what_has_failed_is_looked_at_anew_when_it_is_ordered_again(void **state)
+{
+	struct fg_image image = order_of("horn-1", "2", "https://shelf/fw", "1");
+	static const char nul[] = "https://shelf/\0fw";
+
+	(void)state;
+	assert_int_equal(begin("hw", &image), 0);
+	fg_images_published(images, tag, 0x87);
+	assert_int_equal(entry("horn-1")->state, FG_IMAGES_FAILED);
+	told[0] = '\0';
+	image.order = fg_span_str("2");
+	image.authorization = fg_span_str("Bearer t0k3n");
+	assert_int_equal(begin("hw", &image), -EINVAL);
+	assert_string_equal(told, "hw:FAILED/2");
+	assert_int_equal(n_published, 1);
+	assert_null(entry("horn-1"));
+
+	image.authorization.size = 0;
+	assert_int_equal(begin("hw", &image), 0);
+	fg_images_published(images, tag, 0x87);
+	told[0] = '\0';
+	image.order = fg_span_str("3");
+	image.url = fg_span_of(nul, sizeof(nul) - 1);
+	assert_int_equal(begin("hw", &image), -EINVAL);
+	assert_string_equal(told, "hw:FAILED/0");
+	assert_int_equal(n_published, 2);
+	assert_null(entry("horn-1"));
+}
+
 static void an_image_of_one_cloud_that_cannot_be_leaves_that_of_another_alone(void **state)
 {
 	char url[64];
@@ -741,6 +770,33 @@ static void what_runs_already_is_not_fetched_where_the_cloud_says_so(void **stat
 	http_server_stop(server);
 }
 
+static void
+what_was_installed_is_brought_again_when_the_device_has_told_another_version(void **state)
+{
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	image.unless_there = true;
+	hand_over(&image);
+	report("{\"state\":\"UPDATED\"}");
+	hear("pump-1", "{\"fw_version\":\"1\"}", false);
+	told[0] = '\0';
+	assert_int_equal(begin("hw", &image), 0); /* the order of before, once more */
+	assert_string_equal(told, "hw:UPDATED");
+	image.order = fg_span_str("2");
+	hand_over(&image);
+	assert_int_equal(shelf.n, 2);
+	hear("pump-1", "{\"fw_version\":\"2\"}", false);
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_UPDATED);
+	image.order = fg_span_str("3");
+	told[0] = '\0';
+	assert_int_equal(begin("hw", &image), 0);
+	assert_string_equal(told, "hw:UPDATED");
+	http_server_stop(server);
+}
+
 /* ---- a device that says nothing */
 
 static void a_device_that_never_reports_gets_its_other_image_in_the_end(void **state)
@@ -784,6 +840,7 @@ int main(void)
 		TEST(a_new_token_takes_the_place_of_the_old_one),
 		TEST(an_url_that_is_signed_anew_is_that_of_the_same_image),
 		TEST(a_token_is_not_passed_on_to_a_device_that_fetches_itself),
+		TEST(what_has_failed_is_looked_at_anew_when_it_is_ordered_again),
 		TEST(an_image_of_one_cloud_that_cannot_be_leaves_that_of_another_alone),
 		TEST(each_fault_is_told_apart),
 		TEST(a_long_download_is_told_of_now_and_then),
@@ -797,6 +854,7 @@ int main(void)
 		TEST(an_image_that_was_confirmed_is_what_runs),
 		TEST(a_device_that_tells_the_version_it_was_handed_has_installed_it),
 		TEST(what_runs_already_is_not_fetched_where_the_cloud_says_so),
+		TEST(what_was_installed_is_brought_again_when_the_device_has_told_another_version),
 		TEST(a_device_that_never_reports_gets_its_other_image_in_the_end),
 #undef TEST
 	};
