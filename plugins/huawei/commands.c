@@ -217,6 +217,7 @@ int hw_request_received(struct hw *hw, enum hw_request request, struct fg_span i
 struct answer {
 	enum hw_request request;
 	struct fg_span id, extra;
+	struct fg_span device;       /* as in hw_said_by() */
 	struct fg_span code;         /* empty: success */
 	int32_t number;              /* of the error, as the device says; 0: it does not */
 	struct fg_span text;         /* of the error, as a JSON value; or empty */
@@ -283,15 +284,34 @@ static void put_set_answer(struct fg_text *out, const struct answer *answer)
 	fg_put(out, "}");
 }
 
+/* Properties that the device has answered. */
+static void put_service(struct fg_text *out, const struct hw *hw, const struct answer *answer)
+{
+	struct fg_text before;
+
+	fg_put(out, "{\"service_id\":");
+	fg_put_quoted(out,
+		      answer->extra.size > 0 ? answer->extra : fg_span_str(hw->with.service_id));
+	fg_put(out, ",\"properties\":");
+	fg_put_json(out, answer->result.text);
+	before = *out;
+	fg_put(out, ",\"event_time\":\"");
+	if (hw_put_time(out, answer->time_us, hw->with.has_milliseconds))
+		fg_put(out, "\"");
+	else
+		*out = before;
+	fg_put(out, "}");
+}
+
 /*
  * {"services":[{"service_id":"env","properties":{"t":21.5},"event_time":"…"}]}: what the device answers
- * may be this itself, or the properties alone. IoTDA has no form for an error here; no services stand
- * for one.
+ * may be this itself, or the properties alone. When it has not answered, what it said last stands for it:
+ * IoTDA has no form for an error here, and no services for what is not known.
  */
 static void put_get_answer(struct fg_text *out, const struct hw *hw, const struct answer *answer)
 {
+	static const char tail[] = "]}";
 	struct fg_json_value services;
-	struct fg_text before;
 	bool is_object = answer->code.size == 0 && answer->result.text.size > 0 &&
 			 answer->result.type == FG_JSON_OBJECT;
 
@@ -299,23 +319,19 @@ static void put_get_answer(struct fg_text *out, const struct hw *hw, const struc
 	if (is_object && fg_json_member(answer->result, fg_span_str("services"), &services) &&
 	    services.type == FG_JSON_ARRAY) {
 		fg_put_json(out, services.text);
-	} else if (is_object) {
-		fg_put(out, "[{\"service_id\":");
-		fg_put_quoted(out, answer->extra.size > 0 ? answer->extra
-							  : fg_span_str(hw->with.service_id));
-		fg_put(out, ",\"properties\":");
-		fg_put_json(out, answer->result.text);
-		before = *out;
-		fg_put(out, ",\"event_time\":\"");
-		if (hw_put_time(out, answer->time_us, hw->with.has_milliseconds))
-			fg_put(out, "\"");
-		else
-			*out = before;
-		fg_put(out, "}]");
-	} else {
-		fg_put(out, "[]");
+		fg_put(out, "}");
+		return;
 	}
-	fg_put(out, "}");
+	fg_put(out, "[");
+	if (is_object) {
+		put_service(out, hw, answer);
+	} else if ((size_t)(out->end - out->at) >= strlen(tail)) {
+		out->end -= strlen(tail);
+		hw_known_put(hw->known, answer->device, answer->extra, hw->with.has_milliseconds,
+			     out);
+		out->end += strlen(tail);
+	}
+	fg_put(out, tail);
 }
 
 /* Returns 1; 0 when it does not fit into a packet; or -EINVAL. */
@@ -433,6 +449,7 @@ enum hw_step hw_take_response(struct hw_call *call, size_t i, int *ret)
 		return HW_STEP_ON;
 	}
 	answer.time_us = m->time_us;
+	answer.device = hw_said_by(call->hw, m);
 	if (!read_body(m->body, code, sizeof(code), &answer)) {
 		hw_refuse(call, i, "an answer wants a result or an error");
 		return HW_STEP_ON;

@@ -27,6 +27,7 @@ static void hw_close(void *ctx)
 	hw_https_end(hw);
 	hw_devices_close(&hw->devices);
 	hw_ota_close(&hw->ota);
+	hw_known_close(hw->known);
 	free(hw->items);
 	free(hw->scratch);
 	hw_gzip_close(hw->gzip);
@@ -62,7 +63,7 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	}
 	hw->items = calloc(HW_MAX_ITEMS, sizeof(*hw->items));
 	hw->scratch = malloc(HW_MAX_REPORT);
-	if (!hw->items || !hw->scratch)
+	if (!hw->items || !hw->scratch || hw_known_open(&hw->known) < 0)
 		return -ENOMEM;
 	if (options.mode == HW_MODE_GATEWAY &&
 	    (options.reports_status || options.syncs || options.adds) &&

@@ -26,6 +26,7 @@
 #include "events.h"
 #include "gzip.h"
 #include "https.h"
+#include "known.h"
 #include "options.h"
 #include "ota.h"
 #include "sign_in.h"
@@ -166,9 +167,10 @@ struct hw {
 	size_t session_max_packet_bytes; /* of the Remaining Length; 0: none announced */
 
 	bool tells_status; /* in this session */
-	bool has_warned_full, has_warned_status;
+	bool has_warned_full, has_warned_status, has_warned_unkept;
 	uint64_t n_unknown_events;
 
+	struct hw_known *known;
 	struct hw_ota ota;
 	struct hw_time_sync time_sync;
 	struct hw_question questions[HW_MAX_QUESTIONS];
@@ -244,6 +246,10 @@ void hw_subscribe(struct hw *hw, const char *suffix);
 
 /** Is @m what the connected device itself says? */
 bool hw_is_own(const struct hw *hw, const struct fg_message *m);
+
+/** Whose service it is that @m is of: the sub-device's name here, or the connected device's id. What
+ * several devices say becomes one's there, and stays in its order. */
+struct fg_span hw_said_by(const struct hw *hw, const struct fg_message *m);
 
 /** The id IoTDA has for the sub-device called @name here, and how many bytes that has. */
 void hw_put_device_id(const struct hw *hw, struct fg_text *text, struct fg_span name);

@@ -15,6 +15,11 @@ bool hw_is_own(const struct hw *hw, const struct fg_message *m)
 	return hw->with.mode == HW_MODE_DEVICE || fg_span_is(m->device, hw->with.device_id);
 }
 
+struct fg_span hw_said_by(const struct hw *hw, const struct fg_message *m)
+{
+	return hw_is_own(hw, m) ? fg_span_str(hw->with.device_id) : m->device;
+}
+
 size_t hw_device_id_size(const struct hw *hw, struct fg_span name)
 {
 	const struct hw_device *device = hw_devices_find(&hw->devices, name);

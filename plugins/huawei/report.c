@@ -59,6 +59,8 @@ static struct hw_group *find_group(struct hw *hw, struct fg_span device, uint8_t
 /* ------------------------------------------------------------------ one message's text */
 
 struct outcome {
+	struct fg_json_value object; /* what the message said, … */
+	size_t size;                 /* … and what became of it */
 	unsigned n_members, n_dropped;
 };
 
@@ -89,19 +91,19 @@ static struct fg_span service_of(const struct hw *hw, const struct fg_message *m
 }
 
 /*
- * Write the entry of message @i behind what the scratch buffer holds. Returns 0 and its size;
+ * Write the entry of message @i behind what the scratch buffer holds. Returns 0;
  * -EMSGSIZE when it does not fit; -ENOENT when there is none, and the message is done with or refused.
  */
-static int write_item(struct hw_call *call, size_t i, struct outcome *ret, size_t *ret_size)
+static int write_item(struct hw_call *call, size_t i, struct outcome *ret)
 {
 	struct hw *hw = call->hw;
 	const struct fg_message *m = &call->batch->messages[i];
-	struct fg_json_value object;
 	struct fg_json_fault fault;
 	struct fg_text text =
 		fg_text_begin(hw->scratch + hw->scratch_used, HW_MAX_REPORT - hw->scratch_used);
 
-	if (fg_json_check(m->body, &object, &fault) < 0 || object.type != FG_JSON_OBJECT) {
+	if (fg_json_check(m->body, &ret->object, &fault) < 0 ||
+	    ret->object.type != FG_JSON_OBJECT) {
 		hw_refuse(call, i, "properties of IoTDA are a JSON object");
 		return -ENOENT;
 	}
@@ -113,7 +115,7 @@ static int write_item(struct hw_call *call, size_t i, struct outcome *ret, size_
 	fg_put(&text, "{\"service_id\":");
 	fg_put_quoted(&text, service_of(hw, m));
 	fg_put(&text, ",\"properties\":");
-	put_properties(&text, object, ret);
+	put_properties(&text, ret->object, ret);
 	if (ret->n_members == 0) {
 		call->batch->states[i] = FG_NOTHING;
 		call->batch->values_dropped += ret->n_dropped;
@@ -127,7 +129,7 @@ static int write_item(struct hw_call *call, size_t i, struct outcome *ret, size_
 	fg_put(&text, "\"}");
 	if (text.is_full)
 		return -EMSGSIZE;
-	*ret_size = fg_text_size(&text);
+	ret->size = fg_text_size(&text);
 	return 0;
 }
 
@@ -180,6 +182,20 @@ static void append(struct hw *hw, struct hw_group *group, uint8_t *slot, struct 
 	*slot = (uint8_t)hw->n_groups;
 }
 
+/* For when IoTDA asks. */
+static void remember(struct hw *hw, struct fg_span device, const struct fg_message *m,
+		     struct fg_json_value properties)
+{
+	hw_known_note(hw->known, device, service_of(hw, m), m->seq, m->time_us, properties);
+	if (!hw_known_is_full(hw->known) || hw->has_warned_unkept)
+		return;
+	hw->has_warned_unkept = true;
+	hw->host->warn(
+		hw->host_ctx,
+		"not all that devices said last is kept (16 KiB of a service, 8 MiB in all): "
+		"when IoTDA asks for such properties, only the device can answer");
+}
+
 static unsigned max_groups(const struct hw *hw)
 {
 	return hw->carrier == FG_CARRIER_HTTP ? HW_HTTPS_MAX_GROUPS : HW_MAX_GROUPS;
@@ -189,11 +205,10 @@ enum hw_step hw_take_properties(struct hw_call *call, size_t i, int *ret)
 {
 	struct hw *hw = call->hw;
 	const struct fg_message *m = &call->batch->messages[i];
-	/* What several devices say becomes one device's here, and stays in its order. */
-	struct fg_span device = hw_is_own(hw, m) ? fg_span_str(hw->with.device_id) : m->device;
+	struct fg_span device = hw_said_by(hw, m);
 	struct outcome outcome = {0};
 	struct hw_group *group;
-	size_t size = 0, more;
+	size_t more;
 	uint8_t *slot;
 	int r;
 
@@ -206,10 +221,10 @@ enum hw_step hw_take_properties(struct hw_call *call, size_t i, int *ret)
 	group = find_group(hw, device, &slot);
 	if (!group && hw->n_groups == max_groups(hw))
 		return HW_STEP_ON;
-	r = write_item(call, i, &outcome, &size);
+	r = write_item(call, i, &outcome);
 	if (r == -ENOENT)
 		return HW_STEP_ON;
-	more = size_with(call, group, device, size);
+	more = size_with(call, group, device, outcome.size);
 	if (r < 0 || call->payload_size + more > call->payload_limit) {
 		if (hw->n_items > 0)
 			return HW_STEP_ENOUGH;
@@ -217,10 +232,11 @@ enum hw_step hw_take_properties(struct hw_call *call, size_t i, int *ret)
 			  m->body.size, call->payload_limit);
 		return HW_STEP_ON;
 	}
-	append(hw, group, slot, device, size);
+	append(hw, group, slot, device, outcome.size);
 	call->payload_size += more;
 	call->batch->values_dropped += outcome.n_dropped;
 	call->batch->states[i] = FG_TAKEN;
+	remember(hw, device, m, outcome.object);
 	return HW_STEP_ON;
 }
 

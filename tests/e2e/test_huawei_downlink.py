@@ -11,16 +11,16 @@ from test_huawei_gateway import COMMAND, PUMPS, HuaweiTest, in_iotda
 
 ASK = {"topic": "ask/{device}", "request": {"kind": "attributes", "response": "told/{device}"}}
 REPORT = {"topic": "props/{device}/{stream}", "payload": "json"}
+COMMANDS = [dict(COMMAND, commands=["set", "get"]), {"topic": "cmd/{device}/{command}", "offline": "wait", "timeout": "5min"}]
 
 
 class DownlinkTest(HuaweiTest):
-    def begin(self, **options):
+    def begin(self, commands=COMMANDS, **options):
         """A gateway with devices that hear commands, and answers to their questions."""
         self.site, self.cloud = self.field(), self.huawei()
         self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud, **options)],
                                mappings=[ASK, REPORT, MAPPING], start=False)
-        self.gw.config["commands"] = [dict(COMMAND, commands=["set", "get"]), 
-                                      {"topic": "cmd/{device}/{command}", "offline": "wait", "timeout": "5min"}]
+        self.gw.config["commands"] = commands
         self.gw.start()
         self.site.wait_subscribed(self.gw.client_id())
         self.device = self.publisher(self.site)
@@ -111,6 +111,40 @@ class Shadow(DownlinkTest):
             self.served.publish("props/pump-1/cfg", {"limit": limit})
         wait_for(lambda: self.cloud.undone("p1_pump-1") == {}, 20, "it is as desired")
         self.assertEqual(len(self.served.bodies("cmd/pump-1/set")), 2)
+        self.assertEqual(self.complaints(), [])
+
+
+class Properties(DownlinkTest):
+    def report(self, device, service, properties):
+        n = len(self.cloud.readings())
+        self.served.publish("props/%s/%s" % (device, service), properties)
+        wait_for(lambda: len(self.cloud.readings()) > n, 20, "the report")
+
+    def ask(self, device, service=None):
+        """Its services as IoTDA hears of them, and the times."""
+        services = self.cloud.get_properties("p1_" + device, service).wait()["services"]
+        return ({s["service_id"]: s["properties"] for s in services}, [s["event_time"] for s in services])
+
+    def test_properties_of_a_device_that_no_rule_reaches_are_those_it_reported_last(self):
+        self.begin(commands=[dict(COMMAND, commands=["set"])])
+        self.report("pump-1", "env", {"t": 21.5, "h": 40})
+        self.report("pump-1", "cfg", {"limit": 4})
+        self.report("pump-1", "env", {"t": 22})
+        properties, [at] = self.ask("pump-1", "env")
+        self.assertEqual(properties, {"env": {"t": 22, "h": 40}})
+        [reported] = [r.ms for r in self.cloud.readings() if r.properties == {"t": 22}]
+        self.assertEqual(at, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(reported / 1000)))
+        properties, _ = self.ask("pump-1")
+        self.assertEqual((properties["env"], properties["cfg"]), ({"t": 22, "h": 40}, {"limit": 4}))
+        self.assertNotIn("env", self.ask("pump-2")[0])
+        self.assertEqual(self.served.bodies("cmd/pump-1/get"), [])
+        self.assertEqual(self.complaints(), [])
+
+    def test_properties_of_a_device_that_is_silent_are_those_it_reported_last(self):
+        self.begin(answer_within="1s")
+        self.report("pump-1", "env", {"t": 21.5})
+        self.assertEqual(self.ask("pump-1", "env")[0], {"env": {"t": 21.5}})
+        self.served.wait_for("cmd/pump-1/get")
         self.assertEqual(self.complaints(), [])
 
 

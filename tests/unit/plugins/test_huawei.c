@@ -429,7 +429,6 @@ static void all_sub_devices_are_told_to_be_online_in_each_session(void **state)
 	assert_int_equal(open_gateway(&ctx), 0);
 	reports_status = false;
 	begin_session(ctx, &connect);
-	before = n_allocations;
 	for (unsigned i = 0; i < N_DEVICES; i++) {
 		snprintf(names[i], sizeof(names[0]), "pump-%u", i);
 		messages[i] = telemetry(i + 1, names[i], "{\"t\":21.5}");
@@ -440,6 +439,13 @@ static void all_sub_devices_are_told_to_be_online_in_each_session(void **state)
 	assert_int_equal(n_online, N_DEVICES);
 	for (unsigned i = 0; i < N_DEVICES; i++)
 		assert_int_equal(states[i], FG_TAKEN);
+	before = n_allocations; /* what a device said last takes memory once */
+	memset(states, 0, sizeof(states));
+	for (unsigned i = 0; i < N_DEVICES; i++)
+		messages[i] = telemetry(N_DEVICES + i + 1, names[i], "{\"t\":22.5}");
+	for (n = 0; encode(ctx, messages, states, N_DEVICES) == 1; n++)
+		assert_int_equal(occurrences("\"ONLINE\""), 0);
+	assert_int_equal(n, 3);
 	fg_plugin.disconnected(ctx, "");
 	begin_session(ctx, &connect);
 	for (n = n_online = 0; encode(ctx, NULL, NULL, 0) == 1; n++) {
