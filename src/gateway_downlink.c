@@ -264,6 +264,14 @@ static int link_image_write(void *arg, const char *link, struct fg_span device,
 	return fg_images_write(g->images, link, device, kind, offset, data);
 }
 
+static bool link_image_lacks(void *arg, const char *link, struct fg_span device,
+			     enum fg_image_kind kind)
+{
+	const struct fg_gateway *g = arg;
+
+	return fg_images_lacks(g->images, link, device, kind);
+}
+
 static void link_image_abandon(void *arg, const char *link, struct fg_span device,
 			       enum fg_image_kind kind, const char *why)
 {
@@ -304,6 +312,7 @@ struct fg_link_downlink fg_gateway_downlink(struct fg_gateway *g)
 		.is_awaited = link_is_awaited,
 		.image_begin = link_image_begin,
 		.image_write = link_image_write,
+		.image_lacks = link_image_lacks,
 		.image_abandon = link_image_abandon,
 		.image_tell = link_image_tell,
 		.image_told = link_image_told,

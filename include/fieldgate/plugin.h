@@ -338,6 +338,9 @@ struct fg_host {
 	int (*image_write)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			   uint64_t offset, struct fg_span data);
 
+	/** Are bytes missing of an image of this link without a URL? It was begun before a restart, maybe. */
+	bool (*image_lacks)(void *host_ctx, struct fg_span device, enum fg_image_kind kind);
+
 	/** It cannot be fetched, for the reason @why; NULL: the cloud has withdrawn it. */
 	void (*image_abandon)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			      const char *why);

@@ -10,7 +10,7 @@
  *
  * state \ event | announced | chunk came    | no answer      | publish refused | session ends
  * --------------+-----------+---------------+----------------+-----------------+--------------
- * IDLE          | NEXT      | -             | -              | -               | -
+ * IDLE          | NEXT (3)  | -             | -              | -               | -
  * NEXT          | NEXT (1)  | -             | -              | -               | LOST
  * ASKED         | NEXT (1)  | NEXT, or at   | NEXT; after    | LATER; after 5, | LOST
  *               |           | the end IDLE  | 5 of them IDLE | or for good:    |
@@ -20,6 +20,8 @@
  *
  * (1) From the start when it is another image; the same goes on where it is.
  * (2) The pause is over. The host may have to be asked to begin again first.
+ * (3) What the host had begun before a restart is asked for, as in LOST: an announcement is acknowledged
+ *     once the host has it on disk, and ThingsBoard does not repeat it.
  *
  * In every state but IDLE: the host has given up, or ThingsBoard says why it does not send it: IDLE.
  * LOST is over when the attributes have been fetched in the new session: another image may have been

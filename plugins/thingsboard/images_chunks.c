@@ -347,13 +347,24 @@ void tb_chunks_tick(struct tb *tb)
 	}
 }
 
+/* Is ThingsBoard to be asked whether it is assigned? */
+static bool is_in_doubt(const struct tb *tb, enum fg_image_kind kind)
+{
+	const struct tb_image *image = &tb->images.own[kind];
+
+	if (image->state == TB_IMAGE_IDLE)
+		return tb->host->image_lacks &&
+		       tb->host->image_lacks(tb->host_ctx, fg_span_str(tb->with.device), kind);
+	return image->state == TB_IMAGE_LOST;
+}
+
 void tb_chunks_begin(struct tb *tb)
 {
 	/* They may be among the attributes that are fetched anyway. */
 	bool comes_anyway = tb->wants_own_fetch && (!tb->shared_keys || tb->with.fetches_images);
 
-	for (size_t i = 0; i < 2 && !comes_anyway; i++)
-		if (tb->images.own[i].state == TB_IMAGE_LOST)
+	for (enum fg_image_kind kind = FG_IMAGE_FIRMWARE; kind <= FG_IMAGE_SOFTWARE; kind++)
+		if (!comes_anyway && is_in_doubt(tb, kind))
 			tb->images.wants_fetch = true;
 }
 

@@ -43,6 +43,8 @@ struct fg_link_downlink {
 			   uint64_t *ret_have);
 	int (*image_write)(void *arg, const char *link, struct fg_span device,
 			   enum fg_image_kind kind, uint64_t offset, struct fg_span data);
+	bool (*image_lacks)(void *arg, const char *link, struct fg_span device,
+			    enum fg_image_kind kind);
 	void (*image_abandon)(void *arg, const char *link, struct fg_span device,
 			      enum fg_image_kind kind, const char *why);
 	void (*image_tell)(void *arg, const char *link);

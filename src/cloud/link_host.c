@@ -402,6 +402,16 @@ static int host_image_write(void *host_ctx, struct fg_span device, enum fg_image
 	return r;
 }
 
+static bool host_image_lacks(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
+{
+	struct fg_link *link = host_ctx;
+	const struct fg_link_downlink *to = &link->with.downlink;
+	struct fg_span field;
+
+	return to->image_lacks && to_field(link, device, &field) &&
+	       to->image_lacks(to->arg, link->with.config->name, field, kind);
+}
+
 static void host_image_abandon(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			       const char *why)
 {
@@ -490,6 +500,7 @@ const struct fg_host fg_link_host = {
 	.http = host_http,
 	.image_begin = host_image_begin,
 	.image_write = host_image_write,
+	.image_lacks = host_image_lacks,
 	.image_abandon = host_image_abandon,
 	.image_tell = host_image_tell,
 	.image_told = host_image_told,

@@ -478,6 +478,15 @@ int fg_images_begin(struct fg_images *images, const char *link, const struct fg_
 	return r < 0 ? r : start(e, ret_have);
 }
 
+bool fg_images_lacks(const struct fg_images *images, const char *link, struct fg_span device,
+		     enum fg_image_kind kind)
+{
+	const struct fg_images_entry *e = fg_images_find(images, device, kind);
+
+	return e && strcmp(e->link, link) == 0 && !*e->url &&
+	       (e->state == FG_IMAGES_QUEUED || e->state == FG_IMAGES_FETCHING);
+}
+
 void fg_images_abandon(struct fg_images *images, const char *link, struct fg_span device,
 		       enum fg_image_kind kind, const char *why)
 {

@@ -128,6 +128,8 @@ int fg_images_begin(struct fg_images *images, const char *link, const struct fg_
 		    uint64_t *ret_have);
 int fg_images_write(struct fg_images *images, const char *link, struct fg_span device,
 		    enum fg_image_kind kind, uint64_t offset, struct fg_span data);
+bool fg_images_lacks(const struct fg_images *images, const char *link, struct fg_span device,
+		     enum fg_image_kind kind);
 void fg_images_abandon(struct fg_images *images, const char *link, struct fg_span device,
 		       enum fg_image_kind kind, const char *why);
 

@@ -173,6 +173,19 @@ class OverMqtt(ImagesTest):
         self.pump.report("UPDATED")
         self.wait_states(TO_THE_END[3:])
 
+    def test_a_kill_in_the_middle_of_the_gateways_own_image_is_gone_on_from_without_being_told_to(self):
+        self.begin(dict(CHUNKS, devices=["gw"], chunk_size="64KiB"), start=False, image_chunk_size=16384)
+        self.start()
+        data = some_bytes(24 * MIB)
+        self.cloud.assign_firmware("the gateway", "A", "2", data)
+        wait_for(lambda: synced(self.gw) >= MIB, 60, "a MiB is safe")
+        self.gw.kill9()
+        pump = Pump(self.site.port, "gw")
+        self.addCleanup(pump.close)
+        self.start()
+        self.assertEqual(pump.image("2"), data)
+        self.assertEqual(len(self.cloud.publishes("v2/fw/request/1/chunk/0")), 1)
+
     def test_what_is_installed_is_not_installed_again_after_a_restart(self):
         self.begin(own=True)
         self.cloud.assign_firmware("pump-1", "A", "2", some_bytes(9000))

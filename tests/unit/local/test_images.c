@@ -1073,6 +1073,52 @@ static void a_restart_goes_on_where_it_was(void **state)
 	}
 }
 
+static bool lacks(const char *link)
+{
+	return fg_images_lacks(images, link, fg_span_str("pump-1"), FG_IMAGE_FIRMWARE);
+}
+
+static void of_what_a_plugin_fetches_it_may_ask_whether_bytes_are_missing(void **state)
+{
+	struct fg_image image = image_of("fan-1", "2");
+	uint64_t have;
+
+	(void)state;
+	assert_false(lacks("tb"));
+	for (size_t i = 0; i < N_STATES; i++) {
+		afresh(all_states[i]);
+		assert_int_equal(lacks("tb"), all_states[i] == FG_IMAGES_QUEUED ||
+						      all_states[i] == FG_IMAGES_FETCHING);
+		assert_false(lacks("second"));
+	}
+	image.url = fg_span_str("http://127.0.0.1:1/");
+	assert_int_equal(begin_image(&image, &have), 0);
+	assert_false(fg_images_lacks(images, "tb", fg_span_str("fan-1"), FG_IMAGE_FIRMWARE));
+}
+
+static void what_the_disk_was_too_busy_for_outlives_a_restart(void **state)
+{
+	static const struct fg_image_file_ops nobody = {0};
+	struct fg_image_description before = {
+		.owner = "firmware/pump-1", .title = "A", .version = "1", .size = SIZE};
+	struct fg_image image = image_of("pump-1", "2");
+	struct fg_image_file *file = NULL;
+	struct fg_error err = {""};
+	uint64_t have;
+
+	(void)state;
+	assert_int_equal(fg_image_file_begin(images->rules.rules[0].store, &before, &nobody, NULL,
+					     &file, &err),
+			 0);
+	assert_int_equal(begin_image(&image, &have), -EAGAIN);
+	fg_image_file_free(file);
+	restart();
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_QUEUED);
+	assert_true(lacks("tb"));
+	assert_int_equal(begin_image(&image, &have), 0);
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_FETCHING);
+}
+
 static void what_was_fetched_before_a_restart_is_not_fetched_again(void **state)
 {
 	(void)state;
@@ -1261,6 +1307,8 @@ int main(void)
 		TEST(a_report_from_the_brokers_store_is_of_the_past),
 		TEST(what_is_no_report_is_left_to_others),
 		TEST(a_restart_goes_on_where_it_was),
+		TEST(of_what_a_plugin_fetches_it_may_ask_whether_bytes_are_missing),
+		TEST(what_the_disk_was_too_busy_for_outlives_a_restart),
 		TEST(what_was_fetched_before_a_restart_is_not_fetched_again),
 		TEST(a_file_that_has_gone_meanwhile_is_fetched_again),
 		TEST(what_is_not_configured_any_more_is_left_alone),
