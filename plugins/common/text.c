@@ -36,6 +36,15 @@ void fg_put_number(struct fg_text *text, int64_t number)
 	fg_put_span(text, fg_span_of(at, (size_t)(digits + sizeof(digits) - at)));
 }
 
+void fg_put_digits(struct fg_text *text, unsigned number, unsigned n)
+{
+	char digits[10];
+
+	for (unsigned i = n; i > 0; i--, number /= 10)
+		digits[i - 1] = (char)('0' + number % 10);
+	fg_put_span(text, fg_span_of(digits, n));
+}
+
 void fg_put_quoted(struct fg_text *text, struct fg_span bytes)
 {
 	size_t room = (size_t)(text->end - text->at), n;
@@ -54,19 +63,24 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
+static bool is_mark(char c)
+{
+	return c == ',' || c == ':' || c == '[' || c == ']' || c == '{' || c == '}';
+}
+
 /* The end of the string, word, number or punctuation mark that begins at @at. */
 static const char *token_end(const char *at, const char *end)
 {
 	bool is_string = *at == '"';
 
-	if (strchr(",:[]{}", *at))
+	if (is_mark(*at))
 		return at + 1;
 	for (at++; at < end; at++) {
 		if (is_string && *at == '"')
 			return at + 1;
 		if (is_string && *at == '\\')
 			at++;
-		else if (!is_string && (is_space(*at) || strchr(",:[]{}\"", *at)))
+		else if (!is_string && (is_space(*at) || is_mark(*at) || *at == '"'))
 			break;
 	}
 	return at < end ? at : end;

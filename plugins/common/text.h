@@ -17,6 +17,9 @@ void fg_put(struct fg_text *text, const char *literal);
 void fg_put_span(struct fg_text *text, struct fg_span bytes);
 void fg_put_number(struct fg_text *text, int64_t number);
 
+/** The last @n digits of @number, zeros in front; @n is 1 to 10. */
+void fg_put_digits(struct fg_text *text, unsigned number, unsigned n);
+
 /** @bytes as a JSON string. */
 void fg_put_quoted(struct fg_text *text, struct fg_span bytes);
 

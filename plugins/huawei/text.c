@@ -1,25 +1,32 @@
 #include "text.h"
 
-#include <stdio.h>
-
 #include "common/utc.h"
+
+/* @a, @b, @c with @n digits, two and two, and @mark in between. */
+static void put_three(struct fg_text *text, unsigned a, unsigned n, unsigned b, unsigned c,
+		      const char *mark)
+{
+	fg_put_digits(text, a, n);
+	fg_put(text, mark);
+	fg_put_digits(text, b, 2);
+	fg_put(text, mark);
+	fg_put_digits(text, c, 2);
+}
 
 bool hw_put_time(struct fg_text *text, int64_t time_us, bool has_milliseconds)
 {
 	struct fg_utc utc;
-	char out[96];
-	int n;
 
 	if (!fg_utc_of(time_us, &utc))
 		return false;
-	if (has_milliseconds)
-		n = snprintf(out, sizeof(out), "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", utc.year,
-			     utc.month, utc.day, utc.hour, utc.minute, utc.second,
-			     utc.microsecond / 1000);
-	else
-		n = snprintf(out, sizeof(out), "%04u%02u%02uT%02u%02u%02uZ", utc.year, utc.month,
-			     utc.day, utc.hour, utc.minute, utc.second);
-	fg_put_span(text, fg_span_of(out, (size_t)n));
+	put_three(text, utc.year, 4, utc.month, utc.day, has_milliseconds ? "-" : "");
+	fg_put(text, "T");
+	put_three(text, utc.hour, 2, utc.minute, utc.second, has_milliseconds ? ":" : "");
+	if (has_milliseconds) {
+		fg_put(text, ".");
+		fg_put_digits(text, utc.microsecond / 1000, 3);
+	}
+	fg_put(text, "Z");
 	return true;
 }
 

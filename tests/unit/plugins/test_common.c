@@ -63,6 +63,20 @@ static void numbers_are_spelled_up_to_both_ends(void **state)
 	}
 }
 
+static void digits_are_so_many_whatever_the_number(void **state)
+{
+	char buffer[32];
+	struct fg_text text = fg_text_begin(buffer, sizeof(buffer));
+
+	(void)state;
+	fg_put_digits(&text, 7, 2);
+	fg_put_digits(&text, 0, 1);
+	fg_put_digits(&text, 2026, 4);
+	fg_put_digits(&text, 123, 2);
+	fg_put_digits(&text, UINT32_MAX, 10);
+	assert_text(&text, "0702026234294967295");
+}
+
 static void nothing_is_written_once_something_did_not_fit(void **state)
 {
 	char buffer[9] = "--------";
@@ -370,6 +384,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(text_grows_piece_by_piece),
 		cmocka_unit_test(numbers_are_spelled_up_to_both_ends),
+		cmocka_unit_test(digits_are_so_many_whatever_the_number),
 		cmocka_unit_test(nothing_is_written_once_something_did_not_fit),
 		cmocka_unit_test(a_quoted_text_fits_exactly_or_not_at_all),
 		cmocka_unit_test(json_loses_its_white_space_and_nothing_else),
