@@ -2,6 +2,7 @@
 #include <openssl/crypto.h>
 #include <stdio.h>
 
+#include "common/rest.h"
 #include "huawei.h"
 
 #define HOUR_DIGITS 10
@@ -109,10 +110,17 @@ static int hw_https_signed_in(void *ctx, const char *session, const struct fg_ht
 
 	(void)session;
 	OPENSSL_cleanse(hw->https.body, sizeof(hw->https.body));
-	if (answer->status == 401 || answer->status == 403)
+	switch (hw_https_verdict(answer->status, answer->body)) {
+	case FG_ACCEPTED:
+		break;
+	case FG_SIGN_IN:
 		return -EACCES;
-	if (answer->status / 100 != 2)
-		return hw_https_verdict(answer->status) == FG_POISON ? -EPROTO : -EAGAIN;
+	case FG_POISON:
+		return -EPROTO;
+	case FG_LATER:
+	case FG_RETRY:
+		return answer->status < 400 ? -EPROTO : -EAGAIN;
+	}
 	r = take_token(hw, answer->body, out);
 	if (r < 0)
 		hw_https_end(hw);
@@ -142,15 +150,49 @@ int hw_https_begin(const struct hw *hw, const char *suffix, struct fg_publish *o
 	return 0;
 }
 
-enum fg_verdict hw_https_verdict(unsigned status)
+/* IoTDA answers 403 when a token is not accepted, and also: */
+static const struct {
+	const char *code;
+	enum fg_verdict verdict;
+} codes[] = {
+	{"IOTDA.021101", FG_LATER},  /* more requests than it allows the device, … */
+	{"IOTDA.021102", FG_LATER},  /* … or all devices of its owner */
+	{"IOTDA.021105", FG_POISON}, /* more than a megabyte */
+};
+
+static enum fg_verdict judge_refusal(struct fg_span body)
+{
+	struct fg_json_value answer;
+	struct fg_json_fault fault;
+	struct fg_span code;
+
+	if (fg_json_check(body, &answer, &fault) < 0 ||
+	    !fg_plain_member(answer, "error_code", &code))
+		return FG_SIGN_IN;
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (fg_span_is(code, codes[i].code))
+			return codes[i].verdict;
+	return FG_SIGN_IN;
+}
+
+enum fg_verdict hw_https_verdict(unsigned status, struct fg_span body)
 {
 	if (status / 100 == 2)
 		return FG_ACCEPTED;
+	/* Something in between, or its idea of the path: none of it is about one message. */
+	if (status / 100 == 3)
+		return FG_LATER;
 	switch (status) {
+	case 400:
+	case 413:
+	case 422:
+		return FG_POISON;
 	case 401:
 	case 403:
-		return FG_SIGN_IN;
-	case 404: /* about the device, not about one message */
+		return judge_refusal(body);
+	case 404: /* about the device */
+	case 405:
+	case 407:
 	case 408:
 	case 429:
 	case 502:
@@ -158,6 +200,6 @@ enum fg_verdict hw_https_verdict(unsigned status)
 	case 504:
 		return FG_LATER;
 	default:
-		return status >= 500 ? FG_RETRY : FG_POISON;
+		return FG_RETRY;
 	}
 }

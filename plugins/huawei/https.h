@@ -41,5 +41,5 @@ void hw_https_end(struct hw *hw);
  * when the host's buffer is too small. */
 int hw_https_begin(const struct hw *hw, const char *suffix, struct fg_publish *out);
 
-/** What the status of an answer says about the request. */
-enum fg_verdict hw_https_verdict(unsigned status);
+/** What status and body of an answer say about the request. */
+enum fg_verdict hw_https_verdict(unsigned status, struct fg_span body);

@@ -249,7 +249,7 @@ static enum fg_verdict hw_settled(void *ctx, const char *session, const struct f
 
 	(void)session;
 	if (how->http_status)
-		return hw_https_verdict(how->http_status);
+		return hw_https_verdict(how->http_status, how->http_body);
 	switch (tag_of(how)) {
 	case HW_TAG_OTA:
 		return hw_ota_settled(hw, how);

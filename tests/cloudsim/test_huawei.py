@@ -506,7 +506,7 @@ class ByHttps(HuaweiTest):
         token = self.token()
         self.assertEqual(self.report(token), 200)
         self.assertEqual(self.cloud.samples(), [("p1_0", 1773566813000, "t", 1)])
-        self.assertEqual([self.report(t) for t in (None, "", "x" * 64)], [401, 401, 401])
+        self.assertEqual([self.report(t) for t in (None, "", "x" * 64)], [403, 403, 403])
         self.assertEqual(self.report(token, device_id="other"), 403)
         own = {"services": services(t=2)}
         self.assertEqual(self.send("/v5/devices/%s/sys/properties/report" % GATEWAY, own, token)[0], 200)
@@ -520,7 +520,7 @@ class ByHttps(HuaweiTest):
         token = self.token()
         self.assertEqual([self.report(token, n) for n in (50, 51)], [200, 400])
         path = "/v5/devices/%s/sys/properties/report" % GATEWAY
-        self.assertEqual(self.send(path, b"{}" + b" " * (1 << 20), token)[0], 413)
+        self.assertEqual(self.send(path, b"{}" + b" " * (1 << 20), token)[0], 403)
         self.assertEqual(self.send(path, b"{", token)[0], 400)
         self.assertEqual(self.send(path, {}, token, content_type="text/plain")[0], 415)
         self.assertEqual(self.send(path, {}, token, method="PUT")[0], 405)
@@ -529,27 +529,35 @@ class ByHttps(HuaweiTest):
         self.assertEqual(self.report(token, path="events/up"), 404)
         self.assertEqual(len(self.cloud.complaints()), 7)
 
+    def test_a_report_with_one_that_is_no_sub_device_is_refused_as_a_whole(self):
+        token = self.token()
+        body = {"devices": [{"device_id": id_, "services": services(t=1)} for id_ in ("p1_0", "p1_60")]}
+        status, answer = self.send("/v5/devices/%s/sys/gateway/sub-devices/properties/report" % GATEWAY, body, token)
+        self.assertEqual((status, answer["error_code"]), (400, "IOTDA.021104"))
+        self.assertEqual(self.cloud.samples(), [])
+
     def test_a_token_ends_and_the_one_before_it_thirty_seconds_after_the_next(self):
         self.cloud.https.expires_in_s = 100
         first = self.token()
         self.clock_s += 99
         self.assertEqual(self.report(first), 200)
         self.clock_s += 1
-        self.assertEqual(self.report(first), 401)
+        self.assertEqual(self.report(first), 403)
         second = self.token()
         third = self.token()
         self.clock_s += 29
         self.assertEqual([self.report(t) for t in (second, third)], [200, 200])
         self.clock_s += 1
-        self.assertEqual([self.report(t) for t in (second, third)], [401, 200])
+        self.assertEqual([self.report(t) for t in (second, third)], [403, 200])
         self.cloud.https.forget_tokens()
-        self.assertEqual(self.report(third), 401)
+        self.assertEqual(self.report(third), 403)
         self.assertEqual(self.cloud.complaints(), [])
 
     def test_its_limits_and_faults(self):
         token = self.token()
         self.cloud.set(messages_per_s=3)
-        self.assertEqual([self.report(token) for _ in range(4)], [200, 200, 200, 429])
+        self.assertEqual([self.report(token) for _ in range(4)], [200, 200, 200, 403])
+        self.assertEqual(self.cloud.events("https_refused")[-1]["code"], "IOTDA.021101")
         self.clock_s += 1
         self.cloud.https.lose_answer_at = 1
         with self.assertRaises(OSError):

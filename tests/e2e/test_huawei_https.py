@@ -53,6 +53,9 @@ class HttpsTest(HuaweiTest):
     def refused(self, status=None):
         return [e["status"] for e in self.cloud.events("https_refused") if status in (None, e["status"])]
 
+    def codes(self):
+        return [e["code"] for e in self.cloud.events("https_refused")]
+
     def link_status(self):
         done = subprocess.run([CTL, "status", "--json", "--state", self.gw.state], stdout=subprocess.PIPE, check=True)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -193,7 +196,7 @@ class Tokens(HttpsTest):
         self.https.forget_tokens()
         self.burst(50)
         self.wait_all()
-        self.assertEqual((len(self.cloud.events("https_login")), self.refused()), (2, [401]))
+        self.assertEqual((len(self.cloud.events("https_login")), self.codes()), (2, ["IOTDA.000004"]))
         self.assertEqual((self.cloud.duplicates(), self.cloud.disorder("n"), self.complaints()), (0, [], []))
         self.check_secrets()
 
@@ -220,7 +223,16 @@ class Tokens(HttpsTest):
             self.burst(1)
             self.wait_by_https(n + 1)
         self.wait_all()
-        self.assertEqual(self.refused(429), [])
+        self.assertEqual(self.refused(), [])
+
+    def test_a_limit_that_is_reached_all_the_same_is_waited_for_and_the_token_stays(self):
+        self.begin_blocked(max_rate=0)
+        self.cloud.set(messages_per_s=1)
+        wait_for(lambda: self.burst(1) or self.codes(), 20, "IoTDA refuses a report")
+        self.wait_all()
+        self.assertEqual(set(self.codes()), {"IOTDA.021101"})
+        self.assertEqual((len(self.cloud.events("https_login")), self.cloud.duplicates()), (1, 0))
+        self.assertEqual((self.gw.quarantine(), self.cloud.disorder("n")), ([], []))
 
 
 class Safety(HttpsTest):

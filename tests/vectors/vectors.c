@@ -607,12 +607,14 @@ static const char *const verdicts[] = {
 	[FG_POISON] = "poison",     [FG_SIGN_IN] = "sign_in",
 };
 
-static enum fg_verdict settle_one(struct sent *sent, unsigned code)
+/* @body: of the answer, where HTTP has carried it. */
+static enum fg_verdict settle_one(struct sent *sent, unsigned code, struct fg_span body)
 {
 	bool is_by_mqtt = play.carrier == FG_CARRIER_MQTT;
 	struct fg_settlement how = {.tag = sent->tag,
 				    .reason_code = is_by_mqtt ? code : 0,
 				    .http_status = is_by_mqtt ? 0 : code,
+				    .http_body = body,
 				    .n_messages = sent->n_taken,
 				    .now_us = play.now_us};
 	enum fg_verdict verdict = play.plugin->settled(play.ctx, "", &how);
@@ -630,8 +632,10 @@ static bool settle(struct fg_json_value step, struct fg_json_value code)
 {
 	size_t at = (size_t)get_number(step, "publish", 0);
 	const char *wanted = get_text(step, "verdict");
+	struct fg_json_value body = {0};
 	enum fg_verdict verdict;
 
+	get(step, "body", &body);
 	if (at == 0)
 		while (at < play.n_sent && play.sent[at].is_settled)
 			at++;
@@ -639,7 +643,7 @@ static bool settle(struct fg_json_value step, struct fg_json_value code)
 		at--;
 	if (at >= play.n_sent)
 		return fail("there is no publish to settle; ");
-	verdict = settle_one(&play.sent[at], (unsigned)number_of(code));
+	verdict = settle_one(&play.sent[at], (unsigned)number_of(code), body.text);
 	if (wanted && strcmp(verdicts[verdict], wanted) != 0)
 		return fail("the verdict is %s; ", verdicts[verdict]);
 	return true;
@@ -666,7 +670,7 @@ static bool announced(struct fg_json_value list)
 		play.n_hidden++;
 		if (encode(1, SIZE_MAX) != 1)
 			return fail("no announcement; ");
-		if (settle_one(&play.sent[play.n_sent - 1], 0) != FG_ACCEPTED)
+		if (settle_one(&play.sent[play.n_sent - 1], 0, (struct fg_span){0}) != FG_ACCEPTED)
 			return fail("announcement not accepted; ");
 	}
 	return true;

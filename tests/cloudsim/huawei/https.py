@@ -16,14 +16,17 @@ GRACE_S = 30  # of a token after the next login
 PATH = re.compile(r"/v5/devices/([A-Za-z0-9_-]{1,128})/sys/"
                   r"(properties/report|messages/up|gateway/sub-devices/properties/report)")
 MEMBERS = {"device_id", "sign_type", "timestamp", "password"}
+TOKEN, RATE, SIZE = (403, "IOTDA.000004"), (403, "IOTDA.021101"), (403, "IOTDA.021105")
+INPUT, STRANGER = (400, "IOTDA.000006"), (400, "IOTDA.021104")
 
 
 class Refused(Exception):
-    """Ends a request with @status."""
+    """Ends a request with @how: a status of HTTP, or one and IoTDA's own code."""
 
-    def __init__(self, status, why):
+    def __init__(self, how, why):
         super().__init__(why)
-        self.status, self.why = status, why
+        self.status, self.code = how if isinstance(how, tuple) else (how, "IOTDA.%06d" % how)
+        self.why = why
 
 
 class Https:
@@ -74,7 +77,7 @@ class Https:
             if request.command != "POST":
                 raise Refused(405, "method %s" % request.command)
             if len(request.body) > MAX_BODY_BYTES:
-                raise Refused(413, "larger than 1 MB")
+                raise Refused(SIZE, "larger than 1 MB")
             if request.headers.get("Content-Type") != "application/json":
                 raise Refused(415, "content type %s" % request.headers.get("Content-Type"))
             if request.path == "/v5/device-auth":
@@ -85,8 +88,9 @@ class Https:
             self._check_token(found[1], request.headers.get("access_token", ""))
             self._take(found[1], found[2], request.body, number)
         except Refused as refusal:
-            self._broker.tell("https_refused", path=request.path, status=refusal.status, why=refusal.why)
-            return refusal.status, {"error_code": "IOTDA.%06d" % refusal.status, "error_msg": refusal.why}, True
+            self._broker.tell("https_refused", path=request.path, status=refusal.status, code=refusal.code,
+                              why=refusal.why)
+            return refusal.status, {"error_code": refusal.code, "error_msg": refusal.why}, True
         if self.lose_answer_at:
             self.lose_answer_at -= 1
             if not self.lose_answer_at:
@@ -121,21 +125,25 @@ class Https:
     def _check_token(self, device_id, token):
         owner, until = self._tokens.get(token, (None, 0))
         if owner is None or self._broker.elapsed() >= until:
-            raise Refused(401, "token")
+            raise Refused(TOKEN, "token")
         if owner != device_id:
-            raise Refused(403, "the token of %s" % owner)
+            raise Refused(TOKEN, "the token of %s" % owner)
 
     def _take(self, device_id, name, data, number):
         broker = self._broker
         bucket = self._buckets.setdefault(device_id, Bucket(broker.settings.messages_per_s, broker.elapsed))
         if not bucket.take(1):
-            raise Refused(429, "rate limit")
+            raise Refused(RATE, "rate limit")
         body = payload.parse(data)
         if body is None:
-            raise Refused(400, "not JSON")
+            raise Refused(INPUT, "not JSON")
         devices = body.get("devices")
-        if isinstance(devices, list) and len(devices) > MAX_SUB_DEVICES:
-            raise Refused(400, "more than %d devices" % MAX_SUB_DEVICES)
+        if isinstance(devices, list):
+            if len(devices) > MAX_SUB_DEVICES:
+                raise Refused(INPUT, "more than %d devices" % MAX_SUB_DEVICES)
+            ids = {str(d["device_id"]) for d in devices if isinstance(d, dict) and "device_id" in d}
+            if not ids <= broker.registry.behind(device_id):
+                raise Refused(STRANGER, "not a sub-device")
         suffix = name.replace("sub-devices", "sub_devices")
         broker.tell("https_publish", device=device_id, path=name, payload=data.decode(errors="replace"),
                     on_connection=number)
