@@ -200,6 +200,7 @@ void hw_devices_forget_session(struct hw_devices *devices)
 		struct hw_device *device = &devices->all[i];
 
 		device->told = HW_STATUS_NONE;
+		device->is_stranger = false;
 		devices->n_untold += is_untold(devices, device);
 		if (device->standing == HW_ASKED)
 			hw_device_enter(devices, device, HW_WANTED);

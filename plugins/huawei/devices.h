@@ -49,6 +49,7 @@ struct hw_device {
 	uint8_t name_size;
 	uint8_t is, told; /* enum hw_status; `told` in this session */
 	uint8_t standing; /* enum hw_standing */
+	bool is_stranger; /* by HTTPS IoTDA has said so, in this session */
 	uint8_t n_failures;
 	uint32_t retry_s;                    /* HW_FAILED: uptime */
 	char error_code[HW_ERROR_CODE_SIZE]; /* of the last failure; empty: no answer came */

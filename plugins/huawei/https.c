@@ -7,10 +7,76 @@
 
 #define HOUR_DIGITS 10
 
+/* A sub-device in the report does not exist, or is another gateway's. */
+#define STRANGER "IOTDA.021104"
+
 /* A token is renewed when a tenth of its life is left, or five minutes. */
 #define MARGIN_PARTS 10
 #define MARGIN_MAX_MS 300000
 #define LIFE_MAX_S (30LL * 86400)
+
+/* ------------------------------------------------------------------ answers */
+
+/* IoTDA answers 403 when a token is not accepted, and also: */
+static const struct {
+	const char *code;
+	enum fg_verdict verdict;
+} codes[] = {
+	{"IOTDA.021101", FG_LATER},  /* more requests than it allows the device, … */
+	{"IOTDA.021102", FG_LATER},  /* … or all devices of its owner */
+	{"IOTDA.021105", FG_POISON}, /* more than a megabyte */
+};
+
+/* IoTDA's own code in an answer; an empty one when there is none. */
+static struct fg_span code_of(struct fg_span body)
+{
+	struct fg_json_value answer;
+	struct fg_json_fault fault;
+	struct fg_span code = {0};
+
+	if (fg_json_check(body, &answer, &fault) == 0)
+		fg_plain_member(answer, "error_code", &code);
+	return code;
+}
+
+static enum fg_verdict judge_refusal(struct fg_span body)
+{
+	struct fg_span code = code_of(body);
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (fg_span_is(code, codes[i].code))
+			return codes[i].verdict;
+	return FG_SIGN_IN;
+}
+
+static enum fg_verdict verdict_of(unsigned status, struct fg_span body)
+{
+	if (status / 100 == 2)
+		return FG_ACCEPTED;
+	/* Something in between, or its idea of the path: none of it is about one message. */
+	if (status / 100 == 3)
+		return FG_LATER;
+	switch (status) {
+	case 400:
+	case 413:
+	case 422:
+		return FG_POISON;
+	case 401:
+	case 403:
+		return judge_refusal(body);
+	case 404: /* about the device */
+	case 405:
+	case 407:
+	case 408:
+	case 429:
+	case 502:
+	case 503:
+	case 504:
+		return FG_LATER;
+	default:
+		return FG_RETRY;
+	}
+}
 
 /* ------------------------------------------------------------------ signing in */
 
@@ -110,7 +176,7 @@ static int hw_https_signed_in(void *ctx, const char *session, const struct fg_ht
 
 	(void)session;
 	OPENSSL_cleanse(hw->https.body, sizeof(hw->https.body));
-	switch (hw_https_verdict(answer->status, answer->body)) {
+	switch (verdict_of(answer->status, answer->body)) {
 	case FG_ACCEPTED:
 		break;
 	case FG_SIGN_IN:
@@ -150,56 +216,22 @@ int hw_https_begin(const struct hw *hw, const char *suffix, struct fg_publish *o
 	return 0;
 }
 
-/* IoTDA answers 403 when a token is not accepted, and also: */
-static const struct {
-	const char *code;
-	enum fg_verdict verdict;
-} codes[] = {
-	{"IOTDA.021101", FG_LATER},  /* more requests than it allows the device, … */
-	{"IOTDA.021102", FG_LATER},  /* … or all devices of its owner */
-	{"IOTDA.021105", FG_POISON}, /* more than a megabyte */
-};
-
-static enum fg_verdict judge_refusal(struct fg_span body)
+uint64_t hw_https_tag(const struct hw *hw, struct fg_span device)
 {
-	struct fg_json_value answer;
-	struct fg_json_fault fault;
-	struct fg_span code;
+	const struct hw_device *known = hw_devices_find(&hw->devices, device);
 
-	if (fg_json_check(body, &answer, &fault) < 0 ||
-	    !fg_plain_member(answer, "error_code", &code))
-		return FG_SIGN_IN;
-	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
-		if (fg_span_is(code, codes[i].code))
-			return codes[i].verdict;
-	return FG_SIGN_IN;
+	if (!known)
+		return HW_TAG_NONE;
+	return (uint64_t)(known - hw->devices.all) << HW_TAG_BITS | HW_TAG_DEVICE;
 }
 
-enum fg_verdict hw_https_verdict(unsigned status, struct fg_span body)
+/*
+ * IoTDA refuses a report as a whole for one sub-device that it does not have, and does not say for which:
+ * the host looks for it, with a request for each message. Not for each report anew, though.
+ */
+enum fg_verdict hw_https_settled(struct hw *hw, const struct fg_settlement *how)
 {
-	if (status / 100 == 2)
-		return FG_ACCEPTED;
-	/* Something in between, or its idea of the path: none of it is about one message. */
-	if (status / 100 == 3)
-		return FG_LATER;
-	switch (status) {
-	case 400:
-	case 413:
-	case 422:
-		return FG_POISON;
-	case 401:
-	case 403:
-		return judge_refusal(body);
-	case 404: /* about the device */
-	case 405:
-	case 407:
-	case 408:
-	case 429:
-	case 502:
-	case 503:
-	case 504:
-		return FG_LATER;
-	default:
-		return FG_RETRY;
-	}
+	if (hw_tag_of(how) == HW_TAG_DEVICE && fg_span_is(code_of(how->http_body), STRANGER))
+		hw->devices.all[how->tag >> HW_TAG_BITS].is_stranger = true;
+	return verdict_of(how->http_status, how->http_body);
 }

@@ -10,9 +10,10 @@
  * Then reports and texts go to paths that are named as the topics are, with '-' for '_', and with the
  * token in a header. Events and answers to commands have no path: they wait for MQTT.
  */
-#include <stdbool.h>
+#include <stdint.h>
 
 #include "sign_in.h"
+#include "util/span.h"
 
 struct hw;
 struct fg_publish;
@@ -41,5 +42,8 @@ void hw_https_end(struct hw *hw);
  * when the host's buffer is too small. */
 int hw_https_begin(const struct hw *hw, const char *suffix, struct fg_publish *out);
 
-/** What status and body of an answer say about the request. */
-enum fg_verdict hw_https_verdict(unsigned status, struct fg_span body);
+/** fg_publish.tag of a report that names @device alone. */
+uint64_t hw_https_tag(const struct hw *hw, struct fg_span device);
+
+/** See struct fg_plugin.settled. */
+enum fg_verdict hw_https_settled(struct hw *hw, const struct fg_settlement *how);

@@ -224,11 +224,6 @@ static bool is_accepted(const struct fg_settlement *how)
 	return how->reason_code < FG_REASON_UNSPECIFIED;
 }
 
-static enum hw_tag tag_of(const struct fg_settlement *how)
-{
-	return (enum hw_tag)(how->tag & ((1u << HW_TAG_BITS) - 1));
-}
-
 static void status_settled(struct hw *hw, const struct fg_settlement *how)
 {
 	if (!is_accepted(how) && !hw->has_warned_status)
@@ -249,8 +244,8 @@ static enum fg_verdict hw_settled(void *ctx, const char *session, const struct f
 
 	(void)session;
 	if (how->http_status)
-		return hw_https_verdict(how->http_status, how->http_body);
-	switch (tag_of(how)) {
+		return hw_https_settled(hw, how);
+	switch (hw_tag_of(how)) {
 	case HW_TAG_OTA:
 		return hw_ota_settled(hw, how);
 	case HW_TAG_BOOTSTRAP: /* it is asked again when no answer comes */
@@ -265,6 +260,7 @@ static enum fg_verdict hw_settled(void *ctx, const char *session, const struct f
 		hw_add_settled(hw, is_accepted(how));
 		return FG_ACCEPTED;
 	case HW_TAG_NONE:
+	case HW_TAG_DEVICE:
 		break;
 	}
 	if (is_accepted(how))

@@ -73,9 +73,15 @@ enum hw_tag {
 	HW_TAG_ADD,
 	HW_TAG_OTA,
 	HW_TAG_BOOTSTRAP,
+	HW_TAG_DEVICE, /* by HTTPS: a report of one sub-device; its place in the table */
 };
 
 #define HW_TAG_BITS 8
+
+static inline enum hw_tag hw_tag_of(const struct fg_settlement *how)
+{
+	return (enum hw_tag)(how->tag & ((1u << HW_TAG_BITS) - 1));
+}
 
 /* "$oc/devices/{id}/sys/" and what follows, NUL included. */
 #define HW_TOPIC_SIZE 320

@@ -293,6 +293,8 @@ int hw_publish_report(struct hw_call *call)
 		return -EINVAL;
 	if (hw->gzip && hw->carrier == FG_CARRIER_MQTT)
 		pack(call);
+	if (!call->is_own && hw->n_groups == 1 && hw->carrier == FG_CARRIER_HTTP)
+		call->out->tag = hw_https_tag(hw, hw->groups[0].device);
 	return 1;
 }
 

@@ -94,6 +94,8 @@ enum hw_gate hw_gate(struct hw *hw, struct hw_device *device)
 		return HW_GATE_WAIT;
 	if (!device)
 		return HW_GATE_OPEN;
+	if (device->is_stranger)
+		return HW_GATE_SHUT;
 	/* IoTDA would not keep what it says before it is added, and that goes by MQTT only. */
 	if (device->standing == HW_UNHEARD && hw->with.adds && hw->carrier == FG_CARRIER_HTTP)
 		return HW_GATE_WAIT;
@@ -116,7 +118,9 @@ enum hw_gate hw_gate(struct hw *hw, struct hw_device *device)
 
 void hw_refuse_shut(struct hw_call *call, size_t i, const struct hw_device *device)
 {
-	if (device->standing == HW_DELETED)
+	if (device->is_stranger)
+		hw_refuse(call, i, "IoTDA does not have it as a sub-device of this gateway");
+	else if (device->standing == HW_DELETED)
 		hw_refuse(call, i, "the sub-device was deleted in IoTDA");
 	else if (device->error_code[0])
 		hw_refuse(call, i, "IoTDA does not take it as a sub-device (%s): it is asked again",

@@ -106,6 +106,23 @@ class Blocked(HttpsTest):
         self.assertEqual(self.complaints(), [])
 
 
+class Strangers(HttpsTest):
+    def test_a_sub_device_that_iotda_does_not_have_goes_into_quarantine_and_slows_nobody(self):
+        self.begin_blocked()
+        self.burst(20, PUMPS + ["stranger"])
+        sent = [s for s in in_iotda(self.device.sent) if "stranger" not in s[0]]
+        self.wait_delivered(self.cloud, sent)
+        wait_for(lambda: len(self.gw.quarantine()) == 5, 20, "what the stranger said is in quarantine")
+        n = len(self.refused())
+        self.burst(100, PUMPS + ["stranger"])
+        sent = [s for s in in_iotda(self.device.sent) if "stranger" not in s[0]]
+        self.wait_delivered(self.cloud, sent)
+        self.assertEqual((set(self.codes()), len(self.refused())), ({"IOTDA.021104"}, n), "found once")
+        self.assertEqual((self.cloud.duplicates(), self.cloud.disorder("n")), (0, []))
+        wait_for(lambda: len(self.gw.quarantine()) == 30, 20, "what it said since is there, too")
+        self.assertEqual(self.gw.quarantine()[-1][1], "IoTDA does not have it as a sub-device of this gateway")
+
+
 class Switching(HttpsTest):
     def test_mqtt_that_dies_and_comes_back_loses_nothing_and_keeps_the_order(self):
         self.begin()
