@@ -382,8 +382,13 @@ void hw_bootstrap_remembered(struct hw *hw, const char *key, int error)
 	if (strcmp(key, STORE_KEY) != 0)
 		return;
 	if (b->state == HW_BOOTSTRAP_KEEPING && error == 0) {
-		want(b);
 		load(hw);
+		if (b->state != HW_BOOTSTRAP_DONE) {
+			b->state = HW_BOOTSTRAP_KEEPING; /* it was the wish for this bootstrap */
+			return;
+		}
+		b->n_failed = 0;
+		b->pause_s = b->until_s = 0;
 		b->has_ended = true;
 		b->ended_s = hw->uptime_s;
 		b->is_outdated = true;

@@ -76,6 +76,16 @@ static void reconnect(void *host_ctx, const char *session, const char *why)
 	n_reconnects++;
 }
 
+static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
+		  size_t n)
+{
+	(void)host_ctx;
+	(void)scope;
+	(void)what;
+	(void)rates;
+	(void)n;
+}
+
 static int remember_result;
 
 static int remember(void *host_ctx, const char *key, struct fg_span value)
@@ -113,6 +123,7 @@ static const struct fg_host host = {
 	.subscribe = subscribe,
 	.wake = wake,
 	.reconnect = reconnect,
+	.limit = limit,
 	.remember = remember,
 	.recall = recall,
 };
@@ -188,12 +199,16 @@ static struct fg_connect connect_of(void *ctx)
 	return connect;
 }
 
-static int answer(void *ctx, const char *payload)
+static int deliver(void *ctx, const char *topic, const char *payload)
 {
-	const struct fg_delivery delivery = {.topic = "$oc/devices/" DEVICE "/sys/bootstrap/down",
-					     .payload = fg_span_str(payload)};
+	const struct fg_delivery delivery = {.topic = topic, .payload = fg_span_str(payload)};
 
 	return fg_plugin.receive(ctx, "", &delivery);
+}
+
+static int answer(void *ctx, const char *payload)
+{
+	return deliver(ctx, "$oc/devices/" DEVICE "/sys/bootstrap/down", payload);
 }
 
 /* Connects and asks. */
@@ -378,6 +393,40 @@ static void the_same_answer_as_before_is_on_disk_already(void **state)
 	fg_plugin.close(ctx);
 }
 
+/* IoTDA's wish for another bootstrap is still being written when the answer has come. */
+static void an_answer_counts_when_it_is_on_disk_and_not_when_what_was_before_it_is(void **state)
+{
+	const struct fg_connack connack = {.mqtt_version = 4};
+	char wish[sizeof(wanted)];
+	size_t wish_size;
+	void *ctx;
+
+	(void)state;
+	bootstrap(&of_group, "{\"address\":\"" ADDRESS "\"}");
+	ctx = opened(&of_group);
+	connect_of(ctx);
+	fg_plugin.connected(ctx, "", &connack);
+	assert_int_equal(deliver(ctx, "$oc/devices/" DEVICE "/sys/messages/down",
+				 "{\"content\":\"BootstrapRequestTrigger\"}"),
+			 0);
+	fg_plugin.disconnected(ctx, "");
+	n_reconnects = 0;
+	memcpy(wish, wanted, wanted_size);
+	wish_size = wanted_size;
+	ask(ctx);
+	assert_int_equal(answer(ctx, "{\"address\":\"another.example.com:8883\"}"), 0);
+	assert_true(wanted_size != wish_size || memcmp(wanted, wish, wanted_size) != 0);
+
+	memcpy(remembered, wish, wish_size);
+	remembered_size = wish_size;
+	fg_plugin.remembered(ctx, "bootstrap", 0);
+	assert_int_equal(n_reconnects, 0);
+	is_on_disk(ctx);
+	assert_int_equal(n_reconnects, 1);
+	assert_string_equal(connect_of(ctx).address, "another.example.com:8883");
+	fg_plugin.close(ctx);
+}
+
 static void what_the_host_cannot_keep_is_not_used(void **state)
 {
 	void *ctx = opened(&of_group);
@@ -426,6 +475,7 @@ int main(void)
 		TEST(a_file_that_says_something_else_is_none),
 		TEST(another_value_on_disk_is_none_of_its_business),
 		TEST(the_same_answer_as_before_is_on_disk_already),
+		TEST(an_answer_counts_when_it_is_on_disk_and_not_when_what_was_before_it_is),
 		TEST(what_the_host_cannot_keep_is_not_used),
 		TEST(no_secret_is_left_behind),
 	};
