@@ -165,6 +165,7 @@ static void hw_connected(void *ctx, const char *session, const struct fg_connack
 	(void)session;
 	hw->host->wake(hw->host_ctx, TICK_MS);
 	hw_sign_in_wipe(&hw->sign_in);
+	hw_https_end(hw);
 	hw->mqtt_version = connack->mqtt_version;
 	hw->session_max_packet_bytes = fg_remaining_length(connack->max_packet_bytes);
 	if (hw_bootstrap_connected(hw))

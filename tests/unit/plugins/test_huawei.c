@@ -201,6 +201,7 @@ static void begin_session(void *ctx, struct fg_connect *ret)
 
 static char topic[256], payload[PAYLOAD_SIZE];
 static struct fg_publish published;
+static enum fg_carrier carrier;
 
 static int encode(void *ctx, const struct fg_message *messages, uint8_t *states, size_t count)
 {
@@ -208,6 +209,7 @@ static int encode(void *ctx, const struct fg_message *messages, uint8_t *states,
 				 .states = states,
 				 .count = count,
 				 .max_take = count,
+				 .carrier = carrier,
 				 .max_points = {SIZE_MAX, SIZE_MAX}};
 
 	published = (struct fg_publish){.topic = topic,
@@ -377,6 +379,64 @@ static void the_password_is_overwritten_once_the_session_is_up(void **state)
 	begin_session(ctx, &connect);
 	for (size_t i = 0; i < 64; i++)
 		assert_int_equal(connect.password[i], 0);
+	fg_plugin.close(ctx);
+}
+
+static bool is_overwritten(const char *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (data[i] != 0)
+			return false;
+	return true;
+}
+
+static void a_sign_in_by_https_is_overwritten_when_it_is_answered_or_mqtt_is_back(void **state)
+{
+	const struct fg_connect_request request = {.session = "", .now_us = AT_095959};
+	struct fg_http_result answer = {.status = 503};
+	struct fg_http_sign_in as;
+	struct fg_http_call call = {0};
+	struct fg_connect connect;
+	void *ctx = NULL;
+
+	(void)state;
+	assert_int_equal(open_gateway(&ctx), 0);
+	assert_int_equal(fg_plugin.http->sign_in(ctx, &request, &call), 1);
+	assert_false(is_overwritten(call.body.data, call.body.size));
+	assert_int_equal(fg_plugin.http->signed_in(ctx, "", &answer, &as), -EAGAIN);
+	assert_true(is_overwritten(call.body.data, call.body.size));
+	/* There is no answer, and then MQTT is back. */
+	assert_int_equal(fg_plugin.http->sign_in(ctx, &request, &call), 1);
+	begin_session(ctx, &connect);
+	assert_true(is_overwritten(call.body.data, call.body.size));
+	fg_plugin.close(ctx);
+}
+
+static void a_token_is_overwritten_when_its_session_ends(void **state)
+{
+	const struct fg_connect_request request = {.session = "", .now_us = AT_095959};
+	const struct fg_http_result answer = {.status = 200,
+					      .body = fg_span_str("{\"access_token\":\"t0k3n\"}")};
+	struct fg_message message = telemetry(1, "pump-1", "{\"t\":21.5}");
+	uint8_t offer_state = FG_OFFERED;
+	struct fg_http_sign_in as = {0};
+	struct fg_http_call call = {0};
+	const char *token;
+	void *ctx = NULL;
+	int r;
+
+	(void)state;
+	assert_int_equal(open_gateway(&ctx), 0);
+	assert_int_equal(fg_plugin.http->sign_in(ctx, &request, &call), 1);
+	assert_int_equal(fg_plugin.http->signed_in(ctx, "", &answer, &as), 0);
+	carrier = FG_CARRIER_HTTP;
+	r = encode(ctx, &message, &offer_state, 1);
+	carrier = FG_CARRIER_MQTT;
+	assert_int_equal(r, 1);
+	token = published.headers[0];
+	assert_string_equal(token, "access_token: t0k3n");
+	fg_plugin.disconnected(ctx, "");
+	assert_true(is_overwritten(token, sizeof("access_token: t0k3n")));
 	fg_plugin.close(ctx);
 }
 
@@ -801,6 +861,9 @@ int main(void)
 		cmocka_unit_test(
 			a_sign_type_openssl_has_no_hash_for_is_refused_when_the_plugin_is_opened),
 		cmocka_unit_test(the_password_is_overwritten_once_the_session_is_up),
+		cmocka_unit_test(
+			a_sign_in_by_https_is_overwritten_when_it_is_answered_or_mqtt_is_back),
+		cmocka_unit_test(a_token_is_overwritten_when_its_session_ends),
 		cmocka_unit_test(a_report_names_at_most_100_sub_devices_and_none_is_left),
 		cmocka_unit_test(all_sub_devices_are_told_to_be_online_in_each_session),
 		cmocka_unit_test(what_is_older_than_a_departure_does_not_undo_it),
