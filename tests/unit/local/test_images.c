@@ -1,249 +1,60 @@
 #include <dirent.h>
 #include <errno.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "http_server.h"
-#include "local/images_internal.h"
+#include "images_fixture.h"
 #include "model/utf8.h"
 
-#define PATIENCE_S 20.
 #define SIZE 10000u
-#define MAX_TOLD 64
-
-static struct ev_loop *loop;
-static struct fg_connector *connector;
-static struct fg_http *http;
-static struct fg_images *images;
-static char directory[64], path[80], versions_path[80];
-static int64_t now_ms;
-
-/* what the cloud was told: "DOWNLOADING DOWNLOADED …" */
-static char told[1024];
-static char failure[256];
-static char told_link[64];
-
-/* what was published */
-static char topic[256], payload[8192];
-static size_t payload_size;
-static uint64_t tag;
-static unsigned n_published;
-static int publish_result;
-static bool is_device_up;
 
 static char *pumps[] = {"pump-*"};
 static char *fans[] = {"fan-*"};
 static char *valves[] = {"valve-*"};
 static char *horns[] = {"horn-*"};
 static struct fg_image_config rules[4];
-static struct fg_cloud_config clouds[2];
-static struct fg_config config = {.images = rules, .clouds = clouds};
-
-static char image_bytes[SIZE];
-static char checksum[FG_CHECKSUM_TEXT_SIZE];
-
-/* ---- fixture */
-
-static int publish(void *arg, const char *broker, struct fg_span device,
-		   const struct fg_mqtt_publish *p, uint64_t its_tag)
-{
-	(void)arg;
-	(void)broker;
-	(void)device;
-	assert_int_equal(p->qos, 1);
-	assert_true(its_tag & FG_IMAGES_TAG);
-	if (publish_result < 0)
-		return publish_result;
-	n_published++;
-	snprintf(topic, sizeof(topic), "%s", p->topic);
-	assert_true(p->payload.size < sizeof(payload));
-	memcpy(payload, p->payload.data, p->payload.size);
-	payload[p->payload.size] = '\0';
-	payload_size = p->payload.size;
-	tag = its_tag;
-	return 0;
-}
-
-static bool is_up(void *arg, struct fg_span device)
-{
-	(void)arg;
-	(void)device;
-	return is_device_up;
-}
-
-static void progress(void *arg, const char *link, const struct fg_image_progress *p)
-{
-	static const char *const words[] = {
-		[FG_IMAGE_DOWNLOADING] = "DOWNLOADING", [FG_IMAGE_DOWNLOADED] = "DOWNLOADED",
-		[FG_IMAGE_VERIFIED] = "VERIFIED",       [FG_IMAGE_UPDATING] = "UPDATING",
-		[FG_IMAGE_UPDATED] = "UPDATED",         [FG_IMAGE_FAILED] = "FAILED",
-	};
-	size_t n = strlen(told);
-
-	(void)arg;
-	snprintf(told + n, sizeof(told) - n, "%s%s", n ? " " : "", words[p->state]);
-	assert_true((p->error != NULL) == (p->state == FG_IMAGE_FAILED));
-	if (p->error)
-		snprintf(failure, sizeof(failure), "%s", p->error);
-	snprintf(told_link, sizeof(told_link), "%s", link);
-}
-
-static void open_images(void)
-{
-	struct fg_images_options options = {
-		.loop = loop,
-		.connector = connector,
-		.http = http,
-		.config = &config,
-		.path = path,
-		.versions_path = versions_path,
-		.seed = 1,
-		.publish = publish,
-		.is_up = is_up,
-		.progress = progress,
-	};
-	struct fg_error err = {""};
-
-	if (fg_images_open(&options, &images, &err) < 0)
-		fail_msg("%s", err.text);
-}
 
 static void make_rules(void)
 {
 	rules[0] = (struct fg_image_config){
 		.devices = pumps,
-		.n_devices = 1,
 		.deliver = FG_DELIVER_CHUNKS,
 		.topic = (char *)"fw/{device}",
 		.chunk_topic = (char *)"fw/{device}/{index}",
 		.chunk_bytes = 4096,
 		.status = (char *)"fw/{device}/state",
-		.status_path = (char *)"$.state",
 		.max_bytes = 65536,
 	};
 	rules[1] = (struct fg_image_config){
 		.devices = fans,
-		.n_devices = 1,
 		.deliver = FG_DELIVER_FILE,
 		.topic = (char *)"fan/{device}",
 		.max_bytes = 65536,
 	};
 	rules[2] = (struct fg_image_config){
 		.devices = valves,
-		.n_devices = 1,
 		.deliver = FG_DELIVER_URL,
 		.url = (char *)"http://gw/images/",
 		.topic = (char *)"valve/{device}",
 		.status = (char *)"valve/{device}/state",
-		.status_path = (char *)"$.state",
 		.max_bytes = 65536,
 	};
 	rules[3] = (struct fg_image_config){
 		.devices = horns,
-		.n_devices = 1,
 		.deliver = FG_DELIVER_URL,
 		.topic = (char *)"horn/{device}",
 		.status = (char *)"horn/{device}/state",
-		.status_path = (char *)"$.state",
 		.max_bytes = 65536,
 	};
-	config.n_images = 4;
-	for (size_t i = 0; i < config.n_images; i++) {
-		rules[i].firmware_member = (char *)"fw_version";
-		rules[i].software_member = (char *)"sw_version";
-	}
-	clouds[0].name = (char *)"tb";
-	clouds[1].name = (char *)"second";
-	config.n_clouds = 2;
-}
-
-static void make_image(void)
-{
-	struct fg_checksum *c = NULL;
-
-	for (size_t i = 0; i < SIZE; i++)
-		image_bytes[i] = (char)(i * 7 + i / 256);
-	assert_int_equal(fg_checksum_new(FG_CHECKSUM_SHA256, &c), 0);
-	fg_checksum_update(c, image_bytes, SIZE);
-	fg_checksum_final(c, checksum);
-	fg_checksum_free(c);
 }
 
 static int setup(void **state)
 {
 	(void)state;
-	signal(SIGPIPE, SIG_IGN); /* as the daemon does */
-	snprintf(directory, sizeof(directory), "/tmp/fieldgate-images-XXXXXX");
-	if (!mkdtemp(directory))
-		return -1;
-	snprintf(path, sizeof(path), "%s/remembered", directory);
-	snprintf(versions_path, sizeof(versions_path), "%s/versions", directory);
-	config.state_directory = directory;
 	make_rules();
-	make_image();
-	told[0] = failure[0] = topic[0] = payload[0] = '\0';
-	n_published = 0;
-	publish_result = 0;
-	is_device_up = true;
-	tag = 0;
-	now_ms = 0;
-	loop = ev_loop_new(EVFLAG_AUTO);
-	if (fg_connector_new(loop, &connector) < 0 || fg_http_new(loop, connector, &http) < 0)
-		return -1;
-	open_images();
-	return 0;
-}
-
-static void a_turn(struct ev_loop *l, ev_timer *w, int events)
-{
-	(void)w;
-	(void)events;
-	ev_break(l, EVBREAK_ALL);
-}
-
-static void turn(double s)
-{
-	ev_timer timer;
-
-	ev_timer_init(&timer, a_turn, s, 0.);
-	ev_timer_start(loop, &timer);
-	ev_run(loop, 0);
-	ev_timer_stop(loop, &timer);
-}
-
-static void remove_all(const char *where)
-{
-	DIR *dir = opendir(where);
-	struct dirent *found;
-
-	while (dir && (found = readdir(dir))) {
-		char file[400];
-
-		snprintf(file, sizeof(file), "%s/%s", where, found->d_name);
-		if (found->d_name[0] != '.' && unlink(file) < 0)
-			remove_all(file);
-	}
-	if (dir)
-		closedir(dir);
-	rmdir(where);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	images = fg_images_free(images);
-	turn(0.02);
-	http = fg_http_free(http);
-	connector = fg_connector_free(connector);
-	ev_loop_destroy(loop);
-	remove_all(directory);
-	return 0;
+	return images_setup(rules, 4, SIZE);
 }
 
 static struct fg_image image_of(const char *device, const char *version)
@@ -285,75 +96,8 @@ static int write_at(const char *device, uint64_t offset, size_t size)
 
 static enum fg_images_state state_of(const char *device)
 {
-	struct fg_images_entry *e = fg_images_find(images, fg_span_str(device), FG_IMAGE_FIRMWARE);
-
-	assert_non_null(e);
-	return e->state;
-}
-
-static bool has_entry(const char *device)
-{
-	return fg_images_find(images, fg_span_str(device), FG_IMAGE_FIRMWARE) != NULL;
-}
-
-static void wait_for_state(const char *device, enum fg_images_state state)
-{
-	for (double waited = 0; state_of(device) != state; waited += 0.005) {
-		assert_true(waited < PATIENCE_S);
-		turn(0.005);
-	}
-}
-
-static void report(const char *device_topic, const char *text)
-{
-	struct fg_mqtt_message message = {.topic = device_topic, .payload = fg_span_str(text)};
-
-	assert_true(fg_images_arrived(images, "field", &message));
-}
-
-static void acknowledge(unsigned reason)
-{
-	uint64_t last = tag;
-
-	tag = 0;
-	fg_images_published(images, last, reason);
-}
-
-static int is_out_of_date(void *arg, struct fg_span key, struct fg_span value)
-{
-	struct fg_span newest;
-
-	(void)arg;
-	return fg_store_get_newest(images->store, key, &newest) < 0 ||
-	       !fg_span_equal(value, newest);
-}
-
-/* Is all that is to be remembered on disk? */
-static bool is_saved(void)
-{
-	struct fg_span value;
-
-	for (struct fg_images_entry *e = images->first; e; e = e->next) {
-		struct fg_image_description d = fg_images_entry_description(e);
-		char name[FG_IMAGE_NAME_SIZE];
-
-		assert_int_equal(fg_image_info_name(&d, name), 0);
-		if (e->state != FG_IMAGES_FAILED &&
-		    fg_store_get(images->store, fg_span_of(name, 24), &value) < 0)
-			return false;
-	}
-	return fg_store_each(images->store, is_out_of_date, NULL) == 0;
-}
-
-static void restart(void)
-{
-	for (double waited = 0; !is_saved(); waited += 0.005) {
-		assert_true(waited < PATIENCE_S);
-		turn(0.005);
-	}
-	images = fg_images_free(images);
-	turn(0.05);
-	open_images();
+	assert_non_null(entry(device));
+	return entry(device)->state;
 }
 
 /* Bring the firmware of pump-1 there, by way of the plugin. */
@@ -398,7 +142,7 @@ static const enum fg_images_state all_states[] = {
 /* A new fixture in @state, with nothing told or published since. */
 static void afresh(enum fg_images_state state)
 {
-	teardown(NULL);
+	images_teardown(NULL);
 	assert_int_equal(setup(NULL), 0);
 	bring_to(state);
 	assert_int_equal(state_of("pump-1"), state);
@@ -432,11 +176,11 @@ static void an_image_in_chunks_arrives_and_the_device_reports(void **state)
 {
 	(void)state;
 	assert_int_equal(begin("pump-1", "2"), 0);
-	assert_string_equal(told, "DOWNLOADING");
+	assert_string_equal(told, "tb:DOWNLOADING");
 	assert_int_equal(write_at("pump-1", 0, 4096), 0);
 	assert_int_equal(write_at("pump-1", 4096, SIZE - 4096), 0);
 	wait_for_state("pump-1", FG_IMAGES_HANDING);
-	assert_string_equal(told, "DOWNLOADING DOWNLOADED VERIFIED");
+	assert_string_equal(told, "tb:DOWNLOADING tb:DOWNLOADED tb:VERIFIED");
 	assert_string_equal(topic, "fw/pump-1");
 	assert_non_null(strstr(payload, "{\"kind\":\"firmware\",\"title\":\"A\",\"version\":\"2\","
 					"\"size\":10000,\"algorithm\":\"SHA256\",\"checksum\":\""));
@@ -453,11 +197,12 @@ static void an_image_in_chunks_arrives_and_the_device_reports(void **state)
 	assert_int_equal(payload_size, SIZE - 2 * 4096);
 	assert_memory_equal(payload, image_bytes + 8192, SIZE - 8192);
 	acknowledge(0);
-	assert_string_equal(told, "DOWNLOADING DOWNLOADED VERIFIED UPDATING");
+	assert_string_equal(told, "tb:DOWNLOADING tb:DOWNLOADED tb:VERIFIED tb:UPDATING");
 	assert_int_equal(n_published, 4);
 	report("fw/pump-1/state", "{\"state\":\"UPDATING\"}");
 	report("fw/pump-1/state", "{\"state\":\"updated\"}");
-	assert_string_equal(told, "DOWNLOADING DOWNLOADED VERIFIED UPDATING UPDATED");
+	assert_string_equal(told,
+			    "tb:DOWNLOADING tb:DOWNLOADED tb:VERIFIED tb:UPDATING tb:UPDATED");
 }
 
 static void a_file_is_announced_by_its_path(void **state)
@@ -518,7 +263,7 @@ static void a_device_that_fetches_by_itself_is_told_the_clouds_url(void **state)
 	assert_int_equal(n_published, 1);
 	acknowledge(0);
 	report("horn/horn-1/state", "{\"state\":\"UPDATED\"}");
-	assert_string_equal(told, "UPDATING UPDATING UPDATED");
+	assert_string_equal(told, "tb:UPDATING tb:UPDATED");
 }
 
 static void texts_of_a_cloud_stay_texts(void **state)
@@ -538,10 +283,10 @@ static void texts_of_a_cloud_stay_texts(void **state)
 static void the_same_image_again_is_told_again(void **state)
 {
 	static const char *const words[] = {
-		[FG_IMAGES_QUEUED] = "DOWNLOADING", [FG_IMAGES_FETCHING] = "DOWNLOADING",
-		[FG_IMAGES_SEALING] = "DOWNLOADED", [FG_IMAGES_READY] = "VERIFIED",
-		[FG_IMAGES_HANDING] = "VERIFIED",   [FG_IMAGES_HANDED] = "UPDATING",
-		[FG_IMAGES_UPDATED] = "UPDATED",    [FG_IMAGES_FAILED] = "FAILED",
+		[FG_IMAGES_QUEUED] = "tb:DOWNLOADING", [FG_IMAGES_FETCHING] = "tb:DOWNLOADING",
+		[FG_IMAGES_SEALING] = "tb:DOWNLOADED", [FG_IMAGES_READY] = "tb:VERIFIED",
+		[FG_IMAGES_HANDING] = "tb:VERIFIED",   [FG_IMAGES_HANDED] = "tb:UPDATING",
+		[FG_IMAGES_UPDATED] = "tb:UPDATED",    [FG_IMAGES_FAILED] = "tb:FAILED/4",
 	};
 
 	(void)state;
@@ -559,13 +304,37 @@ static void the_same_image_again_is_told_again(void **state)
 	}
 }
 
+static void the_same_image_by_a_new_order_is_told_again_unless_it_has_failed(void **state)
+{
+	struct fg_image image = image_of("pump-1", "2");
+	uint64_t have;
+
+	(void)state;
+	image.order = fg_span_str("another");
+	for (size_t i = 0; i < N_STATES; i++) {
+		bool begins =
+			all_states[i] == FG_IMAGES_QUEUED || all_states[i] == FG_IMAGES_FAILED;
+
+		afresh(all_states[i]);
+		assert_int_equal(begin_image(&image, &have), 0);
+		assert_int_equal(state_of("pump-1"), begins ? FG_IMAGES_FETCHING : all_states[i]);
+		assert_string_not_equal(told, "");
+		/* The same order, once more. */
+		assert_int_equal(begin_image(&image, &have), 0);
+		assert_int_equal(state_of("pump-1"), begins ? FG_IMAGES_FETCHING : all_states[i]);
+		assert_int_equal(images->n, 1);
+		restart();
+		assert_string_equal(entry("pump-1")->order, "another");
+	}
+}
+
 static void another_image_takes_the_place_of_any(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < N_STATES; i++) {
 		afresh(all_states[i]);
 		assert_int_equal(begin("pump-1", "3"), 0);
-		assert_string_equal(told, "DOWNLOADING");
+		assert_string_equal(told, "tb:DOWNLOADING");
 		assert_int_equal(state_of("pump-1"), FG_IMAGES_FETCHING);
 		assert_int_equal(images->n, 1);
 	}
@@ -577,12 +346,12 @@ static void what_is_withdrawn_is_gone(void **state)
 	for (size_t i = 0; i < N_STATES; i++) {
 		afresh(all_states[i]);
 		fg_images_abandon(images, "other", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE, NULL);
-		assert_true(has_entry("pump-1"));
+		assert_non_null(entry("pump-1"));
 		fg_images_abandon(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE, NULL);
-		assert_false(has_entry("pump-1"));
+		assert_null(entry("pump-1"));
 		assert_string_equal(told, "");
 		restart();
-		assert_false(has_entry("pump-1"));
+		assert_null(entry("pump-1"));
 	}
 }
 
@@ -640,7 +409,7 @@ static void a_plugin_that_gives_up_says_why(void **state)
 		afresh(all_states[i]);
 		fg_images_abandon(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE,
 				  "no luck");
-		assert_string_equal(told, fails ? "FAILED" : "");
+		assert_string_equal(told, fails ? "tb:FAILED/4" : "");
 		if (fails)
 			assert_string_equal(failure, "no luck");
 		assert_int_equal(state_of("pump-1"), fails ? FG_IMAGES_FAILED : all_states[i]);
@@ -674,12 +443,11 @@ static void two_clouds_do_not_share_a_device_in_silence(void **state)
 
 	(void)state;
 	begin("pump-1", "2");
-	while ((r = fg_images_begin(images, "second", &image, &have)) == -EAGAIN)
+	while ((r = fg_images_begin(images, "hw", &image, &have)) == -EAGAIN)
 		turn(0.01);
 	assert_int_equal(r, 0);
-	assert_string_equal(told, "DOWNLOADING FAILED DOWNLOADING");
-	assert_string_equal(failure, "another cloud, second, has another image for the device");
-	assert_string_equal(told_link, "second");
+	assert_string_equal(told, "tb:DOWNLOADING tb:FAILED/1 hw:DOWNLOADING");
+	assert_string_equal(failure, "another cloud, hw, has another image for the device");
 }
 
 /* ---- refusals */
@@ -690,7 +458,7 @@ static void refuse(const struct fg_image *image, int error, const char *why)
 
 	told[0] = '\0';
 	assert_int_equal(begin_image(image, &have), error);
-	assert_string_equal(told, "FAILED");
+	assert_int_equal(strncmp(told, "tb:FAILED/", 10), 0);
 	if (!strstr(failure, why))
 		fail_msg("\"%s\" is not \"%s\"", failure, why);
 }
@@ -745,7 +513,7 @@ static void wrong_bytes_are_found_before_a_device_gets_them(void **state)
 					 fg_span_of(wrong, SIZE)),
 			 0);
 	wait_for_state("pump-1", FG_IMAGES_FAILED);
-	assert_string_equal(told, "DOWNLOADING DOWNLOADED FAILED");
+	assert_string_equal(told, "tb:DOWNLOADING tb:DOWNLOADED tb:FAILED/5");
 	assert_string_equal(failure, "what was fetched does not have the announced checksum");
 	assert_int_equal(n_published, 0);
 }
@@ -764,11 +532,11 @@ static void no_more_are_remembered_than_there_is_room_for(void **state)
 		image.url = fg_span_str("http://127.0.0.1:1/");
 		assert_int_equal(begin_image(&image, &have), 0);
 	}
-	assert_true(has_entry("pump-1"));
+	assert_non_null(entry("pump-1"));
 	image = image_of("fan-a", "2");
 	image.url = fg_span_str("http://127.0.0.1:1/");
 	assert_int_equal(begin_image(&image, &have), 0);
-	assert_false(has_entry("pump-1")); /* that one had ended */
+	assert_null(entry("pump-1")); /* that one had ended */
 	image = image_of("fan-b", "2");
 	refuse(&image, -ENOSPC, "1000 images are under way already");
 }
@@ -906,8 +674,8 @@ static void a_report_counts_while_the_image_is_at_the_device(void **state)
 		int handing, handed; /* the state afterwards */
 	} reports[] = {
 		{"{\"state\":\"UPDATING\"}", "", FG_IMAGES_HANDING, FG_IMAGES_HANDED},
-		{"{\"state\":\"UPDATED\"}", "UPDATED", FG_IMAGES_UPDATED, FG_IMAGES_UPDATED},
-		{"{\"state\":\"FAILED\"}", "FAILED", FG_IMAGES_FAILED, FG_IMAGES_FAILED},
+		{"{\"state\":\"UPDATED\"}", "tb:UPDATED", FG_IMAGES_UPDATED, FG_IMAGES_UPDATED},
+		{"{\"state\":\"FAILED\"}", "tb:FAILED/6", FG_IMAGES_FAILED, FG_IMAGES_FAILED},
 		{"{\"chunk\":1}", "", FG_IMAGES_HANDING, FG_IMAGES_HANDING},
 		{"{\"chunk\":3}", "", FG_IMAGES_HANDING, FG_IMAGES_HANDED},
 		{"{\"chunk\":-1}", "", FG_IMAGES_HANDING, FG_IMAGES_HANDED},
@@ -916,7 +684,7 @@ static void a_report_counts_while_the_image_is_at_the_device(void **state)
 		{"UPDATED", "", FG_IMAGES_HANDING, FG_IMAGES_HANDED},
 		{"{\"state\":\"UPDATED\",\"version\":\"1\"}", "", FG_IMAGES_HANDING,
 		 FG_IMAGES_HANDED},
-		{"{\"state\":\"UPDATED\",\"version\":\"2\"}", "UPDATED", FG_IMAGES_UPDATED,
+		{"{\"state\":\"UPDATED\",\"version\":\"2\"}", "tb:UPDATED", FG_IMAGES_UPDATED,
 		 FG_IMAGES_UPDATED},
 	};
 
@@ -1049,7 +817,7 @@ static void restart_at_once(const char *device, enum fg_images_state state)
 		images = fg_images_free(images);
 		turn(0.05);
 		open_images();
-		if ((has_entry(device) ? state_of(device) : NO_STATE) == state)
+		if ((entry(device) ? state_of(device) : NO_STATE) == state)
 			return;
 		assert_true(waited < PATIENCE_S);
 	}
@@ -1089,7 +857,7 @@ static void of_what_a_plugin_fetches_it_may_ask_whether_bytes_are_missing(void *
 		afresh(all_states[i]);
 		assert_int_equal(lacks("tb"), all_states[i] == FG_IMAGES_QUEUED ||
 						      all_states[i] == FG_IMAGES_FETCHING);
-		assert_false(lacks("second"));
+		assert_false(lacks("hw"));
 	}
 	image.url = fg_span_str("http://127.0.0.1:1/");
 	assert_int_equal(begin_image(&image, &have), 0);
@@ -1211,7 +979,7 @@ static void an_image_is_downloaded_from_its_url(void **state)
 	(void)state;
 	assert_int_equal(begin_image(&image, &have), 0);
 	wait_for_state("pump-1", FG_IMAGES_HANDING);
-	assert_string_equal(told, "DOWNLOADING DOWNLOADED VERIFIED");
+	assert_string_equal(told, "tb:DOWNLOADING tb:DOWNLOADED tb:VERIFIED");
 	assert_int_equal(images->n_downloads, 0);
 	http_server_stop(server);
 }
@@ -1273,7 +1041,7 @@ static void only_so_many_are_downloaded_at_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, images_teardown)
 		TEST(images_are_counted_by_how_far_they_are),
 		TEST(an_image_in_chunks_arrives_and_the_device_reports),
 		TEST(a_file_is_announced_by_its_path),
@@ -1281,6 +1049,7 @@ int main(void)
 		TEST(a_device_that_fetches_by_itself_is_told_the_clouds_url),
 		TEST(texts_of_a_cloud_stay_texts),
 		TEST(the_same_image_again_is_told_again),
+		TEST(the_same_image_by_a_new_order_is_told_again_unless_it_has_failed),
 		TEST(another_image_takes_the_place_of_any),
 		TEST(what_is_withdrawn_is_gone),
 		TEST(of_what_is_withdrawn_no_file_stays),

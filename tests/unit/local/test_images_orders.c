@@ -2,250 +2,40 @@
  * Images as a cloud orders them: the same image by a new order or from another place, what the cloud has
  * been told of, and what runs where.
  */
-#include <dirent.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-#include <errno.h>
 
 #include "http_server.h"
-#include "local/images_internal.h"
+#include "images_fixture.h"
 #include "util/bytes.h"
 
-#define PATIENCE_S 20.
-#define SIZE 200000u
+#define SIZE MAX_IMAGE_SIZE
 
-static struct ev_loop *loop;
-static struct fg_connector *connector;
-static struct fg_http *http;
-static struct fg_images *images;
-static char directory[64], path[80], versions_path[80];
-static int64_t now_ms;
-static char told[1024]; /* "tb:DOWNLOADING tb:FAILED/4 …" */
-static unsigned n_published;
-static uint64_t tag;
+/* A record of before there were orders has the key of no image of today. */
+#define OLD_KEY "0123456789abcdef01234567"
 
 static char *pumps[] = {"pump-*"};
 static char *horns[] = {"horn-*"};
 static struct fg_image_config rules[2];
-static struct fg_cloud_config clouds[2];
-static struct fg_config config = {.images = rules, .clouds = clouds};
 
-static char image_bytes[SIZE], checksum[FG_CHECKSUM_TEXT_SIZE];
-
-/* ---- fixture */
-
-static int publish(void *arg, const char *broker, struct fg_span device,
-		   const struct fg_mqtt_publish *p, uint64_t its_tag)
+static int setup(void **state)
 {
-	(void)arg;
-	(void)broker;
-	(void)device;
-	(void)p;
-	n_published++;
-	tag = its_tag;
-	return 0;
-}
-
-static bool is_up(void *arg, struct fg_span device)
-{
-	(void)arg;
-	(void)device;
-	return true;
-}
-
-static void progress(void *arg, const char *link, const struct fg_image_progress *p)
-{
-	static const char *const words[] = {
-		[FG_IMAGE_DOWNLOADING] = "DOWNLOADING", [FG_IMAGE_DOWNLOADED] = "DOWNLOADED",
-		[FG_IMAGE_VERIFIED] = "VERIFIED",       [FG_IMAGE_UPDATING] = "UPDATING",
-		[FG_IMAGE_UPDATED] = "UPDATED",         [FG_IMAGE_FAILED] = "FAILED",
-	};
-	size_t used = strlen(told);
-
-	(void)arg;
-	assert_true((p->state == FG_IMAGE_FAILED) == (p->error != NULL));
-	assert_true(!p->error || !strstr(p->error, "t0k3n"));
-	used += (size_t)snprintf(told + used, sizeof(told) - used, "%s%s:%s", used ? " " : "", link,
-				 p->only_grown ? "GROWN" : words[p->state]);
-	if (p->error)
-		snprintf(told + used, sizeof(told) - used, "/%d", (int)p->fault);
-	assert_true(strlen(told) < sizeof(told) - 1);
-}
-
-static void open_images(void)
-{
-	struct fg_images_options options = {
-		.loop = loop,
-		.connector = connector,
-		.http = http,
-		.config = &config,
-		.path = path,
-		.versions_path = versions_path,
-		.seed = 1,
-		.publish = publish,
-		.is_up = is_up,
-		.progress = progress,
-	};
-	struct fg_error err = {""};
-
-	if (fg_images_open(&options, &images, &err) < 0)
-		fail_msg("%s", err.text);
-	fg_images_tick(images, now_ms += 1000);
-}
-
-static void make_rules(void)
-{
+	(void)state;
 	rules[0] = (struct fg_image_config){
 		.devices = pumps,
 		.deliver = FG_DELIVER_FILE,
 		.topic = (char *)"fw/{device}",
 		.status = (char *)"fw/{device}/state",
+		.max_bytes = 1 << 20,
 	};
 	rules[1] = (struct fg_image_config){
 		.devices = horns,
 		.deliver = FG_DELIVER_URL,
 		.topic = (char *)"horn/{device}",
+		.max_bytes = 1 << 20,
 	};
-	for (size_t i = 0; i < 2; i++) {
-		rules[i].n_devices = 1;
-		rules[i].status_path = (char *)"$.state";
-		rules[i].firmware_member = (char *)"fw_version";
-		rules[i].software_member = (char *)"sw_version";
-		rules[i].max_bytes = 1 << 20;
-	}
-	config.n_images = 2;
-	clouds[0].name = (char *)"tb";
-	clouds[1].name = (char *)"hw";
-	config.n_clouds = 2;
-}
-
-static void make_image(void)
-{
-	struct fg_checksum *c = NULL;
-
-	for (size_t i = 0; i < SIZE; i++)
-		image_bytes[i] = (char)(i * 7 + i / 256);
-	assert_int_equal(fg_checksum_new(FG_CHECKSUM_SHA256, &c), 0);
-	fg_checksum_update(c, image_bytes, SIZE);
-	fg_checksum_final(c, checksum);
-	fg_checksum_free(c);
-}
-
-static int setup(void **state)
-{
-	(void)state;
-	signal(SIGPIPE, SIG_IGN); /* as the daemon does */
-	snprintf(directory, sizeof(directory), "/tmp/fieldgate-orders-XXXXXX");
-	if (!mkdtemp(directory))
-		return -1;
-	snprintf(path, sizeof(path), "%s/remembered", directory);
-	snprintf(versions_path, sizeof(versions_path), "%s/versions", directory);
-	config.state_directory = directory;
-	make_rules();
-	make_image();
-	told[0] = '\0';
-	n_published = 0;
-	tag = 0;
-	now_ms = 0;
-	loop = ev_loop_new(EVFLAG_AUTO);
-	if (fg_connector_new(loop, &connector) < 0 || fg_http_new(loop, connector, &http) < 0)
-		return -1;
-	open_images();
-	return 0;
-}
-
-static void a_turn(struct ev_loop *l, ev_timer *w, int events)
-{
-	(void)w;
-	(void)events;
-	ev_break(l, EVBREAK_ALL);
-}
-
-static void turn(double s)
-{
-	ev_timer timer;
-
-	ev_timer_init(&timer, a_turn, s, 0.);
-	ev_timer_start(loop, &timer);
-	ev_run(loop, 0);
-	ev_timer_stop(loop, &timer);
-}
-
-static void remove_all(const char *where)
-{
-	DIR *dir = opendir(where);
-	struct dirent *found;
-
-	while (dir && (found = readdir(dir))) {
-		char file[400];
-
-		snprintf(file, sizeof(file), "%s/%s", where, found->d_name);
-		if (found->d_name[0] != '.' && unlink(file) < 0)
-			remove_all(file);
-	}
-	if (dir)
-		closedir(dir);
-	rmdir(where);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	images = fg_images_free(images);
-	turn(0.02);
-	http = fg_http_free(http);
-	connector = fg_connector_free(connector);
-	ev_loop_destroy(loop);
-	remove_all(directory);
-	return 0;
-}
-
-#define OLD_KEY "0123456789abcdef01234567"
-
-static bool is_on_disk(const struct fg_store *store, struct fg_span key)
-{
-	struct fg_span newest = {0}, there = {0};
-
-	fg_store_get_newest(store, key, &newest);
-	fg_store_get(store, key, &there);
-	return fg_span_equal(newest, there);
-}
-
-/* Is all that the tests have set on disk? */
-static bool is_saved(void)
-{
-	static const char *const devices[] = {"pump-1", "pump-2"};
-
-	for (size_t i = 0; images->versions && i < 2; i++)
-		if (!is_on_disk(images->versions, fg_span_str(devices[i])))
-			return false;
-	for (struct fg_images_entry *e = images->first; e; e = e->next) {
-		struct fg_image_description d = fg_images_entry_description(e);
-		char name[FG_IMAGE_NAME_SIZE];
-
-		assert_int_equal(fg_image_info_name(&d, name), 0);
-		if (!is_on_disk(images->store, fg_span_of(name, FG_IMAGE_OWNER_SIZE - 1)))
-			return false;
-	}
-	return is_on_disk(images->store, fg_span_str(OLD_KEY));
-}
-
-static void restart(void)
-{
-	for (double waited = 0; !is_saved(); waited += 0.005) {
-		assert_true(waited < PATIENCE_S);
-		turn(0.005);
-	}
-	images = fg_images_free(images);
-	turn(0.05);
-	open_images();
-	told[0] = '\0';
+	return images_setup(rules, 2, SIZE);
 }
 
 /* ---- a server of images */
@@ -316,29 +106,9 @@ static int begin(const char *link, const struct fg_image *image)
 	return fg_images_begin(images, link, image, &have);
 }
 
-static struct fg_images_entry *entry(const char *device)
+static void pump_reports(const char *text)
 {
-	return fg_images_find(images, fg_span_str(device), FG_IMAGE_FIRMWARE);
-}
-
-static void wait_for_state(const char *device, enum fg_images_state state)
-{
-	for (double waited = 0; !entry(device) || entry(device)->state != state; waited += 0.005) {
-		assert_true(waited < PATIENCE_S);
-		turn(0.005);
-	}
-}
-
-static void acknowledge(void)
-{
-	fg_images_published(images, tag, 0);
-}
-
-static void report(const char *text)
-{
-	struct fg_mqtt_message message = {.topic = "fw/pump-1/state", .payload = fg_span_str(text)};
-
-	assert_true(fg_images_arrived(images, "field", &message));
+	report("fw/pump-1/state", text);
 }
 
 /* Until @device is at it. */
@@ -346,7 +116,7 @@ static void hand_over(const struct fg_image *image)
 {
 	assert_int_equal(begin("hw", image), 0);
 	wait_for_state("pump-1", FG_IMAGES_HANDING);
-	acknowledge();
+	acknowledge(0);
 	assert_int_equal(entry("pump-1")->state, FG_IMAGES_HANDED);
 }
 
@@ -509,7 +279,7 @@ static void each_fault_is_told_apart(void **state)
 	rules[0].max_bytes = 1 << 20;
 	image.order = fg_span_str("3");
 	hand_over(&image);
-	report("{\"state\":\"FAILED\"}");
+	pump_reports("{\"state\":\"FAILED\"}");
 	assert_int_equal(entry("pump-1")->fault, FG_IMAGE_FAULT_REFUSED);
 	assert_int_equal(begin("hw", &(struct fg_image){.device = fg_span_str("boiler"),
 							.url = fg_span_str(url)}),
@@ -549,7 +319,7 @@ static void the_end_of_an_order_is_told_until_it_has_been_heard(void **state)
 
 	(void)state;
 	hand_over(&image);
-	report("{\"state\":\"UPDATED\"}");
+	pump_reports("{\"state\":\"UPDATED\"}");
 	restart();
 	fg_images_tell_all(images, "tb");
 	assert_string_equal(told, "");
@@ -634,7 +404,7 @@ static void a_token_is_kept_until_the_image_is_installed(void **state)
 	hand_over(&image);
 	restart();
 	assert_true(is_in_store("t0k3n"));
-	report("{\"state\":\"UPDATED\"}");
+	pump_reports("{\"state\":\"UPDATED\"}");
 	restart();
 	assert_int_equal(entry("pump-1")->state, FG_IMAGES_UPDATED);
 	assert_false(is_in_store("t0k3n"));
@@ -721,7 +491,7 @@ static void an_image_that_was_confirmed_is_what_runs(void **state)
 	hear("pump-1", "{\"fw_version\":\"1\"}", false);
 	hand_over(&image);
 	runs("pump-1", FG_IMAGE_FIRMWARE, "1");
-	report("{\"state\":\"UPDATED\"}");
+	pump_reports("{\"state\":\"UPDATED\"}");
 	runs("pump-1", FG_IMAGE_FIRMWARE, "2");
 	restart();
 	runs("pump-1", FG_IMAGE_FIRMWARE, "2");
@@ -761,7 +531,7 @@ static void what_runs_already_is_not_fetched_where_the_cloud_says_so(void **stat
 	assert_null(entry("pump-1"));
 	image.unless_there = false;
 	hand_over(&image);
-	report("{\"state\":\"UPDATED\"}");
+	pump_reports("{\"state\":\"UPDATED\"}");
 	/* Its own image is told of as what it is: installed. */
 	image.unless_there = true;
 	told[0] = '\0';
@@ -780,7 +550,7 @@ what_was_installed_is_brought_again_when_the_device_has_told_another_version(voi
 	(void)state;
 	image.unless_there = true;
 	hand_over(&image);
-	report("{\"state\":\"UPDATED\"}");
+	pump_reports("{\"state\":\"UPDATED\"}");
 	hear("pump-1", "{\"fw_version\":\"1\"}", false);
 	told[0] = '\0';
 	assert_int_equal(begin("hw", &image), 0); /* the order of before, once more */
@@ -818,16 +588,16 @@ static void a_device_that_never_reports_gets_its_other_image_in_the_end(void **s
 	}
 	fg_images_tick(images, now_ms += FG_IMAGES_PATIENCE_MS - 2000);
 	assert_int_equal(other->state, FG_IMAGES_READY);
-	report("{\"state\":\"UPDATING\"}");
+	pump_reports("{\"state\":\"UPDATING\"}");
 	fg_images_tick(images, now_ms += FG_IMAGES_PATIENCE_MS - 2000);
 	assert_int_equal(other->state, FG_IMAGES_READY);
 	fg_images_tick(images, now_ms += 3000);
 	assert_int_equal(other->state, FG_IMAGES_HANDING);
-	acknowledge();
+	acknowledge(0);
 	/* What it says now is of the one that came last, unless it says otherwise. */
-	report("{\"state\":\"UPDATED\"}");
+	pump_reports("{\"state\":\"UPDATED\"}");
 	assert_int_equal(other->state, FG_IMAGES_UPDATED);
-	report("{\"state\":\"FAILED\",\"version\":\"2\"}");
+	pump_reports("{\"state\":\"FAILED\",\"version\":\"2\"}");
 	assert_int_equal(entry("pump-1")->state, FG_IMAGES_FAILED);
 	http_server_stop(server);
 }
@@ -835,7 +605,7 @@ static void a_device_that_never_reports_gets_its_other_image_in_the_end(void **s
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, images_teardown)
 		TEST(what_has_failed_is_tried_again_by_a_new_order_only),
 		TEST(a_new_token_takes_the_place_of_the_old_one),
 		TEST(an_url_that_is_signed_anew_is_that_of_the_same_image),
