@@ -46,53 +46,6 @@ char *__wrap_strndup(const char *text, size_t n)
 
 /* ------------------------------------------------------------------ a ctx */
 
-unsigned n_warnings;
-
-static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void warn(void *host_ctx, const char *format, ...)
-{
-	char text[1024];
-	va_list args;
-
-	(void)host_ctx;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	n_warnings++;
-}
-
-static int subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
-{
-	(void)host_ctx;
-	(void)session;
-	(void)filter;
-	(void)qos;
-	return 0;
-}
-
-char last_reason[256];
-
-static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
-{
-	va_list args;
-
-	(void)host_ctx;
-	batch->states[i] = FG_REFUSED;
-	va_start(args, format);
-	vsnprintf(last_reason, sizeof(last_reason), format, args);
-	va_end(args);
-}
-
-static void wake(void *host_ctx, int64_t in_ms)
-{
-	(void)host_ctx;
-	(void)in_ms;
-}
-
 unsigned n_responses;
 
 static void respond(void *host_ctx, struct fg_span ref, struct fg_span body)
@@ -109,22 +62,18 @@ static int rename_device(void *host_ctx, struct fg_span from, struct fg_span to)
 	return 0;
 }
 
-static const struct fg_host host = {.size = sizeof(struct fg_host),
-				    .warn = warn,
-				    .subscribe = subscribe,
-				    .refuse = refuse,
-				    .respond = respond,
-				    .rename = rename_device,
-				    .wake = wake};
-
 int open_with(const struct setting *settings, void **ret_ctx)
 {
+	static struct fg_host host;
 	struct fg_value values[32] = {0};
 	struct fg_open with = {
 		.values = values, .host = &host, .link_name = "x", .gateway_name = "y"};
 	const struct fg_option *option = fg_plugin.options;
 	char error[256];
 
+	host = quiet_host;
+	host.respond = respond;
+	host.rename = rename_device;
 	for (size_t i = 0; option[i].name; i++) {
 		values[i].is_set = option[i].fallback;
 		if (option[i].type == FG_OPTION_STRING)

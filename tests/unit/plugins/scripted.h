@@ -4,14 +4,7 @@
  * A ctx of the ThingsBoard plugin and a host for it, without a network: what the unit tests share.
  * Allocations are counted, and can be made to fail.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "fieldgate/plugin.h"
+#include "quiet_host.h"
 #include "util/span.h"
 
 #define MAX_DEVICES 200
@@ -22,10 +15,9 @@ extern const struct fg_plugin fg_plugin;
 extern unsigned n_allocations;
 extern long fail_at; /* the allocation that many from now fails, and all behind it; -1: none */
 
-extern unsigned n_warnings, n_responses;
-extern char last_reason[256]; /* of refuse() */
-extern int64_t now_us;        /* UTC */
-extern size_t max_points;     /* of a batch */
+extern unsigned n_responses;
+extern int64_t now_us;    /* UTC */
+extern size_t max_points; /* of a batch */
 extern char device_names[MAX_DEVICES][32];
 
 /** What encode() was last called with, and has made. */

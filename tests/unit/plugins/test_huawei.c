@@ -2,12 +2,6 @@
  * Single properties of the Huawei plugin that cases as data (tests/vectors/) cannot show: time zones,
  * what stays in memory, no allocation per message, every allocation failing in turn, many devices.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -18,6 +12,7 @@
 #include "huawei/gzip.h"
 #include "huawei/sign_in.h"
 #include "huawei/text.h"
+#include "quiet_host.h"
 
 #define GATEWAY "65f0c1d2e3b4a5968778695a_gw1"
 #define REPORT "$oc/devices/" GATEWAY "/sys/gateway/sub_devices/properties/report"
@@ -69,56 +64,7 @@ EVP_MD *__wrap_EVP_MD_fetch(OSSL_LIB_CTX *libctx, const char *name, const char *
 
 /* ------------------------------------------------------------------ a host */
 
-static unsigned n_warnings, n_commands;
-
-static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void warn(void *host_ctx, const char *format, ...)
-{
-	char text[1024];
-	va_list args;
-
-	(void)host_ctx;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	assert_null(strstr(text, "s3cr3t"));
-	n_warnings++;
-}
-
-static int subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
-{
-	(void)host_ctx;
-	(void)session;
-	(void)filter;
-	assert_int_equal(qos, 1);
-	return 0;
-}
-
-static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
-{
-	(void)host_ctx;
-	(void)format;
-	batch->states[i] = FG_REFUSED;
-}
-
-static void wake(void *host_ctx, int64_t in_ms)
-{
-	(void)host_ctx;
-	(void)in_ms;
-}
-
-static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
-		  size_t n)
-{
-	(void)host_ctx;
-	(void)scope;
-	(void)what;
-	assert_true(n > 0 && rates[0].capacity > 0);
-}
+static unsigned n_commands;
 
 static void command(void *host_ctx, const struct fg_command *c)
 {
@@ -138,24 +84,6 @@ static void respond(void *host_ctx, struct fg_span ref, struct fg_span body)
 	snprintf(response, sizeof(response), "%.*s", FG_SPAN_ARGS(body));
 }
 
-static bool wants_time(void *host_ctx)
-{
-	(void)host_ctx;
-	return false;
-}
-
-static const struct fg_host host = {
-	.size = sizeof(struct fg_host),
-	.warn = warn,
-	.subscribe = subscribe,
-	.refuse = refuse,
-	.wake = wake,
-	.limit = limit,
-	.command = command,
-	.respond = respond,
-	.wants_time = wants_time,
-};
-
 static bool reports_status; /* the option */
 static bool packs;
 static enum hw_sign_type sign_type;
@@ -163,11 +91,16 @@ static char open_error[256];
 
 static int open_gateway(void **ret_ctx)
 {
+	static struct fg_host host;
 	struct fg_value values[64] = {0};
 	struct fg_open with = {
 		.values = values, .host = &host, .link_name = "x", .gateway_name = "y"};
 	const struct fg_option *option = fg_plugin.options;
 
+	host = quiet_host;
+	host.command = command;
+	host.respond = respond;
+	quiet_secret = "s3cr3t";
 	for (size_t i = 0; option[i].name; i++) {
 		values[i].is_set = option[i].fallback;
 		if (option[i].type == FG_OPTION_STRING)
