@@ -35,10 +35,11 @@
 /* At most so many messages in one publish. More stay where they are for the next one. */
 #define HW_MAX_ITEMS 2048
 
-/* IoTDA: sub-devices in one report, bytes in one report of properties, in a text's content. */
+/* IoTDA: sub-devices in a report; bytes in a report, in a text's content, in any message. */
 #define HW_MAX_GROUPS 100
 #define HW_MAX_REPORT 65536
 #define HW_MAX_CONTENT 262144
+#define HW_MAX_MESSAGE 1048576
 
 /* By HTTPS: messages that wait for MQTT, each of which the journal's cursor has to remember. */
 #define HW_MAX_HELD 256

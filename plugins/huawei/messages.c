@@ -17,6 +17,7 @@
 
 #include "huawei.h"
 #include "model/utf8.h"
+#include "util/cleanup.h"
 
 #define NAME_MESSAGE "message"
 
@@ -98,32 +99,38 @@ static void take_message(struct hw *hw, struct fg_json_value object, struct fg_j
 	hand_over(hw, &command, id, now_us);
 }
 
-/* Any bytes as a JSON value, in the scratch buffer. */
-static struct fg_text put_bytes(struct hw *hw, struct fg_span bytes)
+/* Any bytes as a JSON value, in memory that is the caller's; NULL without memory for it. */
+static char *json_of(struct fg_span bytes, struct fg_span *ret)
 {
-	struct fg_text text = fg_text_begin(hw->scratch, HW_MAX_REPORT);
+	bool is_text = fg_utf8_ok(bytes);
+	/* In base64 four letters for three bytes, and a NUL that is overwritten. */
+	size_t room = is_text ? fg_json_quote(bytes, NULL, 0)
+			      : sizeof("{\"base64\":\"\"}") + (bytes.size + 2) / 3 * 4;
+	char *json = malloc(room);
+	struct fg_text text;
 
-	if (fg_utf8_ok(bytes)) {
+	if (!json)
+		return NULL;
+	text = fg_text_begin(json, room);
+	if (is_text) {
 		fg_put_quoted(&text, bytes);
-		return text;
-	}
-	fg_put(&text, "{\"base64\":\"");
-	if (bytes.size > HW_MAX_REPORT / 2)
-		text.is_full = true;
-	else /* four letters for three bytes, and a NUL that is overwritten */
+	} else {
+		fg_put(&text, "{\"base64\":\"");
 		text.at += EVP_EncodeBlock((unsigned char *)text.at,
 					   (const unsigned char *)bytes.data, (int)bytes.size);
-	fg_put(&text, "\"}");
-	return text;
+		fg_put(&text, "\"}");
+	}
+	*ret = fg_span_of(json, fg_text_size(&text));
+	return json;
 }
 
 int hw_message_received(struct hw *hw, const struct fg_delivery *delivery)
 {
 	struct fg_command command = {.device = fg_span_str(hw->with.device),
 				     .name = fg_span_str(NAME_MESSAGE)};
+	FG_CLEANUP(fg_free_p) char *json = NULL;
 	struct fg_json_value value, content;
 	struct fg_json_fault fault;
-	struct fg_text text;
 
 	if (fg_json_check(delivery->payload, &value, &fault) == 0 && fg_is_finite(value.text)) {
 		if (value.type == FG_JSON_OBJECT &&
@@ -133,15 +140,15 @@ int hw_message_received(struct hw *hw, const struct fg_delivery *delivery)
 		}
 		command.params = value.text;
 	} else {
-		text = put_bytes(hw, delivery->payload);
-		if (text.is_full) {
+		if (delivery->payload.size <= HW_MAX_CONTENT)
+			json = json_of(delivery->payload, &command.params);
+		if (!json) {
 			hw->host->warn(hw->host_ctx,
 				       "IoTDA has sent a message of %zu bytes that are no JSON, "
 				       "which is too large: it is dropped",
 				       delivery->payload.size);
 			return 0;
 		}
-		command.params = fg_text_span(&text);
 	}
 	hand_over(hw, &command, (struct fg_span){0}, delivery->now_us);
 	return 0;

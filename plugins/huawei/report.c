@@ -367,7 +367,7 @@ enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret)
 	}
 	if (hw->n_items > 0)
 		return HW_STEP_ENOUGH;
-	*ret = hw_publish_begin(hw, call->out, "messages/up", SIZE_MAX, &text);
+	*ret = hw_publish_begin(hw, call->out, "messages/up", HW_MAX_MESSAGE, &text);
 	if (*ret < 0)
 		return HW_STEP_PUBLISHED;
 	put_object_device(hw, &text, m);

@@ -1,5 +1,6 @@
 """Huawei Cloud IoTDA: messages down, the shadow, properties; and how the gateway signs in."""
 import gzip
+import base64
 import json
 import os
 import time
@@ -56,10 +57,12 @@ class Messages(DownlinkTest):
 
     def test_what_is_no_message_of_iotdas_form_is_for_the_gateway_itself(self):
         self.begin()
-        for payload in (b'{"n": 1}', b"hello", b"\xff\x00"):
+        large = b"\xff" * (256 << 10)
+        for payload in (b'{"n": 1}', b"hello", b"\xff\x00", large):
             self.cloud.push("messages/down", payload)
-        self.served.wait_for("cmd/gw/message", 3)
-        self.assertEqual(self.served.bodies("cmd/gw/message"), [{"n": 1}, "hello", {"base64": "/wA="}])
+        self.served.wait_for("cmd/gw/message", 4)
+        self.assertEqual(self.served.bodies("cmd/gw/message"), [{"n": 1}, "hello", {"base64": "/wA="}, {
+            "base64": base64.b64encode(large).decode()}])
 
     def test_messages_that_waited_at_iotda_come_when_the_gateway_is_back(self):
         self.begin()
