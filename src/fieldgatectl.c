@@ -185,6 +185,9 @@ static int unknown(const char *group, const char *name)
 {
 	bool is_group = false;
 
+	if (group[0] == '-')
+		return fg_ctl_usage("options stand behind the command: \"fieldgatectl status %s\"",
+				    group);
 	for (size_t i = 0; i < N_COMMANDS; i++)
 		is_group = is_group || strcmp(commands[i].group, group) == 0;
 	if (!is_group)

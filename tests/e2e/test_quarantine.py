@@ -297,6 +297,9 @@ class Quarantine(EndToEnd):
             self.assertRegex(errors, r"^fieldgatectl: no fieldgate runs with the state directory \S+ \(.*\): start it, "
                                      r"or name another with --state\n$")
         self.assertEqual(ctl("status", "--state", self.subject.state)[0], 1)
+        status, _, errors = ctl("--state", self.subject.state, "status")
+        self.assertEqual(status, 2)
+        self.assertIn("options stand behind the command", errors)
         self.assertEqual(self.listed(), [1])
 
     def test_two_who_ask_at_once_both_get_their_answer_and_each_message_goes_once(self):
