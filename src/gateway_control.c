@@ -31,6 +31,15 @@ static void add_journal(struct fg_control_call *call, const struct fg_journal *j
 	fg_control_line_end(call);
 }
 
+/* What an operator asks first of something that is not there. */
+static void add_why(struct fg_object *o, const char *why, int64_t retry_ms)
+{
+	if (why)
+		fg_object_add_string(o, "why", why);
+	if (retry_ms > 0)
+		fg_object_add_uint(o, "retry_ms", (uint64_t)retry_ms);
+}
+
 static void add_broker(struct fg_control_call *call, const struct fg_broker_client *b)
 {
 	struct fg_object *o = fg_control_line(call);
@@ -40,6 +49,7 @@ static void add_broker(struct fg_control_call *call, const struct fg_broker_clie
 	fg_object_add_string(o, "what", "broker");
 	fg_object_add_string(o, "name", fg_broker_client_name(b));
 	fg_object_add_string(o, "state", s.is_online ? "online" : "offline");
+	add_why(o, s.why, s.retry_ms);
 	fg_object_add_uint(o, "received", s.received);
 	fg_object_add_uint(o, "appended", s.messages);
 	fg_object_add_uint(o, "answers", s.answers);
@@ -78,6 +88,7 @@ static void add_link(struct fg_control_call *call, const struct fg_link *link)
 	fg_object_add_string(o, "what", "link");
 	fg_object_add_string(o, "name", fg_link_name(link));
 	fg_object_add_string(o, "state", fg_link_state_name(s.state));
+	add_why(o, s.why, s.retry_ms);
 	add_address(o, s.address);
 	fg_object_add_uint(o, "sessions_open", s.n_sessions_open);
 	fg_object_add_uint(o, "sessions_online", s.n_sessions_online);

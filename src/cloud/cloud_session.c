@@ -155,6 +155,8 @@ static void session_ended(struct fg_cloud_session *s, const struct fg_mqtt_end *
 	class = fg_session_class(s, end);
 	delay_ms = fg_backoff_next(&s->backoff, class, now_ms);
 	fg_session_complain(s, end, class, delay_ms, in_flight, now_ms);
+	memcpy(s->why, end->text, sizeof(s->why));
+	s->retry_at_ms = now_ms + delay_ms;
 	session_enter(s, FG_LINK_BACKOFF);
 	session_wait(s, delay_ms);
 	if (class == FG_BACKOFF_CREDENTIALS)
@@ -182,6 +184,7 @@ static void session_online(struct fg_cloud_session *s)
 		  s->is_setup ? ", to set itself up" : "",
 		  (unsigned long long)fg_cursor_backlog(c->cursor));
 	session_enter(s, FG_LINK_ONLINE);
+	s->why[0] = 0;
 	fg_outbox_session_begin(s->out, s->connack.receive_maximum, s->connack.max_packet_bytes,
 				s->is_setup);
 	if (c->plugin->connected)
@@ -635,6 +638,16 @@ enum fg_link_state fg_cloud_session_state(const struct fg_cloud_session *s)
 const char *fg_cloud_session_name(const struct fg_cloud_session *s)
 {
 	return fg_outbox_session_name(s->out);
+}
+
+const char *fg_cloud_session_why(const struct fg_cloud_session *s, int64_t *ret_retry_ms)
+{
+	int64_t now_ms = fg_clock_monotonic_ms();
+
+	*ret_retry_ms = s->state == FG_LINK_BACKOFF && s->retry_at_ms > now_ms
+				? s->retry_at_ms - now_ms
+				: 0;
+	return s->why[0] ? s->why : NULL;
 }
 
 const struct fg_address *fg_cloud_session_address(const struct fg_cloud_session *s)

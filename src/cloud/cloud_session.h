@@ -118,5 +118,9 @@ void fg_cloud_session_clock_set(struct fg_cloud_session *s, bool is_learnt);
 enum fg_link_state fg_cloud_session_state(const struct fg_cloud_session *s);
 const char *fg_cloud_session_name(const struct fg_cloud_session *s);
 
+/** How its last attempt or session ended, while it is not online; or NULL. *@ret_retry_ms: until the next
+ * attempt, in FG_LINK_BACKOFF; else 0. */
+const char *fg_cloud_session_why(const struct fg_cloud_session *s, int64_t *ret_retry_ms);
+
 /** Where it connects to, or did last; of no host when it has not yet. */
 const struct fg_address *fg_cloud_session_address(const struct fg_cloud_session *s);

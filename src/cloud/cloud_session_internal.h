@@ -16,8 +16,10 @@ struct fg_cloud_session {
 	bool is_taking_over;            /* CONNECTING: HTTP lets go of it, then … */
 	struct fg_mqtt_connack connack; /* … this counts */
 	struct fg_backoff backoff;
-	char *label;         /* for the log: the link's name, and ours */
-	char *client_id;     /* for plugins that do not care */
+	char why[sizeof((struct fg_mqtt_end){0}.text)]; /* not ONLINE: how it ended; or empty */
+	int64_t retry_at_ms;                            /* BACKOFF: monotonic */
+	char *label;                                    /* for the log: the link's name, and ours */
+	char *client_id;                                /* for plugins that do not care */
 	ev_timer wait;       /* BACKOFF: until the next attempt; DRAINING: until we stop waiting */
 	ev_timer tick;       /* ONLINE, each second: ack timeout, renewal */
 	int64_t renew_at_ms; /* monotonic; 0: never */

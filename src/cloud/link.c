@@ -521,6 +521,8 @@ void fg_link_get_stats(const struct fg_link *link, struct fg_link_stats *ret)
 		.sessions = link->common.n_sessions,
 		.commands = link->commands,
 	};
+	if (best)
+		ret->why = fg_cloud_session_why(best, &ret->retry_ms);
 	if (best && fg_cloud_session_address(best)->host[0])
 		ret->address = fg_cloud_session_address(best);
 	fg_cursor_get_losses(link->cursors[FG_LANE_MAIN], ret->losses);

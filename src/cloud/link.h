@@ -76,6 +76,8 @@ struct fg_link_options {
 /** What there is to know from outside. */
 struct fg_link_stats {
 	enum fg_link_state state;         /* of several sessions: the best one's */
+	const char *why;                  /* it is not online: how it ended last; or NULL */
+	int64_t retry_ms;                 /* FG_LINK_BACKOFF: until the next attempt; else 0 */
 	const struct fg_address *address; /* where that one connects to; NULL: nowhere yet */
 	unsigned n_sessions_open;         /* … and how many there are, up or not */
 	unsigned n_sessions_online;       /* … and of these are up, by MQTT */

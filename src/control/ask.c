@@ -59,12 +59,7 @@ static void print_raw(struct fg_json_value object)
 
 /* ---- status */
 
-static bool is_number(struct fg_json_value v)
-{
-	return v.type == FG_JSON_INTEGER;
-}
-
-/* One line for each thing: what it is, its name, its state, then what can be counted. */
+/* One line for each thing: what it is, its name, its state, then the rest: texts as JSON strings. */
 static int print_status(void *arg, struct fg_json_value object)
 {
 	const struct asking *a = arg;
@@ -82,7 +77,10 @@ static int print_status(void *arg, struct fg_json_value object)
 	printf("%s%s%s:%s%s", what, name[0] ? " " : "", name, state[0] ? " " : "", state);
 	fg_json_walk_begin(&walk, object);
 	while (fg_json_walk_next(&walk, &m)) {
-		if (is_number(m.value))
+		if (fg_span_is(m.name, "what") || fg_span_is(m.name, "name") ||
+		    fg_span_is(m.name, "state"))
+			continue;
+		if (m.value.type == FG_JSON_INTEGER || m.value.type == FG_JSON_STRING)
 			printf(" %.*s=%.*s", FG_SPAN_ARGS(m.name), FG_SPAN_ARGS(m.value.text));
 		else if (m.value.type == FG_JSON_TRUE && m.name.size > 3)
 			printf(" %.*s", (int)m.name.size - 3, m.name.data + 3); /* is_… */

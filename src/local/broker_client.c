@@ -46,6 +46,8 @@ struct fg_broker_client {
 	unsigned mqtt_version;
 	bool is_version_proven;
 	ev_timer wait;
+	char why[sizeof((struct fg_mqtt_end){0}.text)]; /* not ONLINE: how it ended; or empty */
+	int64_t retry_at_ms;                            /* BACKOFF: monotonic */
 	char **filters; /* of the mapping, as subscribed: with the share's prefix */
 	size_t n_filters;
 	char **own_filters; /* of answers to commands: never shared */
@@ -243,6 +245,7 @@ static void session_connected(void *owner, const struct fg_mqtt_connack *connack
 	if (b->state != CONNECTING)
 		return;
 	broker_enter(b, ONLINE);
+	b->why[0] = 0;
 	b->is_version_proven = true;
 	fg_backoff_connected(&b->backoff, fg_clock_monotonic_ms());
 	b->attempt_complaint.step = 0; /* a new outage is a new fact */
@@ -323,6 +326,8 @@ static void session_ended(void *owner, const struct fg_mqtt_end *end)
 			? "broker %s: %s; check its user name and password, trying again in %lld ms"
 			: "broker %s: %s, reconnecting in %lld ms",
 		b->with.config->name, end->text, (long long)delay_ms);
+	memcpy(b->why, end->text, sizeof(b->why));
+	b->retry_at_ms = now_ms + delay_ms;
 	ev_timer_set(&b->wait, (double)delay_ms / 1000., 0.);
 	ev_timer_start(b->with.loop, &b->wait);
 }
@@ -532,8 +537,13 @@ const char *fg_broker_client_name(const struct fg_broker_client *b)
 void fg_broker_client_get_stats(const struct fg_broker_client *b,
 				struct fg_broker_client_stats *ret)
 {
+	int64_t now_ms = fg_clock_monotonic_ms();
+	bool is_waiting = b->state == BACKOFF && b->retry_at_ms > now_ms;
+
 	*ret = (struct fg_broker_client_stats){
 		.is_online = b->state == ONLINE,
+		.why = b->why[0] ? b->why : NULL,
+		.retry_ms = is_waiting ? b->retry_at_ms - now_ms : 0,
 		.received = b->source.received,
 		.messages = b->source.messages,
 		.answers = b->source.answers,

@@ -47,6 +47,8 @@ struct fg_broker_client_options {
 
 struct fg_broker_client_stats {
 	bool is_online;
+	const char *why;      /* it is not online: how its last attempt or session ended; or NULL */
+	int64_t retry_ms;     /* until the next attempt; 0: it is under way, or online */
 	uint64_t received;    /* PUBLISH packets */
 	uint64_t messages;    /* records appended */
 	uint64_t answers;     /* to commands */

@@ -1,14 +1,17 @@
 """Huawei Cloud IoTDA: one gateway, many sub-devices, over the stand-in that checks each login by itself."""
 import json
+import os
+import subprocess
 import time
 
 import paho.mqtt.client as paho
 
 from cloudsim import GATEWAY, SECRET, CommandError, Huawei
 from field_device import FieldDevice
-from frame import MAPPING, EndToEnd, wait_for
+from frame import BUILD, MAPPING, EndToEnd, wait_for
 from huawei import login
 
+CTL = os.path.join(BUILD, "src", "fieldgatectl")
 PUMPS = ["pump-1", "pump-2", "pump-3"]
 COMMAND = {"topic": "cmd/{device}/{command}", "payload": '{"id": {id}, "params": {params}}',
            "response": {"topic": "cmd/{device}/{command}/answer", "correlate": "$.id", "result": "$.result",
@@ -259,6 +262,9 @@ class Logins(HuaweiTest):
         # Once more at once, since the hour may have passed; then after a minute or more.
         self.gw.wait_log("link hw: .*check its credentials.* trying again in [6-9][0-9]{4} ms")
         self.assertEqual([e["code"] for e in self.cloud.events("refused") if e["code"] != 1], [4, 4])
+        told = subprocess.run([CTL, "status", "--state", self.gw.state], stdout=subprocess.PIPE, timeout=20).stdout
+        self.assertRegex(told.decode(), r'link hw: backing off why="refused: bad user name or password" '
+                                        r'retry_ms=[0-9]{5} address="127\.0\.0\.1:%d" ' % self.cloud.port)
         self.assertNotIn("not-the-s3cret", self.gw.log())
         self.assertEqual(self.gw.term(), 0)
         self.gw.config["clouds"][0]["secret"] = SECRET

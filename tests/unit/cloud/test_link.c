@@ -407,6 +407,29 @@ static void wrong_credentials_wait_at_least_a_minute(void **state)
 	make();
 }
 
+static void who_asks_is_told_why_a_link_is_not_online_and_when_it_tries_again(void **state)
+{
+	(void)state;
+	config.mqtt_version = FG_MQTT_311;
+	make();
+	assert_null(stats().why);
+	fg_link_start(link_);
+	assert_null(stats().why);
+	fake_mqtt_end(FG_MQTT_END_REFUSED, 5);
+	assert_string_equal(stats().why, "it ended");
+	assert_in_range(stats().retry_ms, 60000, 600000);
+	fake_time_pass(59000);
+	assert_in_range(stats().retry_ms, 1000, 600000 - 59000);
+	fake_time_pass(600000 - 59000);
+	assert_state(FG_LINK_CONNECTING);
+	assert_string_equal(stats().why, "it ended");
+	assert_int_equal(stats().retry_ms, 0);
+	fake_mqtt_connect(0, 0);
+	assert_state(FG_LINK_ONLINE);
+	assert_null(stats().why);
+	assert_int_equal(stats().retry_ms, 0);
+}
+
 static void credentials_with_a_time_in_them_are_made_anew_at_once_but_only_once(void **state)
 {
 	static const struct {
@@ -1856,6 +1879,7 @@ int main(void)
 		TEST(a_plugin_without_credentials_is_asked_again_later),
 		TEST(a_client_that_cannot_be_made_is_tried_again_later),
 		TEST(wrong_credentials_wait_at_least_a_minute),
+		TEST(who_asks_is_told_why_a_link_is_not_online_and_when_it_tries_again),
 		TEST(credentials_with_a_time_in_them_are_made_anew_at_once_but_only_once),
 		TEST(a_clock_that_is_set_is_a_reason_to_try_credentials_of_the_time_at_once),
 		TEST(a_device_that_is_locked_out_or_misnamed_is_not_tried_anew_at_once),

@@ -302,8 +302,14 @@ static void an_attempt_that_fails_is_repeated_after_a_pause(void **state)
 	assert_true(stats().is_online);
 	fake_mqtt_end(FG_MQTT_END_LOST, 0);
 	assert_false(stats().is_online);
+	assert_string_equal(stats().why, "it ended");
+	assert_in_range(stats().retry_ms, 1, 2000);
 	fake_time_pass(2000);
 	assert_int_equal(fake_mqtt.n_made, 3);
+	assert_string_equal(stats().why, "it ended");
+	assert_int_equal(stats().retry_ms, 0);
+	fake_mqtt_connect(65535, 0);
+	assert_null(stats().why);
 }
 
 static void a_client_that_cannot_be_made_is_tried_again_later(void **state)
