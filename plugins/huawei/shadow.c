@@ -53,7 +53,12 @@ static struct hw_question *free_question(struct hw *hw)
 	return NULL;
 }
 
-/* The only service that @body names, as a JSON string; empty: there are several. */
+static bool is_service(struct fg_json_value name)
+{
+	return name.type == FG_JSON_STRING && !fg_span_is(name.text, "\"\"");
+}
+
+/* The only service that @body names, as a JSON string; empty: there are several, or none. */
 static struct fg_span only_service(struct fg_json_value body)
 {
 	struct fg_span only = {0};
@@ -67,7 +72,8 @@ static struct fg_span only_service(struct fg_json_value body)
 			continue;
 		fg_json_walk_begin(&walk, names);
 		while (fg_json_walk_next(&walk, &name)) {
-			if (only.size > 0 && !fg_span_equal(only, name.value.text))
+			if (!is_service(name.value) ||
+			    (only.size > 0 && !fg_span_equal(only, name.value.text)))
 				return (struct fg_span){0};
 			only = name.value.text;
 		}
