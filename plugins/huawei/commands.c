@@ -76,8 +76,7 @@ bool hw_read_device(const struct hw *hw, struct fg_json_value object, char *out,
 	struct fg_json_value value;
 	struct fg_span id = {0};
 
-	if (fg_json_member(object, fg_span_str("object_device_id"), &value) &&
-	    value.type != FG_JSON_NULL &&
+	if (hw_member(object, "object_device_id", &value) &&
 	    (!hw_string_read(value, raw, sizeof(raw), &id) || !hw_is_id(id.data, id.size)))
 		return false;
 	if (!hw_device_called(hw, id, ret))
@@ -112,15 +111,12 @@ static const char *take_command(struct hw *hw, struct fg_span id, struct fg_json
 	char name_text[HW_RAW(MAX_NAME)], service_text[HW_RAW(MAX_NAME)], whole[2 * MAX_NAME + 2];
 	struct fg_json_value value;
 	struct fg_span name = fg_span_str(NAME_CUSTOM), service, plain;
-	bool has_name = fg_json_member(object, fg_span_str("command_name"), &value) &&
-			value.type != FG_JSON_NULL;
+	bool has_name = hw_member(object, "command_name", &value);
 
 	if (has_name && !hw_string_read(value, name_text, sizeof(name_text), &name))
 		return "command_name: a text of 1 to 255 bytes is needed";
 	plain = has_name ? name : fg_span_str("COMMAND");
-	if (hw->with.has_service_names &&
-	    fg_json_member(object, fg_span_str("service_id"), &value) &&
-	    value.type != FG_JSON_NULL) {
+	if (hw->with.has_service_names && hw_member(object, "service_id", &value)) {
 		if (!hw_string_read(value, service_text, sizeof(service_text), &service) ||
 		    service.size > MAX_NAME || name.size > MAX_NAME)
 			return "service_id: a text is needed, of 255 bytes with the command's name";
@@ -161,8 +157,8 @@ static const char *take_get(struct hw *hw, struct fg_span id, struct fg_json_val
 	struct fg_span service = {0};
 	struct fg_json_value value;
 
-	if (fg_json_member(object, fg_span_str("service_id"), &value) &&
-	    value.type != FG_JSON_NULL && !hw_string_read(value, raw, sizeof(raw), &service))
+	if (hw_member(object, "service_id", &value) &&
+	    !hw_string_read(value, raw, sizeof(raw), &service))
 		return "service_id: a text of 1 to 128 bytes is needed";
 	fg_put(&text, "{");
 	if (service.size > 0) {

@@ -28,13 +28,13 @@ struct entry {
 	char time[HW_RAW(MAX_NAME)];
 };
 
-/* The member @name, to @out. A member that is absent or null is empty where it @may_be_absent. */
+/* The member @name, to @out. One that says nothing is empty where it @may_be_absent. */
 static bool read_text(struct fg_json_value object, const char *name, bool may_be_absent, char *out,
 		      size_t out_size, struct fg_span *ret)
 {
 	struct fg_json_value value;
 
-	if (!fg_json_member(object, fg_span_str(name), &value) || value.type == FG_JSON_NULL)
+	if (!hw_member(object, name, &value))
 		return may_be_absent;
 	return hw_string_read(value, out, out_size, ret) && ret->size <= MAX_NAME;
 }
@@ -93,8 +93,7 @@ int hw_event_received(struct hw *hw, const struct fg_delivery *delivery)
 	    !fg_json_member(object, fg_span_str("services"), &services) ||
 	    services.type != FG_JSON_ARRAY)
 		return -EPROTO;
-	if (fg_json_member(object, fg_span_str("object_device_id"), &device) &&
-	    device.type != FG_JSON_NULL &&
+	if (hw_member(object, "object_device_id", &device) &&
 	    (!hw_string_read(device, raw, sizeof(raw), &object_device) ||
 	     !hw_is_id(object_device.data, object_device.size)))
 		return -EPROTO;

@@ -81,6 +81,12 @@ bool hw_time_read(struct fg_json_value value, int64_t *ret_us, int64_t *ret_unit
 	return true;
 }
 
+bool hw_member(struct fg_json_value object, const char *name, struct fg_json_value *ret)
+{
+	return fg_json_member(object, fg_span_str(name), ret) && ret->type != FG_JSON_NULL &&
+	       !fg_span_is(ret->text, "\"\"");
+}
+
 bool hw_string_read(struct fg_json_value value, char *out, size_t out_size, struct fg_span *ret)
 {
 	struct fg_span raw;

@@ -21,6 +21,9 @@ bool hw_put_time(struct fg_text *text, int64_t time_us, bool has_milliseconds);
  */
 bool hw_time_read(struct fg_json_value value, int64_t *ret_us, int64_t *ret_unit_us);
 
+/** Has @object a member @name that says something? Null and an empty text say nothing. */
+bool hw_member(struct fg_json_value object, const char *name, struct fg_json_value *ret);
+
 /**
  * What the JSON string @value says, unescaped to @out of @out_size bytes. Returns false when it is no
  * string, an empty one, a longer one, or one with a NUL in it.
