@@ -90,6 +90,20 @@ struct hw_device *hw_devices_find_id(const struct hw_devices *devices, struct fg
 	return NULL;
 }
 
+static bool is_untold(const struct hw_devices *devices, const struct hw_device *device)
+{
+	return device->is != device->told &&
+	       (device->standing == HW_KNOWN || (device->standing == HW_UNHEARD && !devices->adds));
+}
+
+/* What was told was told of another one. */
+static void forget_told(struct hw_devices *devices, struct hw_device *device)
+{
+	devices->n_untold -= is_untold(devices, device);
+	device->told = HW_STATUS_NONE;
+	devices->n_untold += is_untold(devices, device);
+}
+
 static void forget_id(struct hw_devices *devices, struct hw_device *device)
 {
 	uint32_t *at;
@@ -102,6 +116,7 @@ static void forget_id(struct hw_devices *devices, struct hw_device *device)
 	*at = device->id_next;
 	free(device->id);
 	device->id = NULL;
+	forget_told(devices, device);
 }
 
 int hw_device_set_id(struct hw_devices *devices, struct hw_device *device, struct fg_span id)
@@ -121,6 +136,7 @@ int hw_device_set_id(struct hw_devices *devices, struct hw_device *device, struc
 	memcpy(copy, id.data, id.size);
 	copy[id.size] = 0;
 	forget_id(devices, device);
+	forget_told(devices, device);
 	device->id = copy;
 	bucket = id_bucket(devices, id);
 	device->id_next = *bucket;
@@ -130,19 +146,14 @@ int hw_device_set_id(struct hw_devices *devices, struct hw_device *device, struc
 
 /* ------------------------------------------------------------------ standing and status */
 
-static bool is_untold(const struct hw_devices *devices, const struct hw_device *device)
-{
-	return device->is != device->told &&
-	       (device->standing == HW_KNOWN || (device->standing == HW_UNHEARD && !devices->adds));
-}
-
 void hw_device_enter(struct hw_devices *devices, struct hw_device *device,
 		     enum hw_standing standing)
 {
 	devices->n_untold -= is_untold(devices, device);
 	devices->n_standing[device->standing]--;
-	/* Under the name it gets when it is added anew, nothing was told of it. */
-	if (standing == HW_DELETED || standing == HW_ASKED)
+	/* IoTDA keeps nothing of what it is told of a device that it does not have. */
+	if (standing == HW_DELETED || standing == HW_ASKED ||
+	    (standing == HW_KNOWN && device->standing != HW_KNOWN))
 		device->told = HW_STATUS_NONE;
 	if (standing == HW_KNOWN)
 		device->n_failures = 0;

@@ -84,7 +84,8 @@ struct hw_device *hw_devices_get(struct hw_devices *devices, struct fg_span name
 /** The device IoTDA calls @id although that is not by the rule, or NULL. */
 struct hw_device *hw_devices_find_id(const struct hw_devices *devices, struct fg_span id);
 
-/** IoTDA calls it @id; empty: as is the rule. Returns 0 or -ENOMEM. */
+/** IoTDA calls it @id; empty: as is the rule. When that is another one than before, nothing was told of
+ * it. Returns 0 or -ENOMEM. */
 int hw_device_set_id(struct hw_devices *devices, struct hw_device *device, struct fg_span id);
 
 void hw_device_enter(struct hw_devices *devices, struct hw_device *device,

@@ -193,6 +193,7 @@ int hw_device_named(struct hw *hw, struct fg_json_value entry)
 	if (!hw_read_id(entry, "device_id", id_text, &id) ||
 	    !hw_read_id(entry, "node_id", name_text, &name) || fg_span_is(id, hw->with.device_id))
 		return -EPROTO;
+	hw->host->unmute(hw->host_ctx, name);
 	device = hw_devices_get(&hw->devices, name);
 	if (!device) {
 		hw_warn_full(hw);
@@ -206,7 +207,6 @@ int hw_device_named(struct hw *hw, struct fg_json_value entry)
 		hw->topology.version = 0;
 		return 0;
 	}
-	hw->host->unmute(hw->host_ctx, name);
 	hw_device_enter(&hw->devices, device, HW_KNOWN);
 	return 0;
 }
@@ -218,16 +218,32 @@ bool hw_read_entry(struct fg_json_value entry, char *out, struct fg_span *ret)
 	return read_id_text(entry, out, ret);
 }
 
+/*
+ * The name here of what is called @id, as @entry of a notice has it: by its node id where the id is not
+ * known, as after a restart. Who has got another id meanwhile is another one.
+ */
+static bool is_named_here(struct hw *hw, struct fg_json_value entry, struct fg_span id,
+			  char *name_text, struct fg_span *ret)
+{
+	struct hw_device *device;
+
+	if (hw_device_called(hw, id, ret))
+		return ret->size > 0;
+	if (!hw_read_id(entry, "node_id", name_text, ret))
+		return false;
+	device = hw_devices_find(&hw->devices, *ret);
+	return !device || device->standing != HW_KNOWN;
+}
+
 int hw_device_deleted(struct hw *hw, struct fg_json_value entry)
 {
-	char id_text[HW_DEVICE_ID_MAX];
+	char id_text[HW_DEVICE_ID_MAX], name_text[HW_DEVICE_ID_MAX];
 	struct hw_device *device;
 	struct fg_span id, name;
 
 	if (!hw_read_entry(entry, id_text, &id))
 		return -EPROTO;
-	/* Who has got another id meanwhile is another one. */
-	if (!hw_device_called(hw, id, &name) || name.size == 0)
+	if (!is_named_here(hw, entry, id, name_text, &name))
 		return 0;
 	device = hw_devices_find(&hw->devices, name);
 	if (!hw->with.recreates)

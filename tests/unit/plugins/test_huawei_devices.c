@@ -160,6 +160,11 @@ static void counters_agree_with_the_table_whatever_happens(void **state)
 					     random & 1 << 20 ? HW_ONLINE : HW_OFFLINE,
 					     random >> 28);
 				break;
+			case 5:
+				hw_device_set_id(&devices, device,
+						 random & 1 << 20 ? (struct fg_span){0}
+								  : hw_device_name(device));
+				break;
 			default:
 				hw_device_enter(&devices, device, (random >> 20) % HW_N_STANDINGS);
 				break;
