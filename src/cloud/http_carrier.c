@@ -199,7 +199,7 @@ static void answered(struct fg_http_carrier *c, const struct fg_http_response *r
 	if (c->state == CARRIER_DRAINING) {
 		end(c);
 	} else if (verdict == FG_SIGN_IN && c->was_sent_back) {
-		back_off(c, FG_BACKOFF_CREDENTIALS, 0, false,
+		back_off(c, FG_BACKOFF_CREDENTIALS, 0, true,
 			 "signed in, but the cloud does not accept it");
 	} else if (verdict == FG_SIGN_IN || c->state == CARRIER_RENEWING) {
 		c->was_sent_back = verdict == FG_SIGN_IN;
@@ -288,9 +288,11 @@ bool fg_http_carrier_send(struct fg_http_carrier *c, const struct fg_publish *pu
 	}
 	c->packet_id = c->packet_id % INT32_MAX + 1;
 	fg_outbox_sent(c->common->outbox, c->packet_id, now_ms);
-	if (r == -EINVAL)
-		fg_outbox_answered(c->out, c->packet_id, STATUS_BAD_REQUEST, fg_span_str(err.text),
-				   -1, now_ms);
+	if (r == -EINVAL && fg_outbox_answered(c->out, c->packet_id, STATUS_BAD_REQUEST,
+					       fg_span_str(err.text), -1, now_ms) == FG_SIGN_IN) {
+		back_off(c, FG_BACKOFF_TRANSIENT, 0, true, err.text);
+		return false;
+	}
 	return true;
 }
 

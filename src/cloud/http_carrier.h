@@ -21,7 +21,8 @@
  * (1) Until MQTT has been missing for `fallback.after`; SIGNING_IN at once when it has. Back to IDLE
  *     when MQTT turns out not to be blocked: fg_http_carrier_hold_off().
  * (2) BACKOFF when the sign-in is refused: for long, when that is for the credentials.
- * (3) FG_SIGN_IN: SIGNING_IN. When the first answer after that says so again: BACKOFF, for long.
+ * (3) FG_SIGN_IN: SIGNING_IN. When the first answer after that says so again: BACKOFF, for long; it may
+ *     be the record's fault, as when sessions break on one.
  * (4) SIGNING_IN at once when nothing is under way, and so does DRAINING go to IDLE.
  * (5) After FG_LINK_DRAIN_MS what is under way is given up.
  * (6) The one who asked to stop is told when the state is IDLE, maybe at once. Nothing is under way then.

@@ -130,7 +130,8 @@ void fg_outbox_settled(struct fg_outbox_session *s, int packet_id, unsigned reas
 
 /**
  * The answer to a request that carried a publish. @retry_after_ms: how long the cloud asks to be left
- * alone, or negative. Returns the plugin's verdict; with FG_SIGN_IN the records are to be sent again.
+ * alone, or negative. Returns the plugin's verdict; with FG_SIGN_IN the session has to end, and the records
+ * are sent again by the next one.
  */
 enum fg_verdict fg_outbox_answered(struct fg_outbox_session *s, int packet_id, unsigned http_status,
 				   struct fg_span http_body, int64_t retry_after_ms,

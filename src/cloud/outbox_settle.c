@@ -353,10 +353,13 @@ static enum fg_verdict settle(struct fg_outbox_session *s, int packet_id, struct
 			settle_poison(f, &sent, how);
 		break;
 	case FG_SIGN_IN:
-		send_again(f, sent.records);
-		/* By MQTT there is nothing to sign in to. */
-		if (s->carrier == FG_CARRIER_MQTT)
-			pause_sending(s, pause_ms);
+		if (s->carrier == FG_CARRIER_HTTP) {
+			/* As one that was not answered, until the session ends: it does so now. */
+			fg_inflight_add(s->inflight, &sent);
+			break;
+		}
+		send_again(f, sent.records); /* there is nothing to sign in to */
+		pause_sending(s, pause_ms);
 		break;
 	}
 	return verdict;

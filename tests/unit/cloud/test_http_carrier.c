@@ -685,6 +685,49 @@ static void a_record_that_breaks_each_request_is_put_aside(void **state)
 	assert_true(fake_journal_has_quarantined(&journal, 1, false));
 }
 
+/* What is under way is refused for its token, and so it is with the next one. Returns how long it took until
+ * there was one more. */
+static int64_t no_token_is_good_enough(void)
+{
+	int64_t waited_ms = 0;
+
+	answer(401);
+	assert_signing_in();
+	answer(200);
+	answer(401);
+	for (; !fake_http.request; waited_ms += 1000)
+		blocked_for(1000);
+	assert_signing_in();
+	answer(200);
+	return waited_ms;
+}
+
+/* What stands in front of a cloud may well answer 403 to one text. */
+static void a_record_for_which_no_token_is_good_enough_is_put_aside(void **state)
+{
+	(void)state;
+	sending(2);
+	for (int i = 0; i < 3; i++) {
+		assert_request("https://cloud.example/data/s", "1");
+		assert_int_equal(stats().quarantined, 0);
+		no_token_is_good_enough();
+	}
+	assert_request("https://cloud.example/data/s", "2");
+	assert_true(fake_journal_has_quarantined(&journal, 1, false));
+	assert_int_equal(stats().quarantined, 1);
+}
+
+static void a_cloud_that_takes_no_token_at_all_does_not_empty_the_journal(void **state)
+{
+	int64_t waited_ms = 0;
+
+	(void)state;
+	sending(100);
+	while (waited_ms < 24 * 3600 * INT64_C(1000))
+		waited_ms += no_token_is_good_enough();
+	assert_in_range(stats().quarantined, 1, 6);
+}
+
 static void a_cloud_that_cannot_be_reached_is_no_fault_of_a_record(void **state)
 {
 	(void)state;
@@ -1103,6 +1146,8 @@ int main(void)
 		TEST(a_token_that_is_not_accepted_any_more_is_got_anew_once),
 		TEST(a_request_without_an_answer_is_made_again_after_a_new_sign_in),
 		TEST(a_record_that_breaks_each_request_is_put_aside),
+		TEST(a_record_for_which_no_token_is_good_enough_is_put_aside),
+		TEST(a_cloud_that_takes_no_token_at_all_does_not_empty_the_journal),
 		TEST(a_cloud_that_cannot_be_reached_is_no_fault_of_a_record),
 		TEST(a_token_is_renewed_before_it_expires),
 		TEST(mqtt_that_is_back_takes_over_from_idle_http_at_once),
