@@ -50,7 +50,8 @@ bool fg_session_may_go_on(struct fg_cloud_session *s, const struct fg_mqtt_end *
 /** Did the peer end it in a way that a record in flight may have caused? */
 bool fg_session_is_suspicious(const struct fg_mqtt_end *end);
 
-/** Was the session of some use? A firewall may well let CONNECT and CONNACK pass, and nothing else. */
+/** Can it carry records? A firewall may well let CONNECT and CONNACK pass, and nothing else; and the plugin's
+ * own business may be with another server. */
 bool fg_session_is_proven(const struct fg_cloud_session *s, int64_t now_ms);
 
 /** Count sessions that end within seconds, which may be two clients that throw each other out. */

@@ -131,5 +131,7 @@ void fg_session_complain(struct fg_cloud_session *s, const struct fg_mqtt_end *e
 
 bool fg_session_is_proven(const struct fg_cloud_session *s, int64_t now_ms)
 {
+	if (s->is_setup)
+		return false;
 	return s->has_acks || now_ms - s->online_since_ms >= FG_BACKOFF_STABLE_MS;
 }

@@ -43,6 +43,7 @@ static int script_connect(void *ctx, const struct fg_connect_request *request,
 	out->username = "user";
 	out->address = s->address;
 	out->is_timed = s->is_timed;
+	out->is_setup = s->is_setup;
 	out->keep_alive_s = s->keep_alive_s;
 	if (s->renew_after_us)
 		out->renew_us = request->now_us + s->renew_after_us;

@@ -53,7 +53,7 @@ struct script {
 	/* for connect() */
 	int connect_result;
 	const char *address; /* NULL: the link's URL */
-	bool is_timed;
+	bool is_timed, is_setup;
 	unsigned keep_alive_s, told_keep_alive_s; /* of connect(), of open() */
 	int receive_result;
 	const struct fg_command *command; /* comes with whatever is received; or NULL */

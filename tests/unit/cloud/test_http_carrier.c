@@ -307,6 +307,21 @@ static void mqtt_that_acknowledged_something_counts_as_back(void **state)
 	assert_signing_in();
 }
 
+static void a_session_of_the_plugin_s_own_does_not_count_as_back(void **state)
+{
+	(void)state;
+	add("s", 1);
+	up();
+	answer(200);
+	script.is_setup = script.has_own = true;
+	mqtt_is_back();
+	assert_by_http(0);
+	assert_int_equal(fake_mqtt.n_publishes, 1);
+	fake_mqtt_puback(fake_mqtt.publishes[0].packet_id, 0);
+	fake_mqtt_end(FG_MQTT_END_LOST, 0);
+	assert_signing_in(); /* at once */
+}
+
 /* ---- WAITING */
 
 static void http_waits_until_mqtt_has_been_missing_for_long_enough(void **state)
@@ -1122,6 +1137,7 @@ int main(void)
 		TEST(the_wait_begins_anew_with_each_outage),
 		TEST(mqtt_that_connects_and_carries_nothing_does_not_count_as_back),
 		TEST(mqtt_that_acknowledged_something_counts_as_back),
+		TEST(a_session_of_the_plugin_s_own_does_not_count_as_back),
 		TEST(http_waits_until_mqtt_has_been_missing_for_long_enough),
 		TEST(an_attempt_that_hangs_counts_as_missing),
 		TEST(mqtt_in_time_ends_the_wait),
