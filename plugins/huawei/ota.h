@@ -17,6 +17,8 @@
  *               |                |                   |         |           | at the end none   | last as acked |          |
  * TOLD          | UNTOLD         | UNTOLD            | UNTOLD  |     -     |         -         |       -       | UNTOLD(4)| UNTOLD
  *
+ * In each state: IoTDA has the device no more, or what is to be told fits into no packet: none.
+ *
  * (1) WAITING: for its versions, which nobody has told yet.
  * (2) UNTOLD once they are known. IoTDA gives up after 3 min, and so do we.
  * (3) To be told once more: reports of one image never overtake each other, and the last one counts.
@@ -95,6 +97,9 @@ void hw_ota_wait(struct hw *hw, struct hw_ota_job *job);
 
 /** Does the host know any version of @device, or are we told what to say of one that is unknown? */
 bool hw_ota_has_versions(struct hw *hw, struct fg_span device);
+
+/** IoTDA has @device no more: nothing is told of it. */
+void hw_ota_forget(struct hw *hw, struct fg_span device);
 
 /** A session is up: take up what was not told before a restart. */
 void hw_ota_connected(struct hw *hw);

@@ -1,6 +1,8 @@
 /*
  * Events about sub-devices that come before IoTDA has said what it calls them, as it does right after a
- * gateway is back: kept until it has.
+ * gateway is back: kept until it has, for a few seconds at most. They have been acknowledged by then, since
+ * what IoTDA says comes behind them: who is killed in these seconds loses them. IoTDA misses a word about
+ * such an upgrade, and calls it failed.
  */
 #include <stdlib.h>
 

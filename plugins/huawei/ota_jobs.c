@@ -106,6 +106,17 @@ struct hw_ota_job *hw_ota_job(struct hw *hw, struct fg_span device, enum hw_ota_
 	return job;
 }
 
+void hw_ota_forget(struct hw *hw, struct fg_span device)
+{
+	struct hw_ota_job *job, *next;
+
+	for (job = hw->ota.jobs; job; job = next) {
+		next = job->next;
+		if (fg_span_equal(device_of(job), device))
+			forget(hw, job);
+	}
+}
+
 void hw_ota_put(char out[HW_OTA_TEXT_SIZE], struct fg_span text)
 {
 	size_t size = text.size < HW_OTA_TEXT_SIZE ? text.size : HW_OTA_TEXT_SIZE - 1;

@@ -245,6 +245,7 @@ int hw_device_deleted(struct hw *hw, struct fg_json_value entry)
 		return -EPROTO;
 	if (!is_named_here(hw, entry, id, name_text, &name))
 		return 0;
+	hw_ota_forget(hw, name);
 	device = hw_devices_find(&hw->devices, name);
 	if (!hw->with.recreates)
 		hw->host->mute(hw->host_ctx, name);

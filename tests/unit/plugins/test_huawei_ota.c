@@ -45,6 +45,13 @@ static int image_begin(void *host_ctx, const struct fg_image *image, uint64_t *r
 	return 0;
 }
 
+static int mute(void *host_ctx, struct fg_span device)
+{
+	(void)host_ctx;
+	(void)device;
+	return 0;
+}
+
 static void image_told(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
 {
 	(void)host_ctx;
@@ -83,6 +90,8 @@ static int setup_for(const char *device)
 	void *ctx = NULL;
 
 	host = quiet_host;
+	host.mute = mute;
+	host.unmute = mute;
 	host.image_begin = image_begin;
 	host.image_told = image_told;
 	host.image_version = image_version;
@@ -93,6 +102,8 @@ static int setup_for(const char *device)
 			values[i].string = "gw1";
 		else if (strcmp(option[i].name, "device") == 0)
 			values[i].string = device;
+		else if (strcmp(option[i].name, "report_status") == 0)
+			values[i].number = !device; /* what makes a table of sub-devices */
 		else if (strcmp(option[i].name, "mode") == 0)
 			values[i].number = device ? HW_MODE_DEVICE : HW_MODE_GATEWAY;
 		else if (strcmp(option[i].name, "secret") == 0)
@@ -295,6 +306,37 @@ static void what_comes_later_does_not_overtake_what_was_kept(void **state)
 	assert_int_equal(n_begun, 2);
 }
 
+static void what_was_kept_is_taken_with_the_answer_it_has_waited_for(void **state)
+{
+	(void)state;
+	hw->topology.is_on = hw->topology.is_waiting = true;
+	order("pump-1", "2");
+	assert_int_equal(n_begun, 0);
+	assert_int_equal(deliver("{\"services\":[{\"service_id\":\"$sub_device_manager\","
+				 "\"event_type\":\"add_sub_device_notify\",\"paras\":{\"devices\":"
+				 "[],\"version\":1}}]}"),
+			 0);
+	assert_int_equal(n_begun, 1);
+}
+
+static void of_a_sub_device_that_was_deleted_nothing_more_is_told(void **state)
+{
+	(void)state;
+	hw->topology.is_on = true;
+	order("pump-1", "2");
+	assert_int_equal(encode(), 1);
+	acknowledge();
+	assert_int_equal(hw->ota.n_jobs, 1);
+	assert_int_equal(deliver("{\"services\":[{\"service_id\":\"$sub_device_manager\","
+				 "\"event_type\":\"delete_sub_device_notify\",\"paras\":{"
+				 "\"devices\":[{\"device_id\":\"pump-1\"}],\"version\":2}}]}"),
+			 0);
+	for (unsigned second = 0; second < 301; second++)
+		fg_plugin.woken(hw, 0);
+	assert_int_equal(encode(), 0);
+	assert_int_equal(hw->ota.n_jobs, 0);
+}
+
 static void what_is_kept_is_released_at_the_end(void **state)
 {
 	(void)state;
@@ -483,6 +525,8 @@ int main(void)
 		TEST(of_too_many_orders_and_questions_the_rest_is_named_once),
 		TEST(what_comes_too_early_is_kept_within_bounds_and_taken_in_order),
 		TEST(what_comes_later_does_not_overtake_what_was_kept),
+		TEST(what_was_kept_is_taken_with_the_answer_it_has_waited_for),
+		TEST(of_a_sub_device_that_was_deleted_nothing_more_is_told),
 		TEST(what_is_kept_is_released_at_the_end),
 		TEST(many_who_wait_are_looked_up_by_turns),
 		TEST(without_memory_an_order_is_lost_and_nothing_else),
