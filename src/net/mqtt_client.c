@@ -113,8 +113,10 @@ static void client_end_rc(struct fg_mqtt_client *c, int rc)
 						 : "closed before CONNACK; does it expect TLS "
 						   "(mqtts://)?");
 	} else if (rc == MOSQ_ERR_ERRNO) {
+		snprintf(text, sizeof(text), "%s:%u: %s", c->params.host, c->params.port,
+			 saved_errno ? strerror(saved_errno) : "connection failed");
 		client_end(c, c->is_connected ? FG_MQTT_END_LOST : FG_MQTT_END_UNREACHABLE, 0,
-			   saved_errno ? strerror(saved_errno) : "connection failed");
+			   text);
 	} else if (rc == MOSQ_ERR_KEEPALIVE) {
 		client_end(c, FG_MQTT_END_LOST, 0, "no PINGRESP");
 	} else if (rc == MOSQ_ERR_PROTOCOL && !c->is_connected) {

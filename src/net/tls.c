@@ -265,13 +265,35 @@ bool fg_tls_has_expired(const struct fg_tls *tls)
 	return own && X509_cmp_current_time(X509_get0_notAfter(own)) < 0;
 }
 
+#define CLOCK "; is this machine's clock right?"
+#define AUTHORITY "; does tls.ca have the authority it is from?"
+#define NAME "; is it the right host? See tls.server_name"
+
+/* The mistakes that are made most often: OpenSSL's words, and what to look at. */
+static const struct {
+	long code;
+	const char *text;
+} mistakes[] = {
+	/* Mostly a machine without a clock battery that has just started. */
+	{X509_V_ERR_CERT_NOT_YET_VALID, "certificate is not yet valid" CLOCK},
+	{X509_V_ERR_CERT_HAS_EXPIRED, "certificate has expired" CLOCK},
+	{X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, "unable to get issuer certificate" AUTHORITY},
+	{X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
+	 "unable to get local issuer certificate" AUTHORITY},
+	{X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, "self-signed certificate" AUTHORITY},
+	{X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN,
+	 "self-signed certificate in certificate chain" AUTHORITY},
+	{X509_V_ERR_HOSTNAME_MISMATCH, "hostname mismatch" NAME},
+	{X509_V_ERR_IP_ADDRESS_MISMATCH, "IP address mismatch" NAME},
+};
+
 const char *fg_tls_take_verify_error(struct fg_tls *tls)
 {
 	long code = tls->verify_error;
 
 	tls->verify_error = X509_V_OK;
-	/* Mostly a machine without a clock battery that has just started. */
-	if (code == X509_V_ERR_CERT_NOT_YET_VALID)
-		return "certificate is not yet valid; is this machine's clock right?";
+	for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++)
+		if (mistakes[i].code == code)
+			return mistakes[i].text;
 	return code == X509_V_OK ? NULL : X509_verify_cert_error_string(code);
 }

@@ -815,15 +815,17 @@ static void a_refused_connection_is_told(void **state)
 				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t size = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char told[64];
 
 	(void)state;
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0); /* bound, not listening */
 	getsockname(fd, (struct sockaddr *)&address, &size);
 	params.port = ntohs(address.sin_port);
+	snprintf(told, sizeof(told), "127.0.0.1:%u: Connection refused", params.port);
 	start(NULL);
 	run(PATIENCE_S);
 	close(fd);
-	ended_as(FG_MQTT_END_UNREACHABLE, false, "refused");
+	ended_as(FG_MQTT_END_UNREACHABLE, false, told);
 }
 
 static void a_name_that_does_not_resolve_is_told(void **state)
@@ -1265,10 +1267,11 @@ static void a_server_certificate_that_does_not_fit_is_refused_with_the_reason(vo
 	static const struct {
 		const char *certificate, *why;
 	} table[] = {
-		{"wrong-name.pem", "mismatch"},
-		{"expired.pem", "expired"},
+		{"wrong-name.pem", "mismatch; is it the right host?"},
+		{"expired.pem", "expired; is this machine's clock right?"},
 		{"future.pem", "not yet valid; is this machine's clock right?"},
-		{"self-signed.pem", "self"},
+		{"self-signed.pem",
+		 "self-signed certificate; does tls.ca have the authority it is from?"},
 	};
 
 	(void)state;
