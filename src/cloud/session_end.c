@@ -124,7 +124,7 @@ void fg_session_complain(struct fg_cloud_session *s, const struct fg_mqtt_end *e
 			    end->text, when, what, (long long)delay_ms);
 	else
 		fg_complain(&s->common->attempt_complaint, now_ms, LOG_WARNING,
-			    "link %s: %s%s, reconnecting in %lld ms, in_flight=%u attempt=%u",
+			    "link %s: %s%s; reconnecting in %lld ms, in_flight=%u attempt=%u",
 			    s->label, end->text, when, (long long)delay_ms, in_flight,
 			    s->backoff.failures);
 }

@@ -324,7 +324,7 @@ static void session_ended(void *owner, const struct fg_mqtt_end *end)
 		&b->attempt_complaint, now_ms, is_fault ? LOG_ERR : LOG_WARNING,
 		is_fault
 			? "broker %s: %s; check its user name and password, trying again in %lld ms"
-			: "broker %s: %s, reconnecting in %lld ms",
+			: "broker %s: %s; reconnecting in %lld ms",
 		b->with.config->name, end->text, (long long)delay_ms);
 	memcpy(b->why, end->text, sizeof(b->why));
 	b->retry_at_ms = now_ms + delay_ms;
