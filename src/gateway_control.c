@@ -9,13 +9,17 @@
 
 /* ---- status */
 
-static void add_journal(struct fg_control_call *call, const struct fg_journal *j)
+static void add_journal(struct fg_control_call *call, const struct fg_gateway *g)
 {
 	struct fg_object *o = fg_control_line(call);
 	struct fg_journal_stats s;
 
-	fg_journal_get_stats(j, &s);
+	fg_journal_get_stats(g->journal, &s);
 	fg_object_add_string(o, "what", "journal");
+	if (g->is_stuck) {
+		fg_object_add_string(o, "state", "stuck");
+		fg_object_add_string(o, "why", g->stuck_why);
+	}
 	fg_object_add_uint(o, "first_seq", s.first_seq);
 	fg_object_add_uint(o, "next_seq", s.next_seq);
 	fg_object_add_uint(o, "synced_seq", s.synced_seq);
@@ -166,7 +170,7 @@ static void status(void *arg, struct fg_control_call *call, struct fg_json_value
 	struct fg_gateway *g = arg;
 
 	(void)request;
-	add_journal(call, g->journal);
+	add_journal(call, g);
 	for (size_t i = 0; i < g->config->n_brokers; i++)
 		if (g->brokers[i])
 			add_broker(call, g->brokers[i]);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "gateway_internal.h"
 #include "util/cleanup.h"
@@ -59,10 +60,11 @@ static void journal_trouble(void *arg, int error, const char *what)
 	struct fg_gateway *g = arg;
 
 	g->is_stuck = error < 0;
+	snprintf(g->stuck_why, sizeof(g->stuck_why), "%s: %s", what, strerror(-error));
 	if (error < 0)
 		fg_complain(&g->trouble, fg_clock_monotonic_ms(), LOG_ERR,
-			    "journal: %s: %s; acknowledging nothing until it works again", what,
-			    strerror(-error));
+			    "journal: %s; acknowledging nothing until it works again",
+			    g->stuck_why);
 	else
 		fg_complain_over(&g->trouble, "journal: writing works again");
 }
@@ -171,6 +173,30 @@ static const enum fg_on_full on_full[] = {
 	[FG_CONFIG_STOP_ACK] = FG_ON_FULL_STOP_ACK,
 };
 
+/* A disk that is full before the journal is stops acknowledgements, whatever on_full says. */
+static void look_for_room(const struct fg_gateway *g, const char *path)
+{
+	const struct fg_journal_config *config = &g->config->journal;
+	uint64_t allowed =
+		config->max_bytes + config->max_alarm_bytes + config->max_quarantine_bytes;
+	struct fg_journal_stats has;
+	struct statvfs fs;
+	uint64_t room;
+
+	if (statvfs(path, &fs) < 0)
+		return;
+	fg_journal_get_stats(g->journal, &has);
+	room = (uint64_t)fs.f_bavail * fs.f_frsize + has.bytes_on_disk + has.alarm_bytes +
+	       has.quarantine_bytes;
+	if (room < allowed)
+		fg_warning("journal: its limits allow %llu MiB, and %s has room for %llu MiB: with "
+			   "the "
+			   "disk full nothing is acknowledged, whatever on_full says; lower "
+			   "journal.max_size, or make room",
+			   (unsigned long long)(allowed >> 20), path,
+			   (unsigned long long)(room >> 20));
+}
+
 int fg_gateway_open_journal(struct fg_gateway *g, struct fg_error *err)
 {
 	const struct fg_journal_config *config = &g->config->journal;
@@ -209,5 +235,6 @@ int fg_gateway_open_journal(struct fg_gateway *g, struct fg_error *err)
 	if (r < 0)
 		return fg_error_set(err, r, "journal in %s: %s", path,
 				    why.text[0] ? why.text : strerror(-r));
+	look_for_room(g, path);
 	return 0;
 }

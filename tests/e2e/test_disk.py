@@ -79,11 +79,24 @@ class Disk(EndToEnd):
         self.publish(6000)
         gateway.wait_log(STUCK)
         self.assertLess(self.status(gateway)["broker"]["appended"], 6100)
+        self.assertRegex(self.inside(gateway, CTL, "status", "--state", gateway.state),
+                         r'journal: stuck why="[^"]+: No space left on device" ')
         self.inside(gateway, "rm", filler)
         gateway.wait_log("journal: writing works again")
+        self.assertNotIn("state", self.status(gateway)["journal"])
         self.cloud.resume()
         self.wait_delivered(self.cloud, self.source.sent, 120)
         self.assertEqual((self.cloud.duplicates(), self.cloud.disorder("n")), (0, []))
+
+    @needs_root
+    def test_a_disk_with_less_room_than_the_journal_may_take_is_told_at_the_start(self):
+        gateway = self.on_a_mount("-t tmpfs -o size=64m none")
+        gateway.wait_log(r" warning journal: its limits allow 256 MiB, and \S+/journal has room for \d\d MiB: .*max_size")
+        self.assertEqual(gateway.term(), 0)
+        gateway.start(prefix=["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=300m none "$0" && exec "$@"',
+                              gateway.state])
+        gateway.wait_log("broker [^ ]+: connected")
+        self.assertNotIn("its limits allow", gateway.log())
 
     @needs_root
     def test_a_frozen_disk_holds_acknowledgements_and_nothing_else(self):
