@@ -20,7 +20,7 @@
  * In each state: IoTDA has the device no more, or what is to be told fits into no packet: none.
  *
  * (1) WAITING: for its versions, which nobody has told yet.
- * (2) UNTOLD once they are known. IoTDA gives up after 3 min, and so do we.
+ * (2) UNTOLD once they are known. IoTDA gives up 3 min after it has asked last, and so do we.
  * (3) To be told once more: reports of one image never overtake each other, and the last one counts.
  * (4) After 5 min: what is silent for 30 min has failed to IoTDA.
  */
@@ -92,7 +92,7 @@ void hw_ota_put(char out[HW_OTA_TEXT_SIZE], struct fg_span text);
 /** There is something new in @job: tell it. */
 void hw_ota_say(struct hw *hw, struct hw_ota_job *job);
 
-/** Its versions are not known: perhaps soon. */
+/** It is asked for its versions, and they are not known: perhaps soon. */
 void hw_ota_wait(struct hw *hw, struct hw_ota_job *job);
 
 /** Does the host know any version of @device, or are we told what to say of one that is unknown? */

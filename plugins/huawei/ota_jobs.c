@@ -139,7 +139,7 @@ void hw_ota_say(struct hw *hw, struct hw_ota_job *job)
 
 void hw_ota_wait(struct hw *hw, struct hw_ota_job *job)
 {
-	if (job->state == HW_OTA_UNTOLD)
+	if (job->state == HW_OTA_UNTOLD || job->state == HW_OTA_WAITING)
 		enter(hw, job, HW_OTA_WAITING);
 }
 

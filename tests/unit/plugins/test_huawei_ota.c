@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/packet.h"
 #include "huawei/huawei.h"
 #include "quiet_host.h"
 
@@ -516,6 +517,164 @@ static void the_host_is_told_once_that_the_cloud_knows(void **state)
 	assert_int_equal(hw->ota.n_jobs, 0);
 }
 
+/* ------------------------------------------------------------------ each cell of the table in ota.h */
+
+#define NONE (-1)
+
+enum event { ORDERED, FURTHER, ENDED, ACKNOWLEDGED, REFUSED, TIME_PASSES, SESSION_ENDS, N_EVENTS };
+
+static int state_of_job(void)
+{
+	assert_true(hw->ota.n_jobs <= 1);
+	assert_int_equal(hw->ota.n_untold, hw->ota.jobs && hw->ota.jobs->state == HW_OTA_UNTOLD);
+	return hw->ota.jobs ? (int)hw->ota.jobs->state : NONE;
+}
+
+static void settle(unsigned reason)
+{
+	struct fg_settlement how = {.tag = published.tag, .reason_code = reason};
+
+	fg_plugin.settled(hw, "", &how);
+}
+
+static void pass(unsigned seconds)
+{
+	while (seconds-- > 0)
+		fg_plugin.woken(hw, 0);
+}
+
+static void happen(enum event event)
+{
+	struct fg_image_progress p = {.version = fg_span_str("2"), .size = 100, .have = 50};
+
+	if (event == ENDED)
+		p.state = FG_IMAGE_UPDATED;
+	if (event == ORDERED)
+		order("gw1", "2");
+	else if (event == FURTHER || event == ENDED)
+		fg_plugin.image_progress(hw, &p);
+	else if (event == ACKNOWLEDGED || event == REFUSED)
+		settle(event == REFUSED ? FG_REASON_UNSPECIFIED : 0);
+	else if (event == TIME_PASSES)
+		pass(300);
+	else
+		fg_plugin.disconnected(hw, "");
+}
+
+/* The job of an image; nothing is told of it since. */
+static void bring_image_to(int state)
+{
+	teardown(NULL);
+	setup(NULL);
+	if (state == NONE)
+		return;
+	order("gw1", "2");
+	if (state == HW_OTA_UNTOLD)
+		return;
+	assert_int_equal(encode(), 1);
+	if (state == HW_OTA_TOLD)
+		acknowledge();
+	assert_int_equal(state_of_job(), state);
+}
+
+static void each_event_finds_the_job_of_an_image_in_each_state(void **state)
+{
+	static const struct {
+		int before, after[N_EVENTS];
+	} rows[] = {
+		{NONE, {HW_OTA_UNTOLD, HW_OTA_UNTOLD, HW_OTA_UNTOLD, NONE, NONE, NONE, NONE}},
+		{HW_OTA_UNTOLD,
+		 {HW_OTA_UNTOLD, HW_OTA_UNTOLD, HW_OTA_UNTOLD, HW_OTA_UNTOLD, HW_OTA_UNTOLD,
+		  HW_OTA_UNTOLD, HW_OTA_UNTOLD}},
+		{HW_OTA_SENT,
+		 {HW_OTA_SENT, HW_OTA_SENT, HW_OTA_SENT, HW_OTA_TOLD, HW_OTA_UNTOLD, HW_OTA_SENT,
+		  HW_OTA_UNTOLD}},
+		{HW_OTA_TOLD,
+		 {HW_OTA_UNTOLD, HW_OTA_UNTOLD, HW_OTA_UNTOLD, HW_OTA_TOLD, HW_OTA_TOLD,
+		  HW_OTA_UNTOLD, HW_OTA_UNTOLD}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (enum event event = ORDERED; event < N_EVENTS; event++) {
+			bring_image_to(rows[i].before);
+			happen(event);
+			if (state_of_job() != rows[i].after[event])
+				fail_msg("state %d, event %d: %d", rows[i].before, (int)event,
+					 state_of_job());
+		}
+}
+
+static void what_has_happened_meanwhile_is_told_when_the_one_before_has_arrived(void **state)
+{
+	(void)state;
+	for (enum event event = ORDERED; event <= ENDED; event++) {
+		bring_image_to(HW_OTA_SENT);
+		happen(event);
+		acknowledge();
+		assert_int_equal(state_of_job(), HW_OTA_UNTOLD);
+		assert_int_equal(encode(), 1);
+		acknowledge();
+		assert_int_equal(state_of_job(), event == ENDED ? NONE : HW_OTA_TOLD);
+		assert_int_equal(n_told, event == ENDED);
+	}
+}
+
+static void what_is_refused_again_and_again_is_taken_for_told(void **state)
+{
+	(void)state;
+	for (unsigned has_ended = 0; has_ended < 2; has_ended++) {
+		bring_image_to(HW_OTA_UNTOLD);
+		if (has_ended)
+			happen(ENDED);
+		for (unsigned i = 0; i < 3; i++) {
+			assert_int_equal(n_warnings, 0);
+			assert_int_equal(encode(), 1);
+			settle(FG_REASON_UNSPECIFIED);
+		}
+		assert_int_equal(n_warnings, 1);
+		assert_int_equal(state_of_job(), has_ended ? NONE : HW_OTA_TOLD);
+	}
+	/* That there is too much of it is no refusal. */
+	bring_image_to(HW_OTA_UNTOLD);
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(encode(), 1);
+		settle(FG_REASON_QUOTA_EXCEEDED);
+		assert_int_equal(state_of_job(), HW_OTA_UNTOLD);
+	}
+}
+
+static void a_question_is_open_until_it_is_answered_or_nobody_waits_any_more(void **state)
+{
+	(void)state;
+	knows_versions = false;
+	ask("gw1");
+	ask("gw1");
+	assert_int_equal(state_of_job(), HW_OTA_WAITING);
+	fg_plugin.disconnected(hw, "");
+	assert_int_equal(state_of_job(), HW_OTA_WAITING);
+	pass(169);
+	assert_int_equal(state_of_job(), HW_OTA_WAITING);
+	ask("gw1"); /* IoTDA waits anew */
+	pass(169);
+	assert_int_equal(state_of_job(), HW_OTA_WAITING);
+	pass(1);
+	assert_int_equal(state_of_job(), NONE);
+	assert_int_equal(n_warnings, 1);
+	ask("gw1");
+	knows_versions = true;
+	pass(2);
+	assert_int_equal(state_of_job(), HW_OTA_UNTOLD);
+	assert_int_equal(encode(), 1);
+	ask("gw1");
+	assert_int_equal(state_of_job(), HW_OTA_SENT);
+	acknowledge();
+	assert_int_equal(state_of_job(), HW_OTA_UNTOLD);
+	assert_int_equal(encode(), 1);
+	acknowledge();
+	assert_int_equal(state_of_job(), NONE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -538,6 +697,10 @@ int main(void)
 						teardown),
 		TEST(a_reason_that_is_too_long_ends_with_a_whole_character),
 		TEST(the_host_is_told_once_that_the_cloud_knows),
+		TEST(each_event_finds_the_job_of_an_image_in_each_state),
+		TEST(what_has_happened_meanwhile_is_told_when_the_one_before_has_arrived),
+		TEST(what_is_refused_again_and_again_is_taken_for_told),
+		TEST(a_question_is_open_until_it_is_answered_or_nobody_waits_any_more),
 #undef TEST
 	};
 
