@@ -57,7 +57,7 @@ int fg_images_version(const struct fg_images *images, struct fg_span device,
 	return 0;
 }
 
-/* Returns whether it is another one than was known. */
+/* Returns whether it is another one than was known; one that cannot be remembered is so each time. */
 static bool set_version(struct fg_images *images, struct fg_span device, enum fg_image_kind kind,
 			struct fg_span version)
 {
@@ -84,7 +84,7 @@ static bool set_version(struct fg_images *images, struct fg_span device, enum fg
 			    "images: the version that runs on device %.*s is not remembered: %s",
 			    FG_SPAN_ARGS(device),
 			    r == -EMSGSIZE ? "there are too many devices" : strerror(-r));
-	return r == 0;
+	return true;
 }
 
 void fg_images_installed(const struct fg_images_entry *e)

@@ -517,6 +517,28 @@ static void a_device_that_tells_the_version_it_was_handed_has_installed_it(void 
 	http_server_stop(server);
 }
 
+static void what_is_installed_is_heard_although_no_more_versions_can_be_remembered(void **state)
+{
+	char url[64], attributes[300], device[16];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	hand_over(&image);
+	/* Long ones until no more fits, then short ones into what is left. */
+	for (unsigned i = 0; i < FG_IMAGES_VERSIONS_MAX_BYTES / 255 + 100; i++) {
+		int width = i < FG_IMAGES_VERSIONS_MAX_BYTES / 255 ? 255 : 1;
+
+		snprintf(device, sizeof(device), "pump-%u", i + 2);
+		snprintf(attributes, sizeof(attributes), "{\"fw_version\":\"%0*d\"}", width, 7);
+		hear(device, attributes, false);
+	}
+	hear("pump-1", "{\"fw_version\":\"2\"}", false);
+	runs("pump-1", FG_IMAGE_FIRMWARE, "nobody knows");
+	assert_int_equal(entry("pump-1")->state, FG_IMAGES_UPDATED);
+	http_server_stop(server);
+}
+
 static void what_runs_already_is_not_fetched_where_the_cloud_says_so(void **state)
 {
 	char url[64];
@@ -623,6 +645,7 @@ int main(void)
 		TEST(what_a_broker_has_kept_is_believed_only_where_nothing_is_known),
 		TEST(an_image_that_was_confirmed_is_what_runs),
 		TEST(a_device_that_tells_the_version_it_was_handed_has_installed_it),
+		TEST(what_is_installed_is_heard_although_no_more_versions_can_be_remembered),
 		TEST(what_runs_already_is_not_fetched_where_the_cloud_says_so),
 		TEST(what_was_installed_is_brought_again_when_the_device_has_told_another_version),
 		TEST(a_device_that_never_reports_gets_its_other_image_in_the_end),
