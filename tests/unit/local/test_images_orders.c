@@ -12,6 +12,8 @@
 
 #define SIZE MAX_IMAGE_SIZE
 
+#define NOBODY "http://127.0.0.1:1/fw" /* listens there */
+
 /* A record of before there were orders has the key of no image of today. */
 #define OLD_KEY "0123456789abcdef01234567"
 
@@ -164,6 +166,74 @@ static void a_new_token_takes_the_place_of_the_old_one(void **state)
 	assert_string_equal(shelf.authorization, "Bearer t0k3n-2");
 	assert_int_equal(images->n, 1);
 	http_server_go(server);
+	http_server_stop(server);
+}
+
+static void occupy_downloads(void)
+{
+	char device[16];
+
+	for (int i = 0; i < FG_IMAGES_MAX_DOWNLOADS; i++) {
+		struct fg_image other;
+
+		snprintf(device, sizeof(device), "pump-%d", 10 + i);
+		other = order_of(device, "2", NOBODY, "1");
+		assert_int_equal(begin("hw", &other), 0);
+	}
+}
+
+/* Have firmware 2 of pump-1 there by way of @url, with nothing told since. */
+static void bring_to(enum fg_images_state state, const char *url)
+{
+	bool is_fetched = state != FG_IMAGES_QUEUED && state != FG_IMAGES_FETCHING;
+	struct fg_image image = order_of("pump-1", "2", is_fetched ? url : NOBODY, "1");
+
+	images_teardown(NULL);
+	assert_int_equal(setup(NULL), 0);
+	if (state == FG_IMAGES_QUEUED)
+		occupy_downloads();
+	is_device_up = state != FG_IMAGES_READY;
+	shelf.status = state == FG_IMAGES_FAILED ? 404 : 0;
+	if (state == FG_IMAGES_HANDED || state == FG_IMAGES_UPDATED)
+		hand_over(&image);
+	else
+		assert_int_equal(begin("hw", &image), 0);
+	if (state == FG_IMAGES_UPDATED)
+		pump_reports("{\"state\":\"UPDATED\"}");
+	wait_for_state("pump-1", state);
+	shelf.status = 0;
+	told[0] = '\0';
+}
+
+static void another_token_counts_while_the_image_is_not_here(void **state)
+{
+	static const struct {
+		enum fg_images_state before, after;
+		bool is_taken;
+		const char *told;
+	} rows[] = {
+		{FG_IMAGES_QUEUED, FG_IMAGES_QUEUED, true, ""},
+		{FG_IMAGES_FETCHING, FG_IMAGES_FETCHING, true, "hw:DOWNLOADING"},
+		{FG_IMAGES_READY, FG_IMAGES_READY, false, "hw:VERIFIED"},
+		{FG_IMAGES_HANDING, FG_IMAGES_HANDING, false, "hw:VERIFIED"},
+		{FG_IMAGES_HANDED, FG_IMAGES_HANDED, false, "hw:UPDATING"},
+		{FG_IMAGES_UPDATED, FG_IMAGES_UPDATED, false, "hw:UPDATED"},
+		{FG_IMAGES_FAILED, FG_IMAGES_FETCHING, true, "hw:DOWNLOADING"},
+	};
+	char url[64];
+	struct http_server *server = open_shelf(url);
+	struct fg_image image = order_of("pump-1", "2", url, "1");
+
+	(void)state;
+	image.authorization = fg_span_str("Bearer t0k3n");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		bring_to(rows[i].before, url);
+		assert_int_equal(begin("hw", &image), 0);
+		assert_int_equal(entry("pump-1")->state, rows[i].after);
+		assert_string_equal(entry("pump-1")->authorization,
+				    rows[i].is_taken ? "Bearer t0k3n" : "");
+		assert_string_equal(told, rows[i].told);
+	}
 	http_server_stop(server);
 }
 
@@ -630,6 +700,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, images_teardown)
 		TEST(what_has_failed_is_tried_again_by_a_new_order_only),
 		TEST(a_new_token_takes_the_place_of_the_old_one),
+		TEST(another_token_counts_while_the_image_is_not_here),
 		TEST(an_url_that_is_signed_anew_is_that_of_the_same_image),
 		TEST(a_token_is_not_passed_on_to_a_device_that_fetches_itself),
 		TEST(what_has_failed_is_looked_at_anew_when_it_is_ordered_again),
