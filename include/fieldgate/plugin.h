@@ -267,7 +267,8 @@ struct fg_host {
 	void (*reconnect)(void *host_ctx, const char *session, const char *why);
 
 	/** Take a command; see struct fg_command. Nothing is left for the plugin to do: what the host
-	 * cannot take it answers. Within receive() only. */
+	 * cannot take it answers. Only within receive() its PUBLISH is acknowledged when the command is on
+	 * disk; and a command that the disk has no room for does not come again otherwise. */
 	void (*command)(void *host_ctx, const struct fg_command *command);
 
 	/**

@@ -20,6 +20,8 @@
 #define NAME_SET "set"
 #define NAME_GET "get"
 
+#define LEAST_TIMEOUT_MS 1000 /* as of answer_within */
+
 #define MAX_NAME 255  /* of fg_command.name */
 #define MAX_EXTRA 128 /* of what stands behind the request id */
 
@@ -88,6 +90,14 @@ bool hw_read_device(const struct hw *hw, struct fg_json_value object, char *out,
 	return true;
 }
 
+/* Of a request that was kept (early.c) some of the time is over. */
+static int64_t answer_within_ms(const struct hw *hw)
+{
+	int64_t left_ms = hw->with.answer_within_ms - (int64_t)hw->early.kept_s * 1000;
+
+	return left_ms > LEAST_TIMEOUT_MS ? left_ms : LEAST_TIMEOUT_MS;
+}
+
 static void hand_over(struct hw *hw, enum hw_request request, struct fg_span id,
 		      struct fg_span extra, struct fg_command *command)
 {
@@ -99,7 +109,7 @@ static void hand_over(struct hw *hw, enum hw_request request, struct fg_span id,
 	snprintf(own_id, sizeof(own_id), "%s/%.*s", key, FG_SPAN_ARGS(extra));
 	command->id = fg_span_str(own_id);
 	command->key = fg_span_str(key);
-	command->timeout_ms = hw->with.answer_within_ms;
+	command->timeout_ms = answer_within_ms(hw);
 	command->is_device_time = true;
 	hw->host->command(hw->host_ctx, command);
 }

@@ -105,8 +105,6 @@ int hw_event_received(struct hw *hw, const struct fg_delivery *delivery)
 		if (!read_entry(member.value, &texts, &event) || hand_over(hw, &event) < 0)
 			r = -EPROTO;
 	}
-	/* Whom it is about may be known by now; then it is on disk before this is acknowledged. */
-	hw_ota_take_early(hw);
 	return r;
 }
 

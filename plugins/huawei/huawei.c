@@ -26,6 +26,7 @@ static void hw_close(void *ctx)
 	hw_bootstrap_close(hw);
 	hw_https_end(hw);
 	hw_devices_close(&hw->devices);
+	hw_early_close(hw);
 	hw_ota_close(&hw->ota);
 	hw_known_close(hw->known);
 	free(hw->items);
@@ -208,6 +209,7 @@ static void hw_woken(void *ctx, int64_t now_us)
 	(void)now_us;
 	hw->uptime_s++;
 	hw_topology_tick(hw);
+	hw_early_take(hw);
 	hw_ota_tick(hw);
 	hw_bootstrap_tick(hw);
 	hw->host->wake(hw->host_ctx, TICK_MS);
@@ -298,8 +300,9 @@ static const struct {
 	{"properties/get/request_id=", HW_PROPERTIES_GET},
 };
 
-/* What stands behind "…/sys/" is @suffix. */
-static int receive(struct hw *hw, const char *suffix, const struct fg_delivery *delivery)
+#define SHADOW_ANSWER "shadow/get/response/request_id="
+
+int hw_take_delivery(struct hw *hw, const char *suffix, const struct fg_delivery *delivery)
 {
 	const char *id;
 
@@ -311,12 +314,29 @@ static int receive(struct hw *hw, const char *suffix, const struct fg_delivery *
 	}
 	if (strcmp(suffix, "events/down") == 0)
 		return hw_event_received(hw, delivery);
-	id = behind(suffix, "shadow/get/response/request_id=");
+	id = behind(suffix, SHADOW_ANSWER);
 	if (id)
 		return hw_shadow_received(hw, id, delivery->payload);
 	if (strcmp(suffix, "messages/down") == 0)
 		return hw_message_received(hw, delivery);
 	return -EPROTO;
+}
+
+/*
+ * The same, if it is not early. What was, goes first; and whom that is for may be known with this: then it
+ * is on disk before this is acknowledged.
+ */
+static int receive(struct hw *hw, const char *suffix, const struct fg_delivery *delivery)
+{
+	int r;
+
+	if (strncmp(suffix, SHADOW_ANSWER, strlen(SHADOW_ANSWER)) != 0 &&
+	    hw_early_keep(hw, suffix, delivery))
+		return 0;
+	hw_early_take(hw);
+	r = hw_take_delivery(hw, suffix, delivery);
+	hw_early_take(hw);
+	return r;
 }
 
 /* The same, packed; @suffix is without the mark. */

@@ -16,13 +16,14 @@
  *	rest.c     the application's side, for fieldgatectl
  *	topology.c which sub-devices IoTDA has       adding.c    those it shall have
  *	ids.c      what they are called there        time_sync.c the time, for who does not know it
- *	deleting.c those that ask to go
+ *	deleting.c those that ask to go              early.c     what comes down before they are named
  *
  * There is one session, that of the device that connects: the gateway, or the only device. The
  * topics name it, never a sub-device.
  */
 #include "bootstrap.h"
 #include "devices.h"
+#include "early.h"
 #include "events.h"
 #include "gzip.h"
 #include "https.h"
@@ -178,6 +179,7 @@ struct hw {
 	uint64_t n_unknown_events;
 
 	struct hw_known *known;
+	struct hw_early early;
 	struct hw_ota ota;
 	struct hw_time_sync time_sync;
 	struct hw_question questions[HW_MAX_QUESTIONS];
@@ -245,6 +247,9 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 
 /** Keep to IoTDA's limits. */
 void hw_set_limits(struct hw *hw);
+
+/** Something has come down, on "…/sys/" and @suffix; not packed. Returns 0 or -EPROTO. */
+int hw_take_delivery(struct hw *hw, const char *suffix, const struct fg_delivery *delivery);
 
 /** SUBSCRIBE to the topic, or the filter, that ends in @suffix. */
 void hw_subscribe(struct hw *hw, const char *suffix);

@@ -1,6 +1,6 @@
 /*
  * Messages coming down. IoTDA wants no answer to one, so each becomes a one-way command for its device,
- * and is on disk before it is acknowledged, as all commands are:
+ * and is on disk before it is acknowledged, as all commands are (but see early.h):
  *
  *	{"object_device_id":"p1_pump-01","name":"recipe","id":"17","content":"…"}
  *

@@ -223,7 +223,7 @@ static int take_question(struct hw *hw, const struct hw_event *event)
 	return 0;
 }
 
-int hw_ota_take(struct hw *hw, const struct hw_event *event)
+int hw_ota_event(struct hw *hw, const struct hw_event *event)
 {
 	static const struct {
 		const char *type;
@@ -235,24 +235,14 @@ int hw_ota_take(struct hw *hw, const struct hw_event *event)
 		{"software_upgrade_v2", FG_IMAGE_SOFTWARE},
 	};
 
+	if (!hw->host->image_begin)
+		return 0;
 	if (fg_span_is(event->type, "version_query"))
 		return take_question(hw, event);
 	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
 		if (fg_span_is(event->type, orders[i].type))
 			return take_order(hw, event, orders[i].kind);
 	return -EPROTO;
-}
-
-int hw_ota_event(struct hw *hw, const struct hw_event *event)
-{
-	if (!hw->host->image_begin)
-		return 0;
-	if (hw_ota_is_early(hw, event)) {
-		hw_ota_keep(hw, event);
-		return 0;
-	}
-	hw_ota_take_early(hw);
-	return hw_ota_take(hw, event);
 }
 
 /* ------------------------------------------------------------------ what the host says */

@@ -31,9 +31,6 @@
 
 #define HW_OTA_TEXT_SIZE 256
 
-/* Of what comes before IoTDA has said which sub-devices it has. */
-#define HW_OTA_MAX_EARLY_BYTES (256 * 1024)
-
 enum hw_ota_subject {
 	HW_OTA_FIRMWARE = FG_IMAGE_FIRMWARE,
 	HW_OTA_SOFTWARE = FG_IMAGE_SOFTWARE,
@@ -59,11 +56,8 @@ struct hw_ota_job {
 	char device[];       /* its name here */
 };
 
-struct hw_ota_early;
-
 struct hw_ota {
-	struct hw_ota_early *early; /* the oldest first */
-	struct hw_ota_job *jobs;    /* the oldest first */
+	struct hw_ota_job *jobs; /* the oldest first */
 	unsigned n_jobs, n_untold;
 	uint32_t last_serial;
 	bool has_warned_full;
@@ -71,11 +65,8 @@ struct hw_ota {
 
 /* ------------------------------------------------------------------ ota.c */
 
-/** An event of the service "ota"; it may be kept for later. Returns 0 or -EPROTO. */
+/** An event of the service "ota". Returns 0 or -EPROTO. */
 int hw_ota_event(struct hw *hw, const struct hw_event *event);
-
-/** The same, now. */
-int hw_ota_take(struct hw *hw, const struct hw_event *event);
 
 /** See struct fg_plugin.image_progress. */
 void hw_image_progress(void *ctx, const struct fg_image_progress *progress);
@@ -117,16 +108,3 @@ int hw_publish_ota(struct hw_call *call);
 enum fg_verdict hw_ota_settled(struct hw *hw, const struct fg_settlement *how);
 
 void hw_ota_close(struct hw_ota *ota);
-
-/* ------------------------------------------------------------------ ota_early.c */
-
-/** Is @event about a sub-device, and it is not known yet which one? */
-bool hw_ota_is_early(const struct hw *hw, const struct hw_event *event);
-
-/** Keep @event for later. */
-void hw_ota_keep(struct hw *hw, const struct hw_event *event);
-
-/** Take what was kept, if it is later by now. */
-void hw_ota_take_early(struct hw *hw);
-
-void hw_ota_close_early(struct hw_ota *ota);

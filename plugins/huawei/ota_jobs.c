@@ -147,7 +147,6 @@ void hw_ota_close(struct hw_ota *ota)
 {
 	struct hw_ota_job *next;
 
-	hw_ota_close_early(ota);
 	for (; ota->jobs; ota->jobs = next) {
 		next = ota->jobs->next;
 		free(ota->jobs);
@@ -352,7 +351,6 @@ void hw_ota_tick(struct hw *hw)
 	struct hw_ota_job *job, *next;
 	unsigned looks = MAX_LOOKS;
 
-	hw_ota_take_early(hw);
 	for (job = hw->ota.jobs; job; job = next) {
 		uint32_t age_s = hw->uptime_s - job->since_s;
 

@@ -47,6 +47,22 @@ class Topology(HuaweiTest):
         self.assertNotIn("p1_pump-9", {device for device, _, _, _ in self.cloud.samples()})
         self.assertEqual(self.cloud.disorder("n"), [])
 
+    def test_a_command_for_a_sub_device_that_iotda_has_yet_to_name_waits_for_that(self):
+        self.begin()
+        self.cloud.add_sub_device("another-id", node_id="pump-9")
+        self.wait_named(self.burst(1, ["pump-9"]), pump_9="another-id")
+        served = FieldDevice(self.site.port).subscribe("cmd/#")
+        self.addCleanup(served.close)
+        n = self.reports("sub_device_sync_request")
+        self.gw.kill9()
+        self.cloud.set(answer_after_s=1)
+        self.gw.start()
+        wait_for(lambda: self.reports("sub_device_sync_request") > n, 20, "the gateway asks for the list")
+        call = self.cloud.command_begin("another-id", "START", {"speed": 1})
+        body = served.wait_for("cmd/pump-9/START")
+        served.publish("cmd/pump-9/START/answer", {"id": body["id"], "result": {}})
+        self.assertEqual(call.wait()["result_code"], 0)
+
     def test_the_list_is_asked_for_by_its_version_before_anything_is_told(self):
         self.begin()
         self.wait_named(self.burst(3, PUMPS))

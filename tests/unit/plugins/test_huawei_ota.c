@@ -282,16 +282,16 @@ static void what_comes_too_early_is_kept_within_bounds_and_taken_in_order(void *
 		snprintf(its_version, sizeof(its_version), "%u", n);
 		order("pump-1", its_version);
 	}
-	assert_in_range(n, 200, 2000);
-	assert_int_equal(n_begun, 0);
+	assert_in_range(n, 500, 5000);
+	assert_int_equal(n_begun, 1); /* the one that there was no room for */
 	fg_plugin.woken(hw, 0);
-	assert_int_equal(n_begun, 0);
+	assert_int_equal(n_begun, 1);
 	hw->topology.is_waiting = false;
 	fg_plugin.woken(hw, 0);
-	assert_int_equal(n_begun, n - 1);
+	assert_int_equal(n_begun, n);
 	snprintf(its_version, sizeof(its_version), "%u", n - 2);
 	assert_string_equal(version, its_version);
-	assert_null(hw->ota.early);
+	assert_null(hw->early.first);
 }
 
 static void what_comes_later_does_not_overtake_what_was_kept(void **state)
@@ -343,7 +343,7 @@ static void what_is_kept_is_released_at_the_end(void **state)
 	(void)state;
 	hw->topology.is_on = hw->topology.is_waiting = true;
 	order("pump-1", "2");
-	assert_non_null(hw->ota.early);
+	assert_non_null(hw->early.first);
 }
 
 static void many_who_wait_are_looked_up_by_turns(void **state)
