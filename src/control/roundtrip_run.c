@@ -379,7 +379,12 @@ static void show_rest_answer(struct run *x, const struct fg_rest_outcome *o, int
 	else if (x->is_got)
 		before_us = x->got_us - begin_us;
 	snprintf(marker, sizeof(marker), "%" PRId64, x->rt->marker);
-	if (!o->is_done)
+	if (!o->is_done && o->is_unreachable && x->is_got)
+		fg_hops_failed(&x->hops, FG_HOP_REST_ANSWER, all_us,
+			       "the cloud sent the command, and waits for the device; a larger "
+			       "--timeout lets it wait as long as it does",
+			       "%s", o->text);
+	else if (!o->is_done)
 		fg_hops_failed(&x->hops, FG_HOP_REST_ANSWER, all_us, cloud_advice(o), "%s",
 			       o->text);
 	else if (x->rt->with.is_answering && fg_expected_answer_filter(x->rt->expected) &&

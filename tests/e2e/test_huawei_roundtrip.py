@@ -127,6 +127,12 @@ class HuaweiRoundTrip(Trips):
         self.assertEqual([hops[name]["state"] for name in DOWN], ["ok", "failed", "failed"])
         self.assertIn("result_code 8", hops["rest_answer"]["text"])
 
+    def test_who_waits_for_less_than_the_device_may_take_is_not_sent_to_look_at_the_account(self):
+        self.begin(device_answers=False, commands=[dict(COMMANDS[0], timeout="30s")])
+        status, hops, result = self.hops(self.gw, self.token_account(), "--method", "START", "--timeout", "1")
+        self.assertEqual((status, result["failed"]), (1, "answer"))
+        self.assertIn("--timeout", hops["rest_answer"]["advice"])
+
     def test_an_answer_that_does_not_come_in_time_for_iotda_is_told(self):
         self.begin(device_answers=False)
         self.cloud.set(command_timeout_s=0.2)
