@@ -72,6 +72,20 @@ static void hand_over(struct hw *hw, struct fg_command *command, struct fg_span 
 	hw->host->command(hw->host_ctx, command);
 }
 
+static void warn_of_device(const struct hw *hw, struct fg_json_value object)
+{
+	char raw[RAW(HW_DEVICE_ID_MAX)];
+	struct fg_json_value value;
+	struct fg_span id;
+
+	if (!fg_json_member(object, fg_span_str("object_device_id"), &value) ||
+	    !hw_string_read(value, raw, sizeof(raw), &id) || !hw_is_id(id.data, id.size))
+		id = fg_span_str("?");
+	hw->host->warn(hw->host_ctx,
+		       "IoTDA has sent a message for \"%.*s\", which is not here: it is dropped",
+		       FG_SPAN_ARGS(id));
+}
+
 static void take_message(struct hw *hw, struct fg_json_value object, struct fg_json_value content,
 			 int64_t now_us)
 {
@@ -81,8 +95,7 @@ static void take_message(struct hw *hw, struct fg_json_value object, struct fg_j
 	struct fg_span id = {0};
 
 	if (!hw_read_device(hw, object, device, &command.device)) {
-		hw->host->warn(hw->host_ctx, "IoTDA has sent a message for a device that is not "
-					     "here: it is dropped");
+		warn_of_device(hw, object);
 		return;
 	}
 	if ((hw->with.mode == HW_MODE_DEVICE || command.device.size == 0) &&
