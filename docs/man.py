@@ -43,12 +43,21 @@ def literal(lines):
     return [".PP", ".RS 4", ".EX"] + ["\\&" + escape(text) for text in lines] + [".EE", ".RE"]
 
 
+def breakable(text):
+    """A cell whose long words (topics, JSON) may be cut: a column is as wide as the longest that may not."""
+    out = []
+    for word in text.split(" "):
+        parts = re.split(r"(?<=[,/{\[=])(?=[\w\"{])", word) if len(word) > 16 else [word]
+        out.append("\\:".join(re.sub(r"(?<=[_:])(?=[\w\"])", r"\\:", part) if len(part) > 22 else part for part in parts))
+    return " ".join(out)
+
+
 def table(rows):
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in rows]
     cells = [row for row in cells if not all(re.fullmatch(r":?-+:?", cell) for cell in row)]
     out = [".TS", "allbox tab(\t);", " ".join(["lx"] * len(cells[0])) + "."]
     for row in cells:
-        out.append("\t".join("T{\n%s\nT}" % line(cell) for cell in row))
+        out.append("\t".join("T{\n%s\nT}" % breakable(line(cell)) for cell in row))
     return out + [".TE"]
 
 
