@@ -291,10 +291,15 @@ class SubDevices(HuaweiTest):
         self.assertEqual(told["paras"]["failed_devices"][0]["device_id"], "p1_x")
         client.close()
         self.assertEqual(self.cloud.statuses()[PUMP], "ONLINE")
-        self.accept(self.client(), SYS + "events/up", {"services": [
+        client = self.client()
+        self.accept(client, SYS + "events/up", {"services": [
             {"service_id": "$sub_device_manager", "event_type": "sub_device_update_status",
              "paras": {"device_statuses": [{"device_id": PUMP, "status": "AWAY"}]}}]})
-        self.assertEqual(self.suspicions(), ["a status that is neither ONLINE nor OFFLINE"])
+        self.accept(client, SYS + "events/up", {"services": [
+            {"service_id": "$sub_device_manager", "event_type": "sub_device_update_status",
+             "paras": {"device_statuses": [{"device_id": PUMP, "status": "ONLINE"}] * 101}}]})
+        self.assertEqual(self.suspicions(), ["a status that is neither ONLINE nor OFFLINE",
+                                             "not 1 to 100 device_statuses"])
 
     def test_a_gateway_adds_and_deletes_sub_devices(self):
         client = self.client()
@@ -308,11 +313,15 @@ class SubDevices(HuaweiTest):
         told = self.ask(client, "delete_sub_device_request", {"devices": ["p1_new", "p1_new2"]}, "sub_device_manager")
         self.assertEqual(told["paras"]["successful_devices"], ["p1_new"])
         self.assertEqual([d["device_id"] for d in told["paras"]["failed_devices"]], ["p1_new2"])
-        for devices in ([], ["a"] * 51, [[1]], "a"):
+        new = [{"parent_device_id": GATEWAY, "node_id": "n%d" % n, "product_id": "p1"} for n in range(51)]
+        for kind, devices in (("delete", []), ("delete", ["a"] * 51), ("delete", [[1]]), ("delete", "a"),
+                              ("add", []), ("add", new), ("add", ["a"])):
             self.accept(client, SYS + "events/up", {"services": [
-                {"service_id": "$sub_device_manager", "event_type": "delete_sub_device_request",
+                {"service_id": "$sub_device_manager", "event_type": kind + "_sub_device_request", "event_id": "e",
                  "paras": {"devices": devices}}]})
-        self.assertEqual(self.suspicions(), ["not 1 to 50 devices"] * 4)
+        self.assertEqual(self.suspicions(), ["not 1 to 50 devices"] * 7)
+        told = self.ask(client, "add_sub_device_request", {"devices": new[:50]}, event_id="e2")
+        self.assertEqual(len(told["paras"]["successful_devices"]), 50)
 
     def test_it_tells_the_time_and_the_shadow(self):
         client = self.client()
