@@ -82,7 +82,8 @@ static void warn_of_device(const struct hw *hw, struct fg_json_value object)
 	    !hw_string_read(value, raw, sizeof(raw), &id) || !hw_is_id(id.data, id.size))
 		id = fg_span_str("?");
 	hw->host->warn(hw->host_ctx,
-		       "IoTDA has sent a message for \"%.*s\", which is not here: it is dropped",
+		       "IoTDA has sent a message for a device that is not here, \"%.*s\": it is "
+		       "dropped",
 		       FG_SPAN_ARGS(id));
 }
 
