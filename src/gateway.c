@@ -73,6 +73,7 @@ int fg_gateway_new(struct fg_config *config, const char *plugin_directory, struc
 	if (!g)
 		return -ENOMEM;
 	g->config = config;
+	g->started_ms = fg_clock_monotonic_ms();
 	g->lock_fd = -1;
 	g->clouds = calloc(config->n_clouds + 1, sizeof(*g->clouds));
 	g->brokers = calloc(config->n_brokers + 1, sizeof(struct fg_broker_client *));

@@ -6,8 +6,22 @@
 #include "control/server.h"
 #include "gateway_internal.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 
 /* ---- status */
+
+static void add_gateway(struct fg_control_call *call, const struct fg_gateway *g)
+{
+	struct fg_object *o = fg_control_line(call);
+
+	fg_object_add_string(o, "what", "gateway");
+	fg_object_add_string(o, "name", g->config->name);
+	fg_object_add_string(o, "version", FG_VERSION);
+	fg_object_add_uint(o, "uptime_s",
+			   (uint64_t)(fg_clock_monotonic_ms() - g->started_ms) / 1000);
+	fg_object_add_bool(o, "is_without_clock", !fg_timekeeper_is_known(g->timekeeper));
+	fg_control_line_end(call);
+}
 
 static void add_journal(struct fg_control_call *call, const struct fg_gateway *g)
 {
@@ -170,6 +184,7 @@ static void status(void *arg, struct fg_control_call *call, struct fg_json_value
 	struct fg_gateway *g = arg;
 
 	(void)request;
+	add_gateway(call, g);
 	add_journal(call, g);
 	for (size_t i = 0; i < g->config->n_brokers; i++)
 		if (g->brokers[i])

@@ -32,6 +32,7 @@ static int take_status(void *arg, struct fg_json_value object)
 	} else if (strcmp(what, "link") == 0 && strcmp(name, l->link) == 0) {
 		v->has_link = true;
 		fg_client_text(object, "state", v->link_state, sizeof(v->link_state));
+		fg_client_text(object, "why", v->link_why, sizeof(v->link_why));
 	}
 	return 0;
 }

@@ -15,6 +15,7 @@ struct fg_daemon_view {
 	uint64_t n_quarantined;
 	bool has_link;
 	char link_state[32]; /* "online", … */
+	char link_why[256];  /* it is not online; or empty */
 };
 
 /** Ask the daemon of @state about itself and @link. Returns 0, or as fg_client_ask(). */

@@ -134,7 +134,8 @@ static bool hop_gateway(struct run *x)
 	} while (since(begin_us) < rt->with.timeout_ms * 1000);
 	fg_hops_failed(&x->hops, FG_HOP_GATEWAY, since(begin_us),
 		       "its log says what the cloud answers: address, certificate, credentials",
-		       "fieldgate runs, but link %s is %s", rt->link->name, x->before.link_state);
+		       "fieldgate runs, but link %s is %s%s%s", rt->link->name,
+		       x->before.link_state, x->before.link_why[0] ? ": " : "", x->before.link_why);
 	return false;
 }
 

@@ -173,7 +173,9 @@ class Quarantine(EndToEnd):
         self.wait_taken({0})
         time.sleep(2)  # a question would be answered by now
         self.assertTrue(self.subject.is_up())
-        self.assertIn("devices: known=1 up=1 down=0", ctl("status", "--state", self.subject.state)[1])
+        status = ctl("status", "--state", self.subject.state)[1]
+        self.assertRegex(status, r'^gateway \S+: version="[0-9.]+" uptime_s=\d+( without_clock)?\n')
+        self.assertIn("devices: known=1 up=1 down=0", status)
 
     def test_what_is_dropped_is_gone_for_good(self):
         self.begin(bad=(3, 7, 11))

@@ -239,7 +239,7 @@ class RoundTrip(Trips):
         status, hops, result = self.hops(gateway, self.account(cloud), "--timeout", "2")
         self.assertEqual(status, 1)
         self.fails_at(hops, result, "gateway", *UP[1:])
-        self.assertRegex(hops["gateway"]["text"], "link tb is (backing off|connecting)")
+        self.assertRegex(hops["gateway"]["text"], "link tb is (backing off|connecting): refused: not authori[sz]ed")
 
     def test_a_rest_interface_that_is_down_or_silent_is_told(self):
         _, cloud, gateway = self.installation()
