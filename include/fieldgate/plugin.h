@@ -258,6 +258,9 @@ struct fg_host {
 	void (*refuse)(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
 		__attribute__((format(printf, 4, 5)));
 
+	/** What was left on @session is offered again, in front of what follows it. */
+	void (*offer_left)(void *host_ctx, const char *session);
+
 	/** Call woken() in @in_ms (0: soon; 1000 and more: to half a second). There is one timer; the
 	 * last call counts; negative: none. */
 	void (*wake)(void *host_ctx, int64_t in_ms);
@@ -421,7 +424,7 @@ enum fg_offer {
 	FG_TAKEN = 1,       /* travels in the publish just made */
 	FG_NOTHING = 2,     /* has nothing this cloud would take; done */
 	FG_REFUSED = 3,     /* can never be sent: set by fg_host.refuse(), not by the plugin */
-	FG_NOT_BY_HTTP = 4, /* waits for MQTT to be back; what follows does not wait for it */
+	FG_LEFT = 4,    /* waits for offer_left(), or for the next session; what follows does not wait */
 };
 
 /**
@@ -434,6 +437,7 @@ struct fg_batch {
 	size_t count; /* may be 0: the host asks whether the plugin itself has something to say */
 	size_t max_take; /* at most so many messages in one publish (1 while a refused one is
 			     sought) */
+	size_t max_left; /* at most so many may be left now: the cursor has to remember each */
 	/* At most so many data points in one publish of that scope, as limit() allows now. */
 	size_t max_points[FG_SCOPES];
 	enum fg_carrier carrier; /* what will carry the publish */

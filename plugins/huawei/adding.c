@@ -7,9 +7,9 @@
  *	down  add_sub_device_response  {"successful_devices":[{"device_id":"…","node_id":"…"}],
  *	                               "failed_devices":[{"node_id":"…","error_code":"…"}]}
  *
- * One request at a time. What waits holds up other devices in the end, so it does not wait long: once
- * IoTDA has not answered, or has said no, what such devices say goes into quarantine, and IoTDA is asked
- * again later and later. The states are in devices.h.
+ * One request at a time. What waits is left in the journal, and that has to be kept for it, so it does not
+ * wait long: once IoTDA has not answered, or has said no, what such devices say goes into quarantine, and
+ * IoTDA is asked again later and later. The states are in devices.h.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -132,6 +132,7 @@ static void fall_silent(struct hw *hw, const char *why)
 		       "IoTDA %s a request to add %u sub-devices: what they say goes into "
 		       "quarantine, and it is asked again",
 		       why, n);
+	hw_offer_left(hw);
 }
 
 void hw_add_settled(struct hw *hw, bool is_accepted)

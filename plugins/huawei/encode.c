@@ -72,14 +72,21 @@ static int publish_own(struct hw_call *call)
 	return r;
 }
 
-bool hw_hold(struct hw_call *call, size_t i)
+void hw_offer_left(struct hw *hw)
 {
-	struct hw_https *https = &call->hw->https;
+	if (!hw->has_left)
+		return;
+	hw->has_left = false;
+	hw->host->offer_left(hw->host_ctx, "");
+}
 
-	if (https->n_held == HW_MAX_HELD)
+bool hw_leave(struct hw_call *call, size_t i)
+{
+	if (call->n_left == call->batch->max_left)
 		return false;
-	https->n_held++;
-	call->batch->states[i] = FG_NOT_BY_HTTP;
+	call->n_left++;
+	call->hw->has_left = true;
+	call->batch->states[i] = FG_LEFT;
 	return true;
 }
 
@@ -91,9 +98,9 @@ static bool waits_for_mqtt(struct hw_call *call, size_t i)
 	if (call->hw->carrier != FG_CARRIER_HTTP)
 		return false;
 	if (kind == FG_PRESENCE)
-		hw_hold_presence(call, i);
+		hw_leave_presence(call, i);
 	else if (kind == FG_COMMAND_RESPONSE || kind == FG_REQUEST || kind == FG_EVENT)
-		hw_hold(call, i);
+		hw_leave(call, i);
 	else
 		return false;
 	return true;
@@ -125,11 +132,8 @@ static enum hw_step offer(struct hw_call *call, size_t i, int *ret)
 			return HW_STEP_ON;
 		}
 	}
-	if (!hw_is_announced(call, i)) {
-		if (hw->carrier == FG_CARRIER_HTTP && call->batch->states[i] == FG_OFFERED)
-			hw_hold(call, i);
+	if (!hw_is_announced(call, i))
 		return HW_STEP_ON;
-	}
 	if (m->kind == FG_REQUEST)
 		return hw_take_request(call, i, ret);
 	if (m->kind == FG_EVENT)

@@ -29,7 +29,6 @@ struct hw_https {
 	char body[HW_DEVICE_ID_MAX + 256]; /* of the sign-in, while that is under way */
 	char token[sizeof("access_token: ") + HW_TOKEN_MAX]; /* a header; empty: there is none */
 	const char *headers[3];
-	unsigned n_held; /* messages that wait for MQTT */
 };
 
 /** For struct fg_plugin. */

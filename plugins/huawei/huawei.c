@@ -194,6 +194,7 @@ static void hw_disconnected(void *ctx, const char *session)
 	hw_https_end(hw);
 	hw->session_max_packet_bytes = 0;
 	hw->tells_status = false;
+	hw->has_left = false;
 	hw_devices_forget_session(&hw->devices);
 	hw_topology_end(hw);
 	hw_ota_disconnected(hw);

@@ -42,9 +42,6 @@
 #define HW_MAX_CONTENT 262144
 #define HW_MAX_MESSAGE 1048576
 
-/* By HTTPS: messages that wait for MQTT, each of which the journal's cursor has to remember. */
-#define HW_MAX_HELD 256
-
 /* Of the hash table over the sub-devices of a report; a power of two. */
 #define HW_GROUP_SLOTS 256
 
@@ -175,6 +172,7 @@ struct hw {
 	size_t session_max_packet_bytes; /* of the Remaining Length; 0: none announced */
 
 	bool tells_status; /* in this session */
+	bool has_left;     /* messages that wait for hw_offer_left() */
 	bool has_warned_full, has_warned_status, has_warned_unkept;
 	uint64_t n_unknown_events;
 
@@ -214,6 +212,7 @@ struct hw_call {
 	size_t payload_limit; /* for that report */
 	size_t payload_size;  /* of what was taken, brackets included */
 	size_t n_statuses;    /* presence messages taken */
+	size_t n_left;
 };
 
 /** What to do with the next message. */
@@ -228,9 +227,12 @@ int hw_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_
 void hw_refuse(struct hw_call *call, size_t i, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/** By HTTPS: message @i waits for MQTT, and what follows does not wait for it. Returns false, and does
- * nothing, when HW_MAX_HELD do. */
-bool hw_hold(struct hw_call *call, size_t i);
+/** Message @i waits until hw_offer_left(), and what follows does not wait for it. Returns false, and does
+ * nothing, when as many wait as the host can bear: then what is behind it waits, too. */
+bool hw_leave(struct hw_call *call, size_t i);
+
+/** What has waited may go now, or never. */
+void hw_offer_left(struct hw *hw);
 
 /** "$oc/devices/{id}/sys/" and @suffix to @out of HW_TOPIC_SIZE bytes. */
 void hw_topic(const struct hw *hw, const char *suffix, char *out);
@@ -367,7 +369,7 @@ bool hw_is_announced(struct hw_call *call, size_t i);
 enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret);
 
 /** By HTTPS that is not told. */
-void hw_hold_presence(struct hw_call *call, size_t i);
+void hw_leave_presence(struct hw_call *call, size_t i);
 
 /** IoTDA has answered an event with statuses. */
 void hw_status_response(struct hw *hw, struct fg_json_value paras);

@@ -119,8 +119,7 @@ static bool may_speak(struct hw_call *call, size_t i, struct hw_device *device)
 	case HW_GATE_OPEN:
 		return true;
 	case HW_GATE_WAIT:
-		if (device)
-			device->call = call->hw->call;
+		hw_leave(call, i);
 		return false;
 	case HW_GATE_SHUT:
 		hw_refuse_shut(call, i, device);
@@ -138,9 +137,9 @@ bool hw_is_announced(struct hw_call *call, size_t i)
 	if (hw_is_own(hw, m))
 		return true;
 	device = device_of(call, i);
-	if (device && device->call == hw->call)
-		return false;
 	if (!may_speak(call, i, device))
+		return false;
+	if (device && device->call == hw->call)
 		return false;
 	if (!device || !hw->tells_status)
 		return true;
@@ -188,6 +187,7 @@ static bool is_presence_idle(struct hw_call *call, size_t i, struct hw_device *d
 	case HW_GATE_OPEN:
 		return false;
 	case HW_GATE_WAIT:
+		hw_leave(call, i);
 		device->call = hw->call;
 		return false;
 	case HW_GATE_SHUT:
@@ -258,9 +258,9 @@ enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret)
 	return HW_STEP_PUBLISHED;
 }
 
-/* Of presence, only what is newest of a device counts. What is not held the table has to remember; it is
+/* Of presence, only what is newest of a device counts. What is not left the table has to remember; it is
  * told when MQTT is back. */
-void hw_hold_presence(struct hw_call *call, size_t i)
+void hw_leave_presence(struct hw_call *call, size_t i)
 {
 	struct hw *hw = call->hw;
 	const struct fg_message *m = &call->batch->messages[i];
@@ -270,7 +270,7 @@ void hw_hold_presence(struct hw_call *call, size_t i)
 
 	if (counts)
 		hw_device_is(&hw->devices, device, status, m->seq);
-	if (!counts || !hw_hold(call, i))
+	if (!counts || !hw_leave(call, i))
 		call->batch->states[i] = FG_NOTHING;
 }
 

@@ -67,6 +67,8 @@ void hw_sync_settled(struct hw *hw, bool is_accepted)
 		t->is_waiting = false;
 	t->has_deadline = t->is_waiting;
 	t->deadline_s = hw->uptime_s + HW_ANSWER_S;
+	if (!t->is_waiting)
+		hw_offer_left(hw);
 }
 
 void hw_topology_tick(struct hw *hw)
@@ -80,6 +82,7 @@ void hw_topology_tick(struct hw *hw)
 			       "IoTDA has not said within %u s which sub-devices it has: their ids "
 			       "are made by the rule of product_id",
 			       HW_ANSWER_S);
+		hw_offer_left(hw);
 	}
 	hw_adding_tick(hw);
 }
@@ -305,7 +308,7 @@ static int take_notice(struct hw *hw, struct fg_json_value paras,
 	return hw_each(hw, paras, "devices", take);
 }
 
-int hw_manager_event(struct hw *hw, const struct hw_event *event)
+static int take_event(struct hw *hw, const struct hw_event *event)
 {
 	struct hw_topology *t = &hw->topology;
 
@@ -327,4 +330,12 @@ int hw_manager_event(struct hw *hw, const struct hw_event *event)
 			       "(%" PRIu64 " such events so far)",
 			       ++t->n_unknown_events);
 	return 0;
+}
+
+int hw_manager_event(struct hw *hw, const struct hw_event *event)
+{
+	int r = take_event(hw, event);
+
+	hw_offer_left(hw);
+	return r;
 }

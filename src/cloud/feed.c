@@ -504,12 +504,12 @@ void fg_feed_session_down(struct fg_feed *f, struct fg_outbox_session *s)
 	struct fg_track *t = &s->tracks[f->lane];
 
 	forget_windows(f, s);
-	fg_track_recall(t, &f->ledger);
+	fg_track_recall(t, &f->ledger, true);
 	if (f->outbox->has_sessions) {
 		fg_sweep_get_off(t, behind(f)->position);
 		leave_behind(f, t);
 	} else {
-		fg_track_recall(&f->ordered, &f->ledger);
+		fg_track_recall(&f->ordered, &f->ledger, true);
 		/* What is trimmed may be read too late to keep its place before newer ones. */
 		if (f->ordered.state == FG_TRACK_JOINING)
 			fg_track_fall_out(&f->ordered, &f->ledger, live(f)->position);
@@ -518,6 +518,45 @@ void fg_feed_session_down(struct fg_feed *f, struct fg_outbox_session *s)
 	fg_track_trim(t, &f->ledger);
 	/* What it held up need not wait for it any more. */
 	f->ledger.order_news++;
+}
+
+/* Of a link with one session. */
+static void read_again(struct fg_feed *f, struct fg_track *t)
+{
+	uint64_t lowest = fg_track_resume(t, &f->ledger);
+	uint64_t of_ordered;
+
+	fg_track_recall(&f->ordered, &f->ledger, false);
+	of_ordered = fg_track_resume(&f->ordered, &f->ledger);
+	if (of_ordered && (!lowest || of_ordered < lowest))
+		lowest = of_ordered;
+	if (!lowest)
+		return;
+	/* While both passes are needed neither has all of a device, and there is no order to keep. */
+	if (f->ordered.state != FG_TRACK_WITH) {
+		fg_feed_again(f, t, lowest);
+		return;
+	}
+	if (lowest < live(f)->position)
+		live(f)->position = lowest;
+	f->is_behind = false;
+}
+
+void fg_feed_offer_left(struct fg_feed *f, struct fg_outbox_session *s)
+{
+	struct fg_track *t = &s->tracks[f->lane];
+
+	if (f->ledger.n[FG_ENTRY_LEFT] == 0)
+		return;
+	forget_windows(f, s);
+	fg_track_recall(t, &f->ledger, false);
+	if (!f->outbox->has_sessions) {
+		read_again(f, t);
+		return;
+	}
+	fg_sweep_get_off(t, behind(f)->position);
+	leave_behind(f, t);
+	f->is_behind = true;
 }
 
 void fg_feed_session_closed(struct fg_feed *f, struct fg_outbox_session *s)

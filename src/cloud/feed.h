@@ -103,6 +103,9 @@ void fg_feed_rest(struct fg_feed *f);
 /** Records of @t from @seq on have to be read again. */
 void fg_feed_again(struct fg_feed *f, struct fg_track *t, uint64_t seq);
 
+/** What the plugin has left of @s is read again, and all that follows it and was not sent: in that order. */
+void fg_feed_offer_left(struct fg_feed *f, struct fg_outbox_session *s);
+
 /** The link's only session is up, or down; or one of many. */
 void fg_feed_session_up(struct fg_feed *f, struct fg_outbox_session *s);
 void fg_feed_session_down(struct fg_feed *f, struct fg_outbox_session *s);

@@ -319,11 +319,12 @@ void fg_track_join(struct fg_track *t, struct fg_ledger *l, uint64_t live)
 	advance(t, l);
 }
 
-void fg_track_recall(struct fg_track *t, struct fg_ledger *l)
+void fg_track_recall(struct fg_track *t, struct fg_ledger *l, bool sent)
 {
 	for (uint16_t e = t->first; e; e = l->entries[e].after)
 		if (l->entries[e].state == FG_ENTRY_OFFERED ||
-		    l->entries[e].state == FG_ENTRY_SENT || l->entries[e].state == FG_ENTRY_LEFT)
+		    l->entries[e].state == FG_ENTRY_LEFT ||
+		    (l->entries[e].state == FG_ENTRY_SENT && sent))
 			fg_ledger_set(l, e, FG_ENTRY_AGAIN);
 }
 

@@ -28,7 +28,7 @@ enum fg_entry_state {
 	FG_ENTRY_SENT,        /* in flight, or about to be */
 	FG_ENTRY_QUARANTINED, /* its copy is not on disk yet */
 	FG_ENTRY_AGAIN,       /* has to be read again */
-	FG_ENTRY_LEFT,        /* the same, once this session has ended: HTTP cannot carry it */
+	FG_ENTRY_LEFT,        /* the same, once the plugin says so, or this session has ended */
 	FG_ENTRY_DONE,        /* settled, but its track has older ones that are not */
 	FG_N_ENTRY_STATES,
 };
@@ -148,8 +148,8 @@ int fg_track_fall_out(struct fg_track *t, struct fg_ledger *l, uint64_t seq);
 /** All records of it below @live are settled, or have entries. */
 void fg_track_join(struct fg_track *t, struct fg_ledger *l, uint64_t live);
 
-/** All its entries that were offered, sent or left have to be read again. */
-void fg_track_recall(struct fg_track *t, struct fg_ledger *l);
+/** All its entries that were offered or left, and those @sent, have to be read again. */
+void fg_track_recall(struct fg_track *t, struct fg_ledger *l, bool sent);
 
 /** Forget entries that only say that the record has to be read again: all of a track that is WITH; of
  * another one the newest, as long as nothing that must be remembered is behind them. */

@@ -46,6 +46,14 @@ host_refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format
 	fg_outbox_refuse(link->outbox, batch, i, reason);
 }
 
+static void host_offer_left(void *host_ctx, const char *session)
+{
+	struct fg_link *link = host_ctx;
+
+	if (link->outbox)
+		fg_outbox_offer_left(link->outbox, session);
+}
+
 /* ---- sessions */
 
 static int host_subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
@@ -484,6 +492,7 @@ const struct fg_host fg_link_host = {
 	.warn = host_warn,
 	.subscribe = host_subscribe,
 	.refuse = host_refuse,
+	.offer_left = host_offer_left,
 	.wake = host_wake,
 	.wants_time = host_wants_time,
 	.tell_time = host_tell_time,

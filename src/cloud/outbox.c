@@ -13,6 +13,9 @@
 #define TOPIC_BYTES 65536
 /* One fg_outbox_next() reads so often at most; the loop has other things to do. */
 #define READS_MAX 16
+/* Of a lane, that the plugin may leave: each makes two of a range in the cursor, and a table on disk has
+ * room for FG_CURSOR_TABLE_RANGES. */
+#define LEFT_MAX 256u
 
 static void outbox_freep(struct fg_outbox **o)
 {
@@ -86,18 +89,19 @@ static bool is_encoded_well(const struct fg_outbox *o, const struct fg_batch *ba
 			    const uint16_t *entries, int r)
 {
 	const struct fg_publish *p = &o->publish;
-	size_t n_taken = 0;
+	size_t n_taken = 0, n_left = 0;
 
 	for (size_t i = 0; i < batch->count; i++) {
 		if (batch->states[i] > FG_OFFER_NO_ROOM)
-			return false;
-		if (batch->states[i] == FG_NOT_BY_HTTP && batch->carrier != FG_CARRIER_HTTP)
 			return false;
 		/* Only fg_outbox_refuse() says so, and takes the entry away. */
 		if (batch->states[i] == FG_REFUSED && entries[i])
 			return false;
 		n_taken += batch->states[i] == FG_TAKEN;
+		n_left += batch->states[i] == FG_LEFT;
 	}
+	if (n_left > batch->max_left)
+		return false;
 	if (r == 0)
 		return n_taken == 0;
 	if (batch->carrier == FG_CARRIER_HTTP && p->topic[0] != '/')
@@ -241,7 +245,7 @@ static void take_states(struct fg_outbox *o, struct fg_feed *f, struct fg_window
 				nothing = entry;
 			last_nothing = entry;
 			fg_ledger_at(&f->ledger, entry)->chain = 0;
-		} else if (w->states[i] == FG_NOT_BY_HTTP) {
+		} else if (w->states[i] == FG_LEFT) {
 			w->states[i] = FG_NOTHING;
 			w->entries[i] = 0;
 			fg_ledger_set(&f->ledger, entry, FG_ENTRY_LEFT);
@@ -276,7 +280,10 @@ static bool may_send_oldest(struct fg_feed *f, const struct fg_window *w, const 
 static void limit(struct fg_feed *f, const struct fg_window *w, const struct fg_row *row,
 		  struct fg_batch *batch)
 {
+	unsigned n_left = f->ledger.n[FG_ENTRY_LEFT];
+
 	batch->count = row->end - row->first;
+	batch->max_left = n_left < LEFT_MAX ? LEFT_MAX - n_left : 0;
 	batch->max_take = count_sendable(f, batch->count);
 	if (batch->max_take == 0 && may_send_oldest(f, w, row))
 		batch->max_take = batch->count = 1;
@@ -493,6 +500,18 @@ static void end_pauses(struct fg_outbox *o)
 		fg_outbox_ask_again(o, o->pause_ms);
 }
 
+static void offer_left(struct fg_outbox *o)
+{
+	for (size_t i = 0; i < o->n_sessions && o->offers_left; i++) {
+		struct fg_outbox_session *s = o->sessions[i];
+
+		for (unsigned lane = 0; lane < FG_N_CURSOR_LANES && s->offers_left; lane++)
+			fg_feed_offer_left(&o->feeds[lane], s);
+		s->offers_left = false;
+	}
+	o->offers_left = false;
+}
+
 /* Returns 1: one was made; else 0, -EINVAL or -ENOMEM. */
 static int make(struct fg_outbox *o)
 {
@@ -531,7 +550,10 @@ int fg_outbox_next(struct fg_outbox *o, int64_t now_ms, struct fg_outbox_session
 	fg_pacing_advance(&o->pacing, now_ms);
 	if (!o->made.session) {
 		end_pauses(o);
+		offer_left(o);
 		r = make(o);
+		if (o->offers_left)
+			fg_outbox_ask_again(o, now_ms);
 		for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
 			fg_feed_rest(&o->feeds[lane]);
 		if (r <= 0)

@@ -143,6 +143,10 @@ enum fg_verdict fg_outbox_answered(struct fg_outbox_session *s, int packet_id, u
  */
 void fg_outbox_refuse(struct fg_outbox *o, struct fg_batch *batch, size_t i, const char *reason);
 
+/** The plugin wants what it has left of session @name to be offered again. What fg_host.offer_left() comes
+ * to. */
+void fg_outbox_offer_left(struct fg_outbox *o, const char *name);
+
 /** The cloud's limits of @scope (below FG_SCOPES), instead of those it had; the configured ones apply
  * beside them. What fg_host.limit() comes to. */
 void fg_outbox_limit(struct fg_outbox *o, unsigned scope, enum fg_limit what,

@@ -28,7 +28,8 @@ struct fg_outbox_session {
 	size_t max_packet_bytes;
 	enum fg_carrier carrier;
 	bool is_setup, is_draining;
-	bool has_acks; /* the cloud does acknowledge things */
+	bool offers_left; /* what the plugin has left is about to be read again */
+	bool has_acks;    /* the cloud does acknowledge things */
 	/* The plugin may have something of its own to say: it is in the outbox's row of those. */
 	bool is_poked;
 	struct fg_outbox_session *next_poked;
@@ -81,6 +82,7 @@ struct fg_outbox {
 	int64_t now_ms;
 	int64_t again_ms; /* when to ask again, 0: when something happens */
 	int64_t pause_ms; /* when the next pause of a session ends, 0: none */
+	bool offers_left; /* a session does */
 	bool had_no_room; /* in quarantine, for a record that the plugin refuses */
 	struct fg_complaint quarantine_complaint, nack_complaint, behind_complaint, read_complaint;
 	struct fg_outbox_stats stats;

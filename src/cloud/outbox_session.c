@@ -246,6 +246,7 @@ static void begin(struct fg_outbox_session *s, enum fg_carrier carrier, unsigned
 	s->max_packet_bytes = max_packet_bytes;
 	s->is_setup = is_setup;
 	s->is_draining = false;
+	s->offers_left = false;
 	s->has_acks = false;
 	s->paused_until_ms = 0;
 	s->news++;
@@ -298,6 +299,17 @@ void fg_outbox_poke(struct fg_outbox *o, struct fg_outbox_session *s)
 		has_news(o->sessions[i]);
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
 		fg_feed_look_again(&o->feeds[lane]);
+}
+
+void fg_outbox_offer_left(struct fg_outbox *o, const char *name)
+{
+	struct fg_outbox_session *s = find(o, fg_session_key(name, strlen(name)));
+
+	if (!s || !s->inflight)
+		return;
+	s->offers_left = true;
+	o->offers_left = true;
+	has_news(s);
 }
 
 /* ---- what it can take */

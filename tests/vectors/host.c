@@ -346,11 +346,21 @@ static int host_image_version(void *host_ctx, struct fg_span device, enum fg_ima
 	return -ENOENT;
 }
 
+static void host_offer_left(void *host_ctx, const char *session)
+{
+	(void)host_ctx;
+	(void)session;
+	for (size_t i = 0; i < play.n_messages; i++)
+		if (play.states[i] == FG_LEFT)
+			play.states[i] = FG_OFFERED;
+}
+
 const struct fg_host scripted_host = {
 	.size = sizeof(struct fg_host),
 	.warn = host_warn,
 	.subscribe = host_subscribe,
 	.refuse = host_refuse,
+	.offer_left = host_offer_left,
 	.wake = host_wake,
 	.reconnect = host_reconnect,
 	.command = host_command,

@@ -331,7 +331,7 @@ static void disconnected(void)
 		sent->is_settled = true;
 	}
 	for (size_t i = 0; i < play.n_messages; i++)
-		if (play.states[i] == FG_NOT_BY_HTTP)
+		if (play.states[i] == FG_LEFT)
 			play.states[i] = FG_OFFERED;
 }
 
@@ -428,6 +428,18 @@ static bool offer(struct fg_json_value list)
 
 static struct fg_publish out;
 
+/* As many as a link lets wait. */
+#define MAX_LEFT 256u
+
+static size_t n_left(void)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < play.n_messages; i++)
+		n += play.states[i] == FG_LEFT;
+	return n;
+}
+
 /* Ask the plugin once. Returns what encode() returned; the publish is in `out`. */
 static int encode(size_t max_take, size_t max_points)
 {
@@ -439,6 +451,7 @@ static int encode(size_t max_take, size_t max_points)
 		.states = play.states,
 		.count = play.n_messages,
 		.max_take = max_take,
+		.max_left = MAX_LEFT - n_left(),
 		.max_points = {max_points, max_points},
 		.carrier = play.carrier,
 		.now_us = play.now_us,
@@ -460,6 +473,8 @@ static int encode(size_t max_take, size_t max_points)
 		fail("too many publishes; ");
 		return -E2BIG;
 	}
+	if (n_left() > MAX_LEFT)
+		fail("more messages left than may be; ");
 	sent = &play.sent[play.n_sent];
 	*sent = (struct sent){.tag = out.tag, .taken = keep(calloc(play.n_messages + 1, 4))};
 	for (uint32_t i = 0; i < play.n_messages; i++) {

@@ -199,11 +199,22 @@ static int image_version(void *host_ctx, struct fg_span device, enum fg_image_ki
 	return device.size > 0 && kind == FG_IMAGE_SOFTWARE ? 0 : -ENOENT;
 }
 
+static void offer_left(void *host_ctx, const char *session)
+{
+	struct ground *g = host_ctx;
+
+	REQUIRE(!*session);
+	for (size_t i = 0; i < g->n_messages; i++)
+		if (g->states[i] == FG_LEFT)
+			g->states[i] = FG_OFFERED;
+}
+
 static const struct fg_host host = {
 	.size = sizeof(struct fg_host),
 	.warn = warn,
 	.subscribe = subscribe,
 	.refuse = refuse,
+	.offer_left = offer_left,
 	.wake = wake,
 	.mute = mute,
 	.unmute = mute,
@@ -285,11 +296,17 @@ static bool overtakes(const struct fg_message *m)
 	return m->kind == FG_COMMAND_RESPONSE || m->kind == FG_REQUEST;
 }
 
+static bool waits(const struct ground *g, size_t i)
+{
+	return g->states[i] == FG_OFFERED ||
+	       (g->states[i] == FG_LEFT && g->carrier == FG_CARRIER_MQTT);
+}
+
 /* No message is taken while an earlier one of its device waits. */
 static void check_order(const struct ground *g, const uint8_t *before)
 {
 	for (size_t i = 0; i < g->n_messages; i++)
-		for (size_t k = i + 1; g->states[i] == FG_OFFERED && k < g->n_messages; k++)
+		for (size_t k = i + 1; waits(g, i) && k < g->n_messages; k++)
 			REQUIRE(g->states[k] != FG_TAKEN || before[k] == FG_TAKEN ||
 				overtakes(&g->messages[k]) || overtakes(&g->messages[i]) ||
 				!fg_span_equal(g->messages[i].device, g->messages[k].device));
@@ -327,6 +344,7 @@ static bool encode(struct ground *g)
 				 .states = g->states,
 				 .count = g->n_messages,
 				 .max_take = MAX_MESSAGES,
+				 .max_left = MAX_MESSAGES / 2,
 				 .max_points = {SIZE_MAX, SIZE_MAX},
 				 .carrier = g->carrier};
 	struct fg_publish out = {.topic = topic,

@@ -159,9 +159,11 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 			 struct fg_publish *out)
 {
 	struct script *s = ctx;
+	size_t n_left = 0;
 
 	(void)session;
 	s->n_encodes++;
+	s->max_left = batch->max_left;
 	s->n_nested += s->is_receiving;
 	s->n_seqs = 0;
 	s->is_alarm = false;
@@ -170,8 +172,6 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 	s->max_points = batch->max_points[s->scope];
 	if (s->misdeed == SCRIPT_FAILS)
 		return -EINVAL;
-	if (s->misdeed == SCRIPT_LEAVES_TO_MQTT && batch->count > 0)
-		batch->states[0] = FG_NOT_BY_HTTP;
 	if (s->has_own) {
 		s->has_own = false;
 		fill(s, out, (struct fg_span){.data = "own", .size = 3}, "own");
@@ -187,8 +187,11 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 			batch->states[i] = FG_NOTHING;
 			continue;
 		}
-		if (m->device.data[0] == 'p' && s->carrier == FG_CARRIER_HTTP) {
-			batch->states[i] = FG_NOT_BY_HTTP;
+		if (m->device.data[0] == 'p' && (s->leaves_p || s->carrier == FG_CARRIER_HTTP)) {
+			if (n_left < batch->max_left || s->misdeed == SCRIPT_LEAVES_TOO_MANY) {
+				batch->states[i] = FG_LEFT;
+				n_left++;
+			}
 			continue;
 		}
 		if (m->device.data[0] == 'r') {

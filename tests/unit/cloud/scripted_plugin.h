@@ -5,7 +5,7 @@
  *
  *	n  has nothing to send		r  refuses it, for ever
  *	c  sends a "connect" publish first and holds the device's messages until that is settled
- *	p  cannot go by HTTP
+ *	p  cannot go by HTTP, nor while the script leaves it
  *	s  travels alone		l  has a session whose name is long
  *
  * else: as many of the same device as fit in one publish.
@@ -25,12 +25,14 @@ enum script_misdeed {
 	SCRIPT_WANTS_QOS_2,
 	SCRIPT_OVERFLOWS_LENGTH,
 	SCRIPT_TOPIC_FOR_MQTT, /* by HTTP */
-	SCRIPT_LEAVES_TO_MQTT, /* by MQTT */
+	SCRIPT_LEAVES_TOO_MANY,
 };
 
 struct script {
 	unsigned max_batch; /* messages in one publish; 0: as many as there are */
 	unsigned qos;
+	bool leaves_p;
+	size_t max_left;  /* as told with the last encode() */
 	bool has_own;     /* one publish of its own is due */
 	bool has_no_plan; /* `settled` accepts whatever the code */
 	enum script_misdeed misdeed;

@@ -832,7 +832,7 @@ static void what_waits_for_mqtt_holds_nothing_up(void **state)
 		up();
 		assert_request("https://cloud.example/data/s1", "1");
 		answer(200);
-		for (unsigned k = 0; k < 600; k++) {
+		for (unsigned k = 0; k < 250; k++) {
 			add_ordered("p"); /* 3, 5, … */
 			add_ordered("q"); /* 4, 6, … */
 		}
@@ -841,9 +841,9 @@ static void what_waits_for_mqtt_holds_nothing_up(void **state)
 			assert_string_equal(fake_http.url, "https://cloud.example/data/q");
 			answer(200);
 		}
-		assert_int_equal(stats().records_acked, 601);
+		assert_int_equal(stats().records_acked, 251);
 		assert_watermark(1);
-		assert_int_equal(stats().backlog, 601);
+		assert_int_equal(stats().backlog, 251);
 		/* MQTT is back: in order, and each once. */
 		mqtt_is_back();
 		for (size_t n = 0; n < fake_mqtt.n_publishes; n++) {
@@ -852,8 +852,8 @@ static void what_waits_for_mqtt_holds_nothing_up(void **state)
 			fake_mqtt_after_read();
 		}
 		assert_int_equal(memcmp(fake_mqtt.publishes[0].payload, "2,3,5,7,", 8), 0);
-		assert_int_equal(stats().records_acked, 1202);
-		assert_watermark(1202);
+		assert_int_equal(stats().records_acked, 502);
+		assert_watermark(502);
 		teardown(state);
 		setup(state);
 	}
@@ -880,18 +880,6 @@ static void what_waits_for_mqtt_waits_through_a_renewal_and_a_failure(void **sta
 	mqtt_is_back();
 	assert_int_equal(fake_mqtt.n_publishes, 1);
 	assert_string_equal(fake_mqtt.publishes[0].payload, "1");
-}
-
-static void no_session_by_mqtt_leaves_anything_to_itself(void **state)
-{
-	(void)state;
-	make();
-	fg_link_start(link_);
-	fake_mqtt_connect(65535, 0);
-	script.misdeed = SCRIPT_LEAVES_TO_MQTT;
-	new_data("s", 1);
-	assert_null(fake_mqtt.client); /* the plugin is broken */
-	assert_watermark(0);
 }
 
 /* ---- RENEWING */
@@ -1171,7 +1159,6 @@ int main(void)
 		TEST(what_is_no_path_breaks_the_plugin),
 		TEST(what_waits_for_mqtt_holds_nothing_up),
 		TEST(what_waits_for_mqtt_waits_through_a_renewal_and_a_failure),
-		TEST(no_session_by_mqtt_leaves_anything_to_itself),
 		TEST(a_request_under_way_is_answered_before_the_renewal),
 		TEST(no_answer_while_renewing_is_a_failure_like_any),
 		TEST(mqtt_that_is_back_during_a_renewal_waits_for_the_answer),

@@ -1165,6 +1165,107 @@ static void a_plugin_that_takes_more_than_it_may_is_stopped(void **state)
 	assert_watermark(0);
 }
 
+/* ---- what the plugin leaves */
+
+static void add_left(const char *devices)
+{
+	script.leaves_p = true;
+	for (; *devices; devices++)
+		add(*devices == 'p' ? "p" : "s", 1);
+}
+
+/* By turns: each holds up nothing, and goes in front of what it was left for. */
+static void what_is_left_holds_nothing_up_and_goes_first_when_it_is_offered(void **state)
+{
+	static const enum fg_drain_order orders[] = {FG_DRAIN_FIFO, FG_DRAIN_LIVE_FIRST};
+	int first, second;
+
+	for (size_t i = 0; i < 2; i++) {
+		config.order = orders[i];
+		script.max_batch = 1;
+		make(3, 1000);
+		add_left("pspss");
+		first = sends("2");
+		second = sends("4");
+		settled(second, 0);
+		settled(first, 0);
+		sends("5");
+		sends_nothing();
+		/* Whoever leaves it still is asked, and nothing else is different. */
+		fg_outbox_offer_left(outbox, "");
+		sends_nothing();
+		add("p", 1);
+		sends_nothing();
+		script.leaves_p = false;
+		sends_nothing();
+		fg_outbox_offer_left(outbox, "");
+		add("p", 1);
+		first = sends("1");
+		sends("3"); /* of the three in flight one is 5 */
+		sends_nothing();
+		settled(first, 0);
+		settled(sends("6"), 0);
+		sends("7");
+		teardown(state);
+		setup(state);
+	}
+	make(3, 1000);
+}
+
+static void of_a_lane_256_may_be_left_and_what_is_behind_the_next_one_waits(void **state)
+{
+	(void)state;
+	make(16, 10000);
+	script.leaves_p = true;
+	add("p", 300);
+	fake_journal_add_alarm(&journal, "p");
+	fake_journal_add_alarm(&journal, "s");
+	sends("2"); /* of the other lane */
+	sends_nothing();
+	add("s", 1);
+	sends_nothing();
+	assert_int_equal(script.max_left, 0);
+	script.leaves_p = false;
+	script.max_batch = 1000;
+	fg_outbox_offer_left(outbox, "");
+	assert_int_equal(next(), 1);
+	assert_int_equal(script.n_seqs, 1); /* the alarm */
+	fg_outbox_sent(outbox, ++last_id, now_ms);
+	assert_int_equal(next(), 1);
+	assert_int_equal(script.n_seqs, 300);
+	fg_outbox_sent(outbox, ++last_id, now_ms);
+	for (size_t i = 0; i < 300; i++)
+		assert_int_equal(script.seqs[i], i + 1);
+	sends("301");
+}
+
+static void what_was_left_is_offered_anew_after_a_crash(void **state)
+{
+	(void)state;
+	make(16, 1000);
+	add_left("psps");
+	settled(sends("2"), 0);
+	settled(sends("4"), 0);
+	journal.cursor.must_save = true;
+	commit();
+	close_outbox();
+	fake_journal_crash(&journal);
+	script.leaves_p = false;
+	open_outbox();
+	sends("1,3");
+	sends_nothing();
+}
+
+static void a_plugin_that_leaves_more_than_it_may_is_stopped(void **state)
+{
+	(void)state;
+	make(16, 10000);
+	script.leaves_p = true;
+	script.misdeed = SCRIPT_LEAVES_TOO_MANY;
+	add("p", 257);
+	assert_int_equal(next(), -EINVAL);
+}
+
 static void the_largest_packet_leaves_room_for_its_header(void **state)
 {
 	(void)state;
@@ -1259,6 +1360,10 @@ int main(void)
 		TEST(a_quarantined_record_above_the_watermark_is_not_sent_again),
 		TEST(a_plugin_that_breaks_the_contract_stops_and_loses_nothing),
 		TEST(a_plugin_that_takes_more_than_it_may_is_stopped),
+		TEST(what_is_left_holds_nothing_up_and_goes_first_when_it_is_offered),
+		TEST(of_a_lane_256_may_be_left_and_what_is_behind_the_next_one_waits),
+		TEST(what_was_left_is_offered_anew_after_a_crash),
+		TEST(a_plugin_that_leaves_more_than_it_may_is_stopped),
 		TEST(the_largest_packet_leaves_room_for_its_header),
 		TEST(packet_ids_that_come_round_again_are_not_mistaken),
 	};

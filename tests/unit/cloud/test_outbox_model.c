@@ -47,7 +47,7 @@ enum mode {
 	N_MODES,
 };
 
-/* What "p" says HTTP cannot carry. */
+/* What "p" says HTTP cannot carry, and MQTT not now and then. */
 static const char *const device_names[] = {"a", "b", "p", "s", "c1", "c2", "n", "r", "x"};
 #define N_DEVICES 9
 
@@ -687,6 +687,15 @@ static void commit(void)
 	fg_outbox_committed(m.outbox, ticket);
 }
 
+/* What was left is offered again, though the plugin may leave it once more. */
+static void offer_left(void)
+{
+	for (unsigned i = 0; i < N_DEVICES; i++)
+		if (m.lines[i].session)
+			fg_outbox_offer_left(m.outbox,
+					     m.mode == MODE_SESSIONS ? device_names[i] : "");
+}
+
 static void step(void)
 {
 	uint64_t roll = dice(100);
@@ -697,6 +706,10 @@ static void step(void)
 	m.journal.max_left_behind = chance(20) ? dice(4) : FAKE_LEFT_BEHIND;
 	if (chance(1))
 		m.script.has_own = true;
+	if (chance(2)) {
+		m.script.leaves_p = dice(2) == 0;
+		offer_left();
+	}
 	if (roll < 45)
 		send();
 	else if (roll < 75)
@@ -788,6 +801,8 @@ static void run(uint64_t seed)
 	for (uint64_t n = 200 + dice(600); n > 0; n--)
 		step();
 	m.is_calm = true;
+	m.script.leaves_p = false;
+	offer_left();
 	while (!is_all_done()) {
 		if (++steps > 200000)
 			fail_msg("seed %" PRIu64 " mode %d: no end; watermarks %" PRIu64

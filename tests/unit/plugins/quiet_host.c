@@ -42,6 +42,12 @@ static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const stru
 		assert_true(rates[i].capacity > 0 && rates[i].period_ms > 0);
 }
 
+static void offer_left(void *host_ctx, const char *session)
+{
+	(void)host_ctx;
+	(void)session;
+}
+
 static void wake(void *host_ctx, int64_t in_ms)
 {
 	(void)host_ctx;
@@ -74,6 +80,7 @@ const struct fg_host quiet_host = {
 	.subscribe = subscribe,
 	.limit = limit,
 	.wake = wake,
+	.offer_left = offer_left,
 	.refuse = refuse,
 	.wants_time = wants_time,
 };
