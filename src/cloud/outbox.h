@@ -19,6 +19,10 @@
  * separately (feed.h): `order: live_first` sends both side by side after an outage, and where every
  * device has a session of its own, one that is down falls behind alone and catches up alone.
  *
+ * What the plugin leaves (FG_LEFT) holds up nothing behind it. It is read again when the plugin says so, with
+ * all that follows it and was not sent, and by the next session. So many of a lane may be left that a
+ * cursor on disk can tell of them.
+ *
  * How many sessions may be behind the journal bounds. When there is no place for another one, the rest
  * waits for a minute at most; then records of those without a place go into quarantine, unless nobody
  * is up.
