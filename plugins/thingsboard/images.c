@@ -136,12 +136,15 @@ static void forget_note(struct tb_images *images, unsigned at)
 		(images->n_notes - at) * sizeof(images->notes[0]));
 }
 
-static struct tb_image_note *new_note(struct fg_span device, struct fg_span text)
+static struct tb_image_note *new_note(const struct tb_image_note *like, struct fg_span device,
+				      struct fg_span text)
 {
 	struct tb_image_note *note = malloc(sizeof(*note) + device.size + text.size);
 
 	if (!note)
 		return NULL;
+	note->kind = like->kind;
+	note->has_ended = like->has_ended;
 	note->n_refusals = 0;
 	note->device_size = device.size;
 	note->text_size = text.size;
@@ -161,13 +164,32 @@ static struct fg_span text_of(const struct tb_image_note *note)
 	return fg_span_of(note->text + note->device_size, note->text_size);
 }
 
-static void add_note(struct tb *tb, struct fg_span device, struct fg_span text)
+/* The last note about the image of @device and @kind, or NULL. */
+static struct tb_image_note **last_note(struct tb_images *images, struct fg_span device,
+					enum fg_image_kind kind)
+{
+	for (unsigned i = images->n_notes; i-- > 0;)
+		if (images->notes[i]->kind == kind &&
+		    fg_span_equal(device_of(images->notes[i]), device))
+			return &images->notes[i];
+	return NULL;
+}
+
+static void add_note(struct tb *tb, const struct tb_image_note *like, struct fg_span device,
+		     struct fg_span text)
 {
 	struct tb_images *images = &tb->images;
-	struct tb_image_note *note = new_note(device, text);
+	struct tb_image_note *note = new_note(like, device, text), **last = NULL;
 
 	if (!note)
 		return;
+	if (images->n_notes >= TB_FEW_IMAGE_NOTES)
+		last = last_note(images, device, note->kind);
+	if (last && *last != images->in_flight) {
+		free(*last);
+		*last = note;
+		return;
+	}
 	if (images->n_notes == TB_MAX_IMAGE_NOTES) {
 		tb->host->warn(tb->host_ctx, "more has happened to images than ThingsBoard could "
 					     "be told; the oldest of it is left out");
@@ -184,7 +206,8 @@ void tb_images_device_called(struct tb *tb, struct fg_span from, struct fg_span 
 	for (unsigned i = images->n_notes; i-- > 0;) {
 		if (!fg_span_equal(device_of(images->notes[i]), from))
 			continue;
-		note = to.size > 0 ? new_note(to, text_of(images->notes[i])) : NULL;
+		note = to.size > 0 ? new_note(images->notes[i], to, text_of(images->notes[i]))
+				   : NULL;
 		if (!note) {
 			forget_note(images, i);
 			continue;
@@ -217,6 +240,10 @@ void tb_image_tell(struct tb *tb, const struct fg_image_progress *p)
 	struct fg_span error = fg_span_str(p->error);
 	size_t size = WRAPPING + 6 * (p->title.size + p->version.size + error.size);
 	char *buffer = malloc(size);
+	struct tb_image_note like = {
+		.kind = p->kind,
+		.has_ended = p->state == FG_IMAGE_UPDATED || p->state == FG_IMAGE_FAILED,
+	};
 	struct fg_text text;
 
 	if (!buffer)
@@ -231,7 +258,8 @@ void tb_image_tell(struct tb *tb, const struct fg_image_progress *p)
 		put_member(&text, ",\"", prefix, "_error", error);
 	fg_put(&text, "}");
 	/* In mode device there is nobody else. */
-	add_note(tb, tb->devices ? p->device : (struct fg_span){.size = 0}, fg_text_span(&text));
+	add_note(tb, &like, tb->devices ? p->device : (struct fg_span){.size = 0},
+		 fg_text_span(&text));
 	free(buffer);
 }
 
@@ -338,6 +366,21 @@ int tb_images_publish(struct tb_call *call)
 	return r != 0 ? r : tb_chunks_publish(call);
 }
 
+/* ThingsBoard has the note in flight, or will never take it. */
+static void told(struct tb *tb)
+{
+	struct tb_images *images = &tb->images;
+	struct tb_image_note *note = images->in_flight;
+	struct tb_image_note **last = last_note(images, device_of(note), note->kind);
+	struct fg_span device = tb->devices ? device_of(note) : fg_span_str(tb->with.device);
+
+	if (note->has_ended && *last == note && tb->host->image_told)
+		tb->host->image_told(tb->host_ctx, device, note->kind);
+	for (unsigned i = 0; images->in_flight; i++)
+		if (images->notes[i] == note)
+			forget_note(images, i);
+}
+
 enum fg_verdict tb_images_settled(struct tb *tb, uint64_t tag, enum fg_verdict verdict)
 {
 	struct tb_images *images = &tb->images;
@@ -348,13 +391,18 @@ enum fg_verdict tb_images_settled(struct tb *tb, uint64_t tag, enum fg_verdict v
 		return verdict;
 	if (verdict == FG_RETRY && ++images->in_flight->n_refusals >= MAX_REFUSALS)
 		verdict = FG_POISON;
-	for (unsigned i = 0; verdict == FG_ACCEPTED || verdict == FG_POISON; i++)
-		if (images->notes[i] == images->in_flight) {
-			forget_note(images, i);
-			break;
-		}
+	if (verdict == FG_ACCEPTED || verdict == FG_POISON)
+		told(tb);
 	images->in_flight = NULL;
 	return verdict;
+}
+
+void tb_images_begin(struct tb *tb)
+{
+	if (!tb->images.has_recalled && tb->host->image_tell)
+		tb->host->image_tell(tb->host_ctx);
+	tb->images.has_recalled = true;
+	tb_chunks_begin(tb);
 }
 
 void tb_images_forget(struct tb *tb)

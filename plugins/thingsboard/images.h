@@ -26,11 +26,16 @@
  * In every state but IDLE: the host has given up, or ThingsBoard says why it does not send it: IDLE.
  * LOST is over when the attributes have been fetched in the new session: another image may have been
  * assigned meanwhile, and its bytes must not be joined to those of the first.
+ *
+ * How an image has ended the host keeps until ThingsBoard has acknowledged it: after a restart it is told
+ * in the first session.
  */
 #include "fieldgate/plugin.h"
 
-/* Progress that waits to be told; beyond it, the oldest is forgotten. */
-#define TB_MAX_IMAGE_NOTES 128
+/* Progress that waits to be told: each step while there are few, then where each image stands. Of more than
+ * that the oldest is forgotten. */
+#define TB_FEW_IMAGE_NOTES 128
+#define TB_MAX_IMAGE_NOTES 1000
 
 #define TB_CHUNK_ATTEMPTS 5
 #define TB_CHUNK_TIMEOUT_S 20
@@ -59,6 +64,8 @@ struct tb_image {
 
 /** What is to be told about one image. */
 struct tb_image_note {
+	enum fg_image_kind kind;
+	bool has_ended; /* nothing follows */
 	unsigned n_refusals;
 	size_t device_size; /* 0: the connected device itself */
 	size_t text_size;
@@ -70,6 +77,7 @@ struct tb_images {
 	uint32_t last_request;  /* in this session */
 	bool is_subscribed;     /* in this session */
 	bool wants_fetch;       /* in this session: is what was LOST still assigned? */
+	bool has_recalled;      /* what was not told before a restart */
 	struct tb_image_note *notes[TB_MAX_IMAGE_NOTES];
 	unsigned n_notes;
 	struct tb_image_note *in_flight; /* of `notes`, or NULL */

@@ -160,7 +160,7 @@ static void tb_connected(void *ctx, const char *session, const struct fg_connack
 	tb_provision_connected(tb);
 	tb_limits_begin(tb);
 	tb_attributes_begin(tb);
-	tb_chunks_begin(tb);
+	tb_images_begin(tb);
 	subscribe_all(tb);
 }
 

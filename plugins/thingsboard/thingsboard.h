@@ -353,7 +353,8 @@ void tb_images_device_called(struct tb *tb, struct fg_span from, struct fg_span 
 int tb_images_publish(struct tb_call *call);
 enum fg_verdict tb_images_settled(struct tb *tb, uint64_t tag, enum fg_verdict verdict);
 
-/** The session has ended; the ctx is closed. */
+/** A session begins; it has ended; the ctx is closed. */
+void tb_images_begin(struct tb *tb);
 void tb_images_forget(struct tb *tb);
 void tb_images_close(struct tb *tb);
 

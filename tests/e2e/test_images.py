@@ -232,6 +232,28 @@ class FromUrl(ImagesTest):
         self.gw.start()
         self.assertEqual(self.pump.image("2"), data)
 
+    def test_the_last_word_is_said_even_when_the_gateway_is_killed_before_it_could_be(self):
+        self.begin(FILES)
+        self.cloud.assign_firmware("pump-1", "A", "2", some_bytes(9000), url=True)
+        self.pump.announcement("2")
+        self.wait_states(TO_THE_END[:4])
+        self.cloud.outage()
+        self.pump.report("UPDATED")
+
+        def is_on_disk():
+            with open(self.gw.state + "/image-states", "rb") as f:
+                return b"\x02\x00\x04" in f.read()  # as src/local/images_entry.c has it: version, firmware, state
+        wait_for(is_on_disk, 20, "it is on disk")
+        self.gw.kill9()
+        self.cloud.resume()
+        self.start()
+        self.wait_states(TO_THE_END)
+        self.assertEqual(self.cloud.values("current_fw_version", "pump-1"), ["2"])
+        # ThingsBoard has acknowledged it: another restart says nothing.
+        self.assertEqual(self.gw.term(), 0)
+        self.start()
+        self.assertEqual(self.cloud.values("current_fw_version", "pump-1"), ["2"])
+
     def test_a_sub_device_without_an_url_is_told_so(self):
         self.begin()
         self.cloud.assign_firmware("pump-1", "A", "2", some_bytes(9000))

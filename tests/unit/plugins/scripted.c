@@ -62,18 +62,19 @@ static int rename_device(void *host_ctx, struct fg_span from, struct fg_span to)
 	return 0;
 }
 
+struct fg_host scripted_host;
+
 int open_with(const struct setting *settings, void **ret_ctx)
 {
-	static struct fg_host host;
 	struct fg_value values[32] = {0};
 	struct fg_open with = {
-		.values = values, .host = &host, .link_name = "x", .gateway_name = "y"};
+		.values = values, .host = &scripted_host, .link_name = "x", .gateway_name = "y"};
 	const struct fg_option *option = fg_plugin.options;
 	char error[256];
 
-	host = quiet_host;
-	host.respond = respond;
-	host.rename = rename_device;
+	scripted_host = quiet_host;
+	scripted_host.respond = respond;
+	scripted_host.rename = rename_device;
 	for (size_t i = 0; option[i].name; i++) {
 		values[i].is_set = option[i].fallback;
 		if (option[i].type == FG_OPTION_STRING)

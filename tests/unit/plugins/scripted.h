@@ -20,6 +20,9 @@ extern int64_t now_us;    /* UTC */
 extern size_t max_points; /* of a batch */
 extern char device_names[MAX_DEVICES][32];
 
+/** The host of the ctx that was opened last; a test may add to it. */
+extern struct fg_host scripted_host;
+
 /** What encode() was last called with, and has made. */
 struct wire {
 	char topic[128];

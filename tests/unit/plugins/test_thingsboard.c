@@ -406,6 +406,49 @@ static int measure(void)
 	return 0;
 }
 
+/* ------------------------------------------------------------------ images */
+
+static unsigned n_told;
+
+static void image_told(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
+{
+	(void)host_ctx;
+	assert_true(device.size > 0 && kind == FG_IMAGE_FIRMWARE);
+	n_told++;
+}
+
+static void where_each_image_stands_is_told_however_many_there_are(void **state)
+{
+	struct fg_image_progress p = {.title = fg_span_str("A"), .version = fg_span_str("2")};
+	unsigned n_updated = 0, n_published = 0;
+	void *ctx = NULL;
+
+	(void)state;
+	n_warnings = n_told = 0;
+	assert_int_equal(open_with(token_only, &ctx), 0);
+	scripted_host.image_told = image_told;
+	begin_session(ctx, 0);
+	for (unsigned i = 0; i < MAX_DEVICES; i++)
+		announce(ctx, device_names[i]);
+	for (p.state = FG_IMAGE_DOWNLOADING; p.state <= FG_IMAGE_UPDATED; p.state++)
+		for (unsigned i = 0; i < MAX_DEVICES; i++) {
+			p.device = fg_span_str(device_names[i]);
+			fg_plugin.image_progress(ctx, &p);
+		}
+	while (encode(ctx, NULL, NULL, 0) == 1) {
+		assert_true(published_to("v1/gateway/telemetry"));
+		wire.payload[wire.out.payload_len] = '\0';
+		n_updated += strstr(wire.payload, "\"UPDATED\"") != NULL;
+		n_published++;
+		settle(ctx, wire.out.tag, 0, 0);
+	}
+	assert_int_equal(n_updated, MAX_DEVICES);
+	assert_int_equal(n_told, MAX_DEVICES);
+	assert_int_equal(n_published, MAX_DEVICES); /* they were many from the start */
+	assert_int_equal(n_warnings, 0);
+	fg_plugin.close(ctx);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -421,6 +464,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_late_acknowledgement_of_an_old_session_announces_nobody),
 		cmocka_unit_test(a_renamed_device_takes_its_own_place_in_a_full_table),
 		cmocka_unit_test(announcements_and_data_take_turns_after_a_new_session),
+		cmocka_unit_test(where_each_image_stands_is_told_however_many_there_are),
 		cmocka_unit_test(a_host_with_too_small_a_buffer_is_told_so),
 	};
 
