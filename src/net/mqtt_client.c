@@ -65,14 +65,24 @@ static void client_end(struct fg_mqtt_client *c, enum fg_mqtt_end_kind kind, uns
 	c->is_connected = false;
 }
 
-/* What a handshake failed of: the library's words, but for the mistake that is made most often. */
-static const char *handshake_says(const struct fg_mqtt_client *c)
+/* The end of TLS before CONNACK, of which OpenSSL has complained, or in silence. */
+static void client_end_tls(struct fg_mqtt_client *c)
 {
+	/* As in "OpenSSL Error[0]: error:0A00045C:SSL routines::tlsv13 alert certificate required". */
+	const char *alert = strstr(c->library_says, " alert ");
+	char text[200];
+
 	if (!c->library_says[0])
-		return "cut off; does it speak TLS?";
-	if (strstr(c->library_says, "wrong version number"))
-		return "the answer is not TLS; is the port right?";
-	return c->library_says;
+		snprintf(text, sizeof(text), "TLS handshake: cut off; does it speak TLS?");
+	else if (strstr(c->library_says, "wrong version number"))
+		snprintf(text, sizeof(text),
+			 "TLS handshake: the answer is not TLS; is the port right?");
+	else if (alert)
+		snprintf(text, sizeof(text), "refused by the peer's TLS: %s",
+			 alert + strlen(" alert "));
+	else
+		snprintf(text, sizeof(text), "TLS: %s", c->library_says);
+	client_end(c, FG_MQTT_END_TLS, 0, text);
 }
 
 /* What a libmosquitto return code means; called right after the call, while errno stands. */
@@ -93,8 +103,7 @@ static void client_end_rc(struct fg_mqtt_client *c, int rc)
 		snprintf(text, sizeof(text), "certificate of %s: %s", c->params.host, verify);
 		client_end(c, FG_MQTT_END_TLS, 0, text);
 	} else if (rc == MOSQ_ERR_TLS) {
-		snprintf(text, sizeof(text), "TLS handshake: %s", handshake_says(c));
-		client_end(c, FG_MQTT_END_TLS, 0, text);
+		client_end_tls(c);
 	} else if (rc == MOSQ_ERR_EAI) {
 		snprintf(text, sizeof(text), "name lookup of %s: %s", c->params.host,
 			 gai_strerror(saved_errno));
@@ -106,7 +115,7 @@ static void client_end_rc(struct fg_mqtt_client *c, int rc)
 		if (c->is_connected)
 			client_end(c, FG_MQTT_END_LOST, 0, "closed by the peer");
 		else if (c->params.tls && c->library_says[0])
-			client_end(c, FG_MQTT_END_TLS, 0, c->library_says);
+			client_end_tls(c);
 		else
 			client_end(c, FG_MQTT_END_SILENT, 0,
 				   c->params.tls ? "closed before CONNACK"
@@ -464,12 +473,18 @@ static void client_io(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct fg_mqtt_client *c = w->data;
 
+	/* libmosquitto goes on with a handshake only when it is asked to read. */
+	bool shakes_hands = client_shakes_hands(c);
+
 	(void)loop;
 	client_enter(c);
-	/* libmosquitto goes on with a handshake only when it is asked to read. */
-	if ((events & EV_READ) || client_shakes_hands(c))
+	if ((events & EV_READ) || shakes_hands)
 		client_read(c);
-	if (!c->has_ended && !c->is_freed && client_writes_by_itself(c) &&
+	/*
+	 * After a handshake CONNECT waits for a turn that reads first: with TLS 1.3 only then a peer
+	 * says that it refuses our certificate, and a write that fails would take that along.
+	 */
+	if (!c->has_ended && !c->is_freed && !shakes_hands && client_writes_by_itself(c) &&
 	    mosquitto_want_write(c->mosq))
 		client_write(c);
 	if ((events & EV_READ) && !c->is_freed && c->ops->after_read)
@@ -534,10 +549,7 @@ static void client_connect_done(struct fg_connector_job *job)
 	client_enter(c);
 	if (!c->is_freed && !c->has_ended) {
 		errno = c->connect_errno;
-		if (c->connect_rc != MOSQ_ERR_SUCCESS)
-			client_end_rc(c, c->connect_rc);
-		else
-			client_write(c);
+		client_end_rc(c, c->connect_rc); /* else the loop writes CONNECT */
 	}
 	client_leave(c);
 }
@@ -590,8 +602,8 @@ static int client_make_mosq(struct fg_mqtt_client *c)
 	}
 	if (p->username)
 		rc |= mosquitto_username_pw_set(c->mosq, p->username, p->password);
-	if (p->holds_writes)
-		rc |= mosquitto_threaded_set(c->mosq, true);
+	/* So that CONNECT is queued, and not written on the connector's thread: see client_io(). */
+	rc |= mosquitto_threaded_set(c->mosq, true);
 	if (rc != MOSQ_ERR_SUCCESS)
 		return -EINVAL;
 	mosquitto_connect_v5_callback_set(c->mosq, on_connect);

@@ -258,6 +258,8 @@ const char *server_join(struct server *s)
 {
 	static char failure[200];
 
+	/* Who has not come by now does not come any more. */
+	shutdown(s->listener, SHUT_RDWR);
 	pthread_join(s->thread, NULL);
 	memcpy(failure, s->failure, sizeof(failure));
 	close(s->listener);

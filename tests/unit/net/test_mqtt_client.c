@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -963,6 +964,7 @@ static void a_flush_inside_a_callback_is_done_after_it(void **state)
 	params.holds_writes = true;
 	owner.flushes_in_message = true;
 	start(s);
+	server_go(s);
 	run(PATIENCE_S);
 	assert_int_equal(owner.n_messages, 5);
 	assert_string_equal(server_join(s), "byte 0x40 came, nothing was due");
@@ -1301,8 +1303,49 @@ static void a_missing_client_certificate_is_the_tls_layers_refusal(void **state)
 	(void)state;
 	tls_against(wants_a_certificate, "server.pem", true, true, tls_for("ca.pem", NULL, NULL));
 	/* In TLS 1.3 the client is through before the server looks: the alert comes afterwards. */
-	ended_as(FG_MQTT_END_TLS, false, "certificate");
+	ended_as(FG_MQTT_END_TLS, false, "refused by the peer's TLS: certificate required");
 	assert_true(n_turns < 100);
+}
+
+static sem_t peer_is_gone;
+static void (*modules_callback)(const SSL *ssl, int where, int ret);
+
+static void refuses_and_resets(struct peer *p)
+{
+	struct linger no_time = {.l_onoff = 1};
+
+	if (peer_handshake(p))
+		peer_fail(p, "the handshake went through");
+	setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &no_time, sizeof(no_time));
+	close(p->fd);
+	p->fd = -1;
+	sem_post(&peer_is_gone);
+}
+
+/* For the client the handshake is over, and CONNECT is what comes next. */
+static void wait_until_the_peer_is_gone(const SSL *ssl, int where, int ret)
+{
+	struct timespec until;
+
+	modules_callback(ssl, where, ret);
+	if (where != SSL_CB_CONNECT_EXIT || ret != 1)
+		return;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += (time_t)PATIENCE_S;
+	sem_timedwait(&peer_is_gone, &until);
+}
+
+static void a_refusal_that_comes_before_connect_is_written_is_told(void **state)
+{
+	struct fg_tls *tls = tls_for("ca.pem", NULL, NULL);
+
+	(void)state;
+	sem_init(&peer_is_gone, 0, 0);
+	modules_callback = SSL_CTX_get_info_callback(fg_tls_context(tls));
+	SSL_CTX_set_info_callback(fg_tls_context(tls), wait_until_the_peer_is_gone);
+	tls_against(refuses_and_resets, "server.pem", true, true, tls);
+	sem_destroy(&peer_is_gone);
+	ended_as(FG_MQTT_END_TLS, false, "refused by the peer's TLS: certificate required");
 }
 
 static void closes_in_mid_handshake(struct peer *p)
@@ -1555,6 +1598,7 @@ int main(void)
 		TEST(a_client_certificate_is_shown),
 		TEST(a_server_certificate_that_does_not_fit_is_refused_with_the_reason),
 		TEST(a_missing_client_certificate_is_the_tls_layers_refusal),
+		TEST(a_refusal_that_comes_before_connect_is_written_is_told),
 		TEST(a_server_that_goes_away_in_mid_handshake_makes_no_busy_loop),
 		TEST(a_handshake_that_stalls_ends_in_time),
 		TEST(a_server_without_tls_is_recognised),
