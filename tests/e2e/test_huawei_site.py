@@ -214,7 +214,8 @@ class Certificate(SiteTest):
 
     def test_an_expired_certificate_does_not_get_through_the_handshake_of_iotda_and_is_told(self):
         self.begin_with(self.factory.issue("old", days=-1), is_let_in=False)
-        self.gw.wait_log("link hw: .*certificate")
+        self.gw.wait_log("link hw: .*refused by the peer's TLS: certificate expired")
+        wait_for(lambda: self.cloud.events("refused"), 20, "the stand-in says why")
         self.assertEqual({e["why"] for e in self.cloud.events("refused")}, {"CERTIFICATE_VERIFY_FAILED"})
 
 
