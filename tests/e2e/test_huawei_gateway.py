@@ -272,6 +272,20 @@ class Logins(HuaweiTest):
         self.wait_delivered(self.cloud, in_iotda(self.device.sent))
         self.assertNotIn(SECRET, self.gw.log(whole=True))
 
+    def test_a_client_id_that_iotda_does_not_accept_is_named_and_not_tried_in_a_loop(self):
+        self.site, self.cloud = self.field(), self.huawei()
+        self.cloud.set(keep_alive_s=(300, 1200))  # the same code stands for both
+        self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud)])
+        self.gw.wait_log("error link hw: .*check its configuration: the client id, or the keep alive, is not accepted; "
+                         "trying again in [6-9][0-9]{4} ms")
+        self.assertEqual([e["code"] for e in self.cloud.events("refused") if e["code"] != 1], [2])
+        told = subprocess.run([CTL, "status", "--state", self.gw.state], stdout=subprocess.PIPE, timeout=20).stdout
+        self.assertRegex(told.decode(), r'link hw: backing off why="refused: [^"]*" retry_ms=[0-9]{5} ')
+        self.assertEqual(self.gw.term(), 0)
+        self.gw.config["clouds"][0]["keep_alive"] = "10min"
+        self.gw.start()
+        wait_for(lambda: self.cloud.events("connect"), 20, "IoTDA lets it in")
+
     def test_another_client_with_the_same_device_id_of_iotda_is_outlived(self):
         self.begin()
         hour = login.hour()

@@ -507,6 +507,36 @@ static void a_device_that_is_locked_out_or_misnamed_is_not_tried_anew_at_once(vo
 	make();
 }
 
+static void a_client_id_that_is_refused_is_logged_as_a_fault_of_the_configuration(void **state)
+{
+	static const struct {
+		enum fg_mqtt_version version;
+		unsigned code;
+		const char *check;
+	} table[] = {
+		{FG_MQTT_311, 2,
+		 "; check its configuration: the client id, or the keep alive, is "},
+		{FG_MQTT_5, 0x85,
+		 "; check its configuration: the client id, or the keep alive, is "},
+		{FG_MQTT_311, 4, "; check its credentials;"},
+		{FG_MQTT_5, 0x86, "; check its credentials;"},
+	};
+	struct captured log;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		config.mqtt_version = table[i].version;
+		make();
+		captured_begin(&log);
+		fg_link_start(link_);
+		fake_mqtt_end(FG_MQTT_END_REFUSED, table[i].code);
+		captured_end(&log);
+		assert_non_null(strstr(log.text, table[i].check));
+		teardown(state);
+		setup(state);
+	}
+	make();
+}
+
 static void wrong_credentials_are_logged_whatever_failed_before(void **state)
 {
 	struct captured log;
@@ -1883,6 +1913,7 @@ int main(void)
 		TEST(credentials_with_a_time_in_them_are_made_anew_at_once_but_only_once),
 		TEST(a_clock_that_is_set_is_a_reason_to_try_credentials_of_the_time_at_once),
 		TEST(a_device_that_is_locked_out_or_misnamed_is_not_tried_anew_at_once),
+		TEST(a_client_id_that_is_refused_is_logged_as_a_fault_of_the_configuration),
 		TEST(wrong_credentials_are_logged_whatever_failed_before),
 		TEST(the_keep_alive_is_the_plugins_or_as_configured_or_a_minute),
 		TEST(a_cloud_may_tell_the_time_to_a_machine_that_does_not_know_it),
