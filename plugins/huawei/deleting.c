@@ -60,7 +60,7 @@ enum hw_step hw_take_delete(struct hw_call *call, size_t i, int *ret)
 	if (!place || m->ref.size > sizeof(place->ref))
 		return hw_decline(call, i, "busy", "too many sub-devices are being deleted");
 	/* Its id may be on the list that is awaited. */
-	if (hw->n_items > 0 || call->batch->max_take == 0 || hw->topology.is_waiting)
+	if (hw->n_items > 0 || call->batch->max_take == 0 || hw_is_awaited(hw, m->device))
 		return HW_STEP_ON;
 	*ret = publish(call, m->device);
 	if (*ret == 0)

@@ -9,8 +9,9 @@ struct hw_early_entry {
 	size_t size;      /* of it all */
 	uint32_t since_s; /* uptime */
 	int64_t now_us;   /* as the delivery has it */
-	size_t payload_size;
-	char text[]; /* the suffix, NUL, and the payload */
+	size_t id_size, payload_size;
+	char id[HW_DEVICE_ID_MAX]; /* whom it is for */
+	char text[];               /* the suffix, NUL, and the payload */
 };
 
 static bool is_request(const char *suffix)
@@ -18,24 +19,24 @@ static bool is_request(const char *suffix)
 	return strstr(suffix, "request_id=") != NULL;
 }
 
-/* Has IoTDA yet to say which device @payload is for? */
-static bool is_for_stranger(const struct hw *hw, struct fg_span payload)
+/* May IoTDA say any moment which device that is? */
+static bool is_stranger(const struct hw *hw, struct fg_span id)
 {
-	char raw[HW_RAW(HW_DEVICE_ID_MAX)];
-	const struct hw_device *device;
-	struct fg_json_value object, value;
-	struct fg_json_fault fault;
-	struct fg_span id, name;
+	struct fg_span name;
 
-	if (fg_json_check(payload, &object, &fault) < 0 || object.type != FG_JSON_OBJECT ||
-	    !hw_member(object, "object_device_id", &value) ||
-	    !hw_string_read(value, raw, sizeof(raw), &id) || !hw_is_id(id.data, id.size) ||
-	    fg_span_is(id, hw->with.device_id))
+	if (!hw->topology.is_waiting || fg_span_is(id, hw->with.device_id))
 		return false;
-	if (!hw_device_called(hw, id, &name))
-		return true;
-	device = hw_devices_find(&hw->devices, name);
-	return !device || device->standing != HW_KNOWN;
+	return !hw_device_called(hw, id, &name) || hw_is_awaited(hw, name);
+}
+
+/* Whom @payload is for, in @out of HW_DEVICE_ID_MAX bytes. */
+static bool read_id(struct fg_span payload, char *out, struct fg_span *ret)
+{
+	struct fg_json_value object;
+	struct fg_json_fault fault;
+
+	return fg_json_check(payload, &object, &fault) == 0 &&
+	       hw_read_id(object, "object_device_id", out, ret);
 }
 
 /* How many bytes are kept; *@ret_end is where the next entry belongs. */
@@ -53,10 +54,13 @@ static size_t bytes_kept(struct hw *hw, struct hw_early_entry ***ret_end)
 bool hw_early_keep(struct hw *hw, const char *suffix, const struct fg_delivery *delivery)
 {
 	struct hw_early_entry *entry = NULL, **end;
+	char id_text[HW_DEVICE_ID_MAX];
+	struct fg_span id;
 	size_t suffix_size = strlen(suffix) + 1;
 	size_t size = sizeof(*entry) + suffix_size + delivery->payload.size;
 
-	if (!hw->topology.is_waiting || !is_for_stranger(hw, delivery->payload))
+	if (!hw->topology.is_waiting || !read_id(delivery->payload, id_text, &id) ||
+	    !is_stranger(hw, id))
 		return false;
 	if (bytes_kept(hw, &end) + size <= HW_MAX_EARLY_BYTES)
 		entry = malloc(size);
@@ -70,8 +74,10 @@ bool hw_early_keep(struct hw *hw, const char *suffix, const struct fg_delivery *
 		.size = size,
 		.since_s = hw->uptime_s,
 		.now_us = delivery->now_us,
+		.id_size = id.size,
 		.payload_size = delivery->payload.size,
 	};
+	memcpy(entry->id, id.data, id.size);
 	memcpy(entry->text, suffix, suffix_size);
 	memcpy(entry->text + suffix_size, delivery->payload.data, delivery->payload.size);
 	*end = entry;
@@ -101,14 +107,19 @@ static void take(struct hw *hw, const struct hw_early_entry *entry)
 	hw->early.kept_s = 0;
 }
 
+static bool has_to_wait(const struct hw *hw, const struct hw_early_entry *entry)
+{
+	if (hw->topology.is_on && !is_stranger(hw, fg_span_of(entry->id, entry->id_size)))
+		return false;
+	return !is_request(entry->text) || hw->uptime_s - entry->since_s < HW_EARLY_S;
+}
+
 void hw_early_take(struct hw *hw)
 {
-	bool is_over = hw->topology.is_on && !hw->topology.is_waiting;
 	struct hw_early_entry **at = &hw->early.first, *entry;
 
 	while ((entry = *at)) {
-		if (!is_over &&
-		    !(is_request(entry->text) && hw->uptime_s - entry->since_s >= HW_EARLY_S)) {
+		if (has_to_wait(hw, entry)) {
 			at = &entry->next;
 			continue;
 		}

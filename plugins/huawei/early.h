@@ -4,12 +4,14 @@
  * What comes down for a sub-device before IoTDA has said what it calls it, as it may right after a
  * gateway is back: kept as it came until IoTDA has, or is not waited for any more, and taken then.
  *
- *                    what is kept
- * event              a request                                      a message, an event
- * the list comes     taken                                          taken
- * it never comes     taken; the ids are by the rule                 taken; the ids are by the rule
- * HW_EARLY_S pass    taken: IoTDA waits 20 s for the answer         -
- * the session ends   -                                              -
+ * event                             a request    a message, an event
+ * its sub-device is named           taken        taken
+ * the list is not waited for (1)    taken        taken
+ * HW_EARLY_S have passed (2)        taken        -
+ * the session ends                  -            -
+ *
+ * (1) Who is not on it then is called by the rule, or is not here.
+ * (2) IoTDA waits 20 s for the answer.
  *
  * What is kept has been acknowledged, and is nowhere but in memory: whoever is killed meanwhile has lost
  * it. Of a request IoTDA says so to the application, after its 20 s, and it calls an upgrade failed.

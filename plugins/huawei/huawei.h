@@ -137,6 +137,8 @@ struct hw_topology {
 	bool is_waiting;  /* what those say that are not on it waits for the answer, … */
 	bool has_deadline;
 	uint32_t deadline_s; /* … and after this not any more */
+	bool has_begun;      /* some of the answer has come: it may have more parts, … */
+	uint32_t latest_s;   /* … until then */
 
 	bool has_request; /* to add sub-devices, unanswered */
 	bool has_answer_deadline;
@@ -392,6 +394,9 @@ void hw_sync_settled(struct hw *hw, bool is_accepted);
 
 /** An event about sub-devices. Returns 0 or -EPROTO. */
 int hw_manager_event(struct hw *hw, const struct hw_event *event);
+
+/** Has IoTDA not named the sub-device called @name yet, and may do so any moment? */
+bool hw_is_awaited(const struct hw *hw, struct fg_span name);
 
 /** May what a sub-device says go out now, is it to wait, or to be refused? @device NULL: it is not in
  * the table. One that is not known in IoTDA is going to be added there. */

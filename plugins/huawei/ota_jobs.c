@@ -255,10 +255,10 @@ static int publish(struct hw_call *call, struct hw_ota_job *job)
 	return 1;
 }
 
-/* What IoTDA calls sub-devices is not known yet. */
+/* What IoTDA calls the sub-device is not known yet. */
 static bool is_nameless(const struct hw *hw, const struct hw_ota_job *job)
 {
-	return job->device_size > 0 && hw->with.mode == HW_MODE_GATEWAY && hw->topology.is_waiting;
+	return job->device_size > 0 && hw_is_awaited(hw, device_of(job));
 }
 
 int hw_publish_ota(struct hw_call *call)

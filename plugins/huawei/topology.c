@@ -6,7 +6,17 @@
  *	down  add_sub_device_notify, delete_sub_device_notify  {"devices":[…],"version":9}
  *
  * The version is that of the list kept here, which lives as long as the process: after a start all is
- * asked for. What those say that are not on the list waits for the answer, for HW_ANSWER_S at most.
+ * asked for. What those say that are not on the list waits for the answer, for HW_ANSWER_S at most. It may
+ * come in parts, of which none says that it is the last: they are waited for until none has come for a
+ * moment. Who is on the list by then waits for nothing.
+ *
+ * waits for \ event | a notice         | PUBACK        | refused | deadline             | session ends
+ * ------------------+------------------+---------------+---------+----------------------+-------------
+ * nothing           | -                | -             | -       | -                    | -
+ * the answer        | the rest: MORE_S | in HW_ANSWER_S| nothing | nothing; warned (1)  | nothing
+ * the rest          | the rest: MORE_S | -             | nothing | nothing              | nothing
+ *
+ * (1) Where a version was named, silence means that nothing has changed.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,6 +24,9 @@
 #include "huawei.h"
 
 #define SYNC "sub_device_sync_request"
+
+/* The next part of a list comes within one second at least. */
+#define MORE_S 2u
 
 /* ------------------------------------------------------------------ asking for the list */
 
@@ -26,6 +39,7 @@ void hw_topology_begin(struct hw *hw, bool is_roomy)
 	t->is_synced = false;
 	t->is_waiting = t->is_sync_due;
 	t->has_deadline = false;
+	t->has_begun = false;
 	hw_adding_begin(hw);
 }
 
@@ -63,37 +77,69 @@ void hw_sync_settled(struct hw *hw, bool is_accepted)
 {
 	struct hw_topology *t = &hw->topology;
 
-	if (!is_accepted)
+	if (!is_accepted) {
+		t->has_deadline = false;
 		t->is_waiting = false;
-	t->has_deadline = t->is_waiting;
-	t->deadline_s = hw->uptime_s + HW_ANSWER_S;
-	if (!t->is_waiting)
 		hw_offer_left(hw);
+	} else if (!t->has_begun) {
+		t->has_deadline = t->is_waiting;
+		t->deadline_s = hw->uptime_s + HW_ANSWER_S;
+	}
+}
+
+/* Some of the list has come. */
+static void wait_for_more(struct hw *hw)
+{
+	struct hw_topology *t = &hw->topology;
+
+	if (!t->has_begun)
+		t->latest_s = hw->uptime_s + HW_ANSWER_S;
+	t->has_begun = true;
+	t->has_deadline = t->is_waiting;
+	t->deadline_s = hw->uptime_s + MORE_S < t->latest_s ? hw->uptime_s + MORE_S : t->latest_s;
+}
+
+static void stop_waiting(struct hw *hw)
+{
+	struct hw_topology *t = &hw->topology;
+
+	t->has_deadline = false;
+	t->is_waiting = false;
+	t->is_synced |= t->version > 0;
+	if (!t->is_synced)
+		hw->host->warn(hw->host_ctx,
+			       "IoTDA has not said within %u s which sub-devices it has: their ids "
+			       "are made by the rule of product_id",
+			       HW_ANSWER_S);
+	hw_offer_left(hw);
 }
 
 void hw_topology_tick(struct hw *hw)
 {
 	struct hw_topology *t = &hw->topology;
 
-	if (t->has_deadline && hw->uptime_s >= t->deadline_s) {
-		t->has_deadline = false;
-		t->is_waiting = false;
-		hw->host->warn(hw->host_ctx,
-			       "IoTDA has not said within %u s which sub-devices it has: their ids "
-			       "are made by the rule of product_id",
-			       HW_ANSWER_S);
-		hw_offer_left(hw);
-	}
+	if (t->has_deadline && hw->uptime_s >= t->deadline_s)
+		stop_waiting(hw);
 	hw_adding_tick(hw);
 }
 
 /* ------------------------------------------------------------------ who may speak */
 
+static bool is_known(const struct hw_device *device)
+{
+	return device && device->standing == HW_KNOWN;
+}
+
+bool hw_is_awaited(const struct hw *hw, struct fg_span name)
+{
+	return hw->topology.is_waiting && !is_known(hw_devices_find(&hw->devices, name));
+}
+
 enum hw_gate hw_gate(struct hw *hw, struct hw_device *device)
 {
 	const struct hw_topology *t = &hw->topology;
 
-	if (t->is_waiting && !(device && device->standing == HW_KNOWN))
+	if (t->is_waiting && !is_known(device))
 		return HW_GATE_WAIT;
 	if (!device)
 		return HW_GATE_OPEN;
@@ -303,8 +349,7 @@ static int take_notice(struct hw *hw, struct fg_json_value paras,
 	if (version > 0)
 		t->version = version;
 	t->is_synced = true;
-	t->is_waiting = false;
-	t->has_deadline = false;
+	wait_for_more(hw);
 	return hw_each(hw, paras, "devices", take);
 }
 

@@ -315,7 +315,8 @@ static void what_was_kept_is_taken_with_the_answer_it_has_waited_for(void **stat
 	assert_int_equal(n_begun, 0);
 	assert_int_equal(deliver("{\"services\":[{\"service_id\":\"$sub_device_manager\","
 				 "\"event_type\":\"add_sub_device_notify\",\"paras\":{\"devices\":"
-				 "[],\"version\":1}}]}"),
+				 "[{\"device_id\":\"pump-1\",\"node_id\":\"pump-1\"}],"
+				 "\"version\":1}}]}"),
 			 0);
 	assert_int_equal(n_begun, 1);
 }
