@@ -127,12 +127,12 @@ void fg_outbox_committed(struct fg_outbox *o, uint64_t ticket)
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++) {
 		release(&o->feeds[lane], 0, ticket);
 		release(&o->feeds[lane], 1, ticket);
+		if (o->had_no_room)
+			fg_feed_look_again(&o->feeds[lane]);
 	}
-	if (o->had_no_room) {
-		o->had_no_room = false;
-		for (size_t i = 0; i < o->n_sessions; i++)
-			o->sessions[i]->news++;
-	}
+	for (size_t i = 0; i < o->n_sessions && o->had_no_room; i++)
+		o->sessions[i]->news++;
+	o->had_no_room = false;
 }
 
 /* ---- sessions that break */

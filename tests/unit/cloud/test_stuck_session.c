@@ -1,4 +1,5 @@
 /* A link with a session for each device, and one of them whose oldest record is not acknowledged. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -186,6 +187,24 @@ static void when_it_is_refused_it_is_sent_again(void **state)
 	assert_true(seq > 1);
 }
 
+static void when_there_is_no_room_in_quarantine_it_goes_there_later(void **state)
+{
+	uint64_t seq;
+
+	(void)state;
+	the_first_one_is_stuck();
+	journal.quarantine_error = -EAGAIN;
+	fg_outbox_settled(a, 1, 0x99, now_ms); /* never again */
+	assert_int_equal(sends(a, &seq), 0);
+	assert_int_equal(journal.n_quarantined, 0);
+	journal.quarantine_error = 0;
+	fg_outbox_committed(outbox, fake_journal_commit(&journal));
+	assert_int_equal(sends(a, &seq), 0);
+	assert_true(fake_journal_has_quarantined(&journal, 1, false));
+	fg_outbox_committed(outbox, fake_journal_commit(&journal));
+	assert_true(sends(a, &seq) > 0);
+}
+
 static void after_a_crash_nothing_is_lost(void **state)
 {
 	uint64_t n = 1 + the_first_one_is_stuck(), seq;
@@ -214,6 +233,7 @@ int main(void)
 		TEST(the_others_go_on),
 		TEST(once_it_is_acknowledged_the_rest_follows),
 		TEST(when_it_is_refused_it_is_sent_again),
+		TEST(when_there_is_no_room_in_quarantine_it_goes_there_later),
 		TEST(after_a_crash_nothing_is_lost),
 	};
 
