@@ -11,23 +11,15 @@
 
 #include <cmocka.h>
 
-#include "cloud/link.h"
-#include "fake_journal.h"
-#include "fake_mqtt.h"
-#include "scripted_plugin.h"
+#include "link_frame.h"
 #include "util/cleanup.h"
 
 #define N_FILES 4
 
 static const char *const files[N_FILES] = {"links/cloud", "links/cloud.names", "configs", "images"};
 
-static struct fg_journal journal;
-static struct script script;
-static struct fg_cloud_config config;
 static struct fg_store *stores[FG_LINK_STORES];
-static struct fg_link *link_;
 static char directory[] = "/tmp/fieldgate-holds-XXXXXX";
-static unsigned n_stopped;
 
 /* ---- a connector whose threads work when the test says so */
 
@@ -159,30 +151,9 @@ static const struct {
 
 static void online(void)
 {
-	struct fg_link_options options = {
-		.journal = &journal,
-		.config = &config,
-		.plugin = &script_plugin,
-		.gateway_name = "plant7",
-		.state_directory = directory,
-		.downlink = {.command = to_desk, .config = to_configs, .image_begin = to_images},
-		.stores = {stores[0], stores[1]},
-		.seed = 42,
-	};
-	struct fg_error err = {0};
-
-	if (fg_link_new(&options, &link_, &err) < 0)
-		fail_msg("%s", err.text);
+	make();
 	fg_link_start(link_);
 	fake_mqtt_connect(65535, 0);
-}
-
-static enum fg_link_state state_of(void)
-{
-	struct fg_link_stats s;
-
-	fg_link_get_stats(link_, &s);
-	return s.state;
 }
 
 static bool deliver(const char *message)
@@ -192,11 +163,11 @@ static bool deliver(const char *message)
 
 static void connects_again(void)
 {
-	assert_int_equal(state_of(), FG_LINK_BACKOFF);
+	assert_state(FG_LINK_BACKOFF);
 	assert_null(fake_mqtt.client);
 	fake_time_pass(60000);
 	fake_mqtt_connect(65535, 0);
-	assert_int_equal(state_of(), FG_LINK_ONLINE);
+	assert_state(FG_LINK_ONLINE);
 }
 
 static void remove_files(void)
@@ -214,29 +185,20 @@ static int setup(void **state)
 	char path[128];
 
 	(void)state;
-	fake_journal_init(&journal);
-	fake_mqtt_reset();
+	link_frame_begin();
 	remove_files();
-	memset(&script, 0, sizeof(script));
 	script.receive = receive;
-	script_next = &script;
-	config = (struct fg_cloud_config){
-		.name = (char *)"cloud",
-		.plugin = (char *)"script",
-		.url = {.host = (char *)"cloud.example", .port = 1883},
-		.keep_alive_s = 60,
-		.max_in_flight = 16,
-		.max_in_flight_records = 10000,
-		.ack_timeout_ms = 30000,
-		.command_timeout_ms = 10000,
-		.max_reconnect_delay_ms = 300000,
-	};
-	n_stopped = 0;
+	frees_in_stopped = true;
+	config.max_reconnect_delay_ms = 300000;
+	options.state_directory = directory;
+	options.downlink = (struct fg_link_downlink){
+		.command = to_desk, .config = to_configs, .image_begin = to_images};
 	for (size_t i = 0; i < FG_LINK_STORES; i++) {
-		struct fg_store_options options = {.path = path, .max_bytes = 4096};
+		struct fg_store_options of_store = {.path = path, .max_bytes = 4096};
 
 		snprintf(path, sizeof(path), "%s/%s", directory, files[2 + i]);
-		assert_int_equal(fg_store_open(&options, &stores[i], NULL), 0);
+		assert_int_equal(fg_store_open(&of_store, &stores[i], NULL), 0);
+		options.stores[i] = stores[i];
 	}
 	return 0;
 }
@@ -244,11 +206,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	link_ = fg_link_free(link_);
+	link_frame_end();
 	for (size_t i = 0; i < FG_LINK_STORES; i++)
 		stores[i] = fg_store_free(stores[i]);
 	disk_works();
-	fake_journal_done(&journal);
 	return 0;
 }
 
@@ -270,7 +231,7 @@ static void nothing_is_acknowledged_before_the_file_it_has_changed_is_on_disk(vo
 		assert_int_equal(disk_works(), 1);
 		assert_false(fake_mqtt.is_held);
 		assert_int_equal(fake_mqtt.n_let_go, 1);
-		assert_int_equal(state_of(), FG_LINK_ONLINE);
+		assert_state(FG_LINK_ONLINE);
 		start_over();
 	}
 }
@@ -352,7 +313,7 @@ static void what_cannot_be_written_is_not_acknowledged(void **state)
 		deliver(changes[i].message);
 		disk_works();
 		assert_int_equal(fake_mqtt.n_let_go, 1);
-		assert_int_equal(state_of(), FG_LINK_ONLINE);
+		assert_state(FG_LINK_ONLINE);
 		start_over();
 	}
 }
@@ -363,7 +324,7 @@ static void a_disk_that_hangs_ends_the_session(void **state)
 	online();
 	deliver("rAnton");
 	fake_time_pass(30000);
-	assert_int_equal(state_of(), FG_LINK_ONLINE);
+	assert_state(FG_LINK_ONLINE);
 	fake_time_pass(1000);
 	assert_int_equal(fake_mqtt.n_let_go, 0);
 	connects_again();
@@ -372,19 +333,12 @@ static void a_disk_that_hangs_ends_the_session(void **state)
 	assert_int_equal(fake_mqtt.n_let_go, 0);
 }
 
-static void has_stopped(void *arg)
-{
-	(void)arg;
-	n_stopped++;
-	link_ = fg_link_free(link_);
-}
-
 static void a_session_that_is_to_end_waits_for_the_disk(void **state)
 {
 	(void)state;
 	online();
 	deliver("rAnton");
-	fg_link_stop(link_, has_stopped, NULL);
+	stop();
 	assert_false(fake_mqtt.is_disconnecting);
 	disk_works();
 	assert_false(fake_mqtt.is_held);
@@ -399,7 +353,7 @@ static void a_link_may_be_freed_when_its_disk_fails(void **state)
 	online();
 	file_cannot_be_written(files[1], true);
 	deliver("rAnton");
-	fg_link_stop(link_, has_stopped, NULL);
+	stop();
 	disk_works(); /* within which the link is freed, and the file's owner with it */
 	assert_int_equal(n_stopped, 1);
 	assert_null(link_);

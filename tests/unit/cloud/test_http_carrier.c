@@ -13,94 +13,35 @@
 #include <cmocka.h>
 
 #include "../util/captured.h"
-#include "cloud/link.h"
 #include "fake_http.h"
-#include "fake_journal.h"
-#include "fake_mqtt.h"
-#include "scripted_plugin.h"
+#include "link_frame.h"
 #include "util/log.h"
 
 #include <syslog.h>
 
 #define AFTER_MS 60000
 
-static struct fg_journal journal;
-static struct script script;
-static struct fg_cloud_config config;
-static struct fg_link *link_;
-static struct fg_plugin plugin;
-static unsigned n_stopped;
-static bool frees_in_stopped;
-
 static int setup(void **state)
 {
 	(void)state;
-	fake_journal_init(&journal);
-	fake_mqtt_reset();
+	link_frame_begin();
 	fake_http_reset();
-	memset(&script, 0, sizeof(script));
-	script_next = &script;
 	plugin = script_http_plugin;
-	config = (struct fg_cloud_config){
-		.name = (char *)"cloud",
-		.plugin = (char *)"script",
-		.url = {.host = (char *)"cloud.example", .port = 1883},
-		.keep_alive_s = 60,
-		.max_in_flight = 16,
-		.max_in_flight_records = 10000,
-		.ack_timeout_ms = 30000,
-		.max_reconnect_delay_ms = 60000,
-		.command_timeout_ms = 10000,
-		.fallback = {.url = (char *)"https://cloud.example", .after_ms = AFTER_MS},
-	};
-	n_stopped = 0;
-	frees_in_stopped = false;
+	config.fallback.url = (char *)"https://cloud.example";
+	config.fallback.after_ms = AFTER_MS;
+	options.http = (struct fg_http *)&fake_http; /* nobody looks inside */
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	link_ = fg_link_free(link_);
-	assert_null(fake_mqtt.client);
+	link_frame_end();
 	assert_null(fake_http.request);
-	assert_int_equal(fake_timers(), 0);
-	assert_int_equal(script.n_opened, script.n_closed);
-	fake_journal_done(&journal);
 	return 0;
 }
 
-static struct fg_link_options options_of(void)
-{
-	return (struct fg_link_options){
-		.http = (struct fg_http *)&fake_http, /* nobody looks inside */
-		.journal = &journal,
-		.config = &config,
-		.plugin = &plugin,
-		.gateway_name = "plant7",
-		.seed = 42,
-	};
-}
-
-static void make(void)
-{
-	struct fg_link_options options = options_of();
-	struct fg_error err = {0};
-
-	if (fg_link_new(&options, &link_, &err) < 0)
-		fail_msg("%s", err.text);
-}
-
-static struct fg_link_stats stats(void)
-{
-	struct fg_link_stats s;
-
-	fg_link_get_stats(link_, &s);
-	return s;
-}
-
 #define assert_by_http(expected) assert_int_equal(stats().n_sessions_by_http, expected)
-#define assert_watermark(expected) assert_int_equal(fg_cursor_watermark(&journal.cursor), expected)
 
 static void assert_request(const char *url, const char *body)
 {
@@ -110,18 +51,6 @@ static void assert_request(const char *url, const char *body)
 }
 
 #define assert_signing_in() assert_request("https://cloud.example/login", "me")
-
-static void add(const char *device, unsigned n)
-{
-	while (n--)
-		fake_journal_add(&journal, device);
-}
-
-static void new_data(const char *device, unsigned n)
-{
-	add(device, n);
-	fg_link_committed(link_, fake_journal_commit(&journal));
-}
 
 static void answer(unsigned status)
 {
@@ -207,24 +136,10 @@ static void draining(void)
 	assert_by_http(1);
 }
 
-static void has_stopped(void *arg)
-{
-	assert_ptr_equal(arg, &journal);
-	n_stopped++;
-	if (frees_in_stopped)
-		link_ = fg_link_free(link_);
-}
-
-static void stop(void)
-{
-	fg_link_stop(link_, has_stopped, &journal);
-}
-
 /* ---- the configuration */
 
 static void a_plugin_without_http_cannot_have_a_fallback(void **state)
 {
-	struct fg_link_options options = options_of();
 	struct fg_error err = {0};
 
 	(void)state;

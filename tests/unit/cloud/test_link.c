@@ -10,20 +10,9 @@
 #include <cmocka.h>
 
 #include "../util/captured.h"
-#include "cloud/link.h"
-#include "fake_journal.h"
-#include "fake_mqtt.h"
-#include "scripted_plugin.h"
+#include "link_frame.h"
 #include "util/backoff.h"
 #include "util/log.h"
-
-static struct fg_journal journal;
-static struct script script;
-static struct fg_cloud_config config;
-static struct fg_link *link_;
-static struct fg_plugin plugin;
-static unsigned n_stopped;
-static bool frees_in_stopped;
 
 /* What the gateway is asked, and what it says. */
 static struct {
@@ -73,96 +62,18 @@ static int to_images(void *arg, const char *link, const struct fg_image *image, 
 static int setup(void **state)
 {
 	(void)state;
-	fake_journal_init(&journal);
-	fake_mqtt_reset();
-	memset(&script, 0, sizeof(script));
-	script_next = &script;
-	plugin = script_plugin;
-	config = (struct fg_cloud_config){
-		.name = (char *)"cloud",
-		.plugin = (char *)"script",
-		.url = {.host = (char *)"cloud.example", .port = 1883},
-		.keep_alive_s = 60,
-		.max_reconnect_delay_ms = 60000,
-		.max_in_flight = 16,
-		.max_in_flight_records = 10000,
-		.ack_timeout_ms = 30000,
-		.command_timeout_ms = 10000,
-	};
+	link_frame_begin();
 	memset(&desk, 0, sizeof(desk));
-	n_stopped = 0;
-	frees_in_stopped = false;
+	options.downlink = (struct fg_link_downlink){
+		.command = to_desk, .image_begin = to_images, .arg = &desk};
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	link_ = fg_link_free(link_);
-	assert_null(fake_mqtt.client);
-	assert_int_equal(fake_timers(), 0);
-	assert_false(journal.cursor.is_open);
-	assert_int_equal(script.n_opened, script.n_closed);
-	fake_journal_done(&journal);
+	link_frame_end();
 	return 0;
-}
-
-static struct fg_link_options options_of(void)
-{
-	return (struct fg_link_options){
-		.journal = &journal,
-		.config = &config,
-		.plugin = &plugin,
-		.gateway_name = "plant7",
-		.downlink = {.command = to_desk, .image_begin = to_images, .arg = &desk},
-		.seed = 42,
-	};
-}
-
-static void make(void)
-{
-	struct fg_link_options options = options_of();
-	struct fg_error err = {0};
-
-	if (fg_link_new(&options, &link_, &err) < 0)
-		fail_msg("%s", err.text);
-}
-
-static struct fg_link_stats stats(void)
-{
-	struct fg_link_stats s;
-
-	fg_link_get_stats(link_, &s);
-	return s;
-}
-
-#define assert_state(expected)                                                                     \
-	assert_string_equal(fg_link_state_name(stats().state), fg_link_state_name(expected))
-#define assert_watermark(expected) assert_int_equal(fg_cursor_watermark(&journal.cursor), expected)
-
-static void has_stopped(void *arg)
-{
-	assert_ptr_equal(arg, &journal);
-	n_stopped++;
-	if (frees_in_stopped)
-		link_ = fg_link_free(link_);
-}
-
-static void stop(void)
-{
-	fg_link_stop(link_, has_stopped, &journal);
-}
-
-static void add(const char *device, unsigned n)
-{
-	while (n--)
-		fake_journal_add(&journal, device);
-}
-
-static void new_data(const char *device, unsigned n)
-{
-	add(device, n);
-	fg_link_committed(link_, fake_journal_commit(&journal));
 }
 
 /* As the real client does it: acknowledgements, then after_read. */
@@ -219,7 +130,6 @@ static void a_new_link_is_stopped_and_connects_nothing(void **state)
 
 static void a_link_that_cannot_be_opened_leaves_nothing_behind(void **state)
 {
-	struct fg_link_options options = options_of();
 	struct fg_error err = {0};
 
 	(void)state;
@@ -600,16 +510,14 @@ static void a_cloud_may_tell_the_time_to_a_machine_that_does_not_know_it(void **
 	static const uint8_t boot_id[16] = {1};
 	struct fg_timekeeper_options clock = {
 		.boot_id = boot_id, .read = read_1970, .look = look_in_1970};
-	struct fg_link_options options = options_of();
 	struct fg_timekeeper *timekeeper = NULL;
-	struct fg_error err = {0};
 	struct captured log;
 	int64_t now_us;
 
 	(void)state;
 	assert_int_equal(fg_timekeeper_new(&clock, &timekeeper), 0);
 	options.timekeeper = timekeeper;
-	assert_int_equal(fg_link_new(&options, &link_, &err), 0);
+	make();
 	assert_true(script.host->wants_time(script.host_ctx));
 	fg_log_open(FG_LOG_STDERR, LOG_NOTICE);
 	captured_begin(&log);
@@ -624,6 +532,7 @@ static void a_cloud_may_tell_the_time_to_a_machine_that_does_not_know_it(void **
 	fg_timekeeper_free(timekeeper);
 
 	/* Where the wall clock is believed there is nothing to tell. */
+	options.timekeeper = NULL;
 	make();
 	assert_false(script.host->wants_time(script.host_ctx));
 	assert_int_equal(script.host->tell_time(script.host_ctx, 1), -EALREADY);
