@@ -1,7 +1,6 @@
 #include "net/mqtt_client.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -65,32 +64,19 @@ static void client_end(struct fg_mqtt_client *c, enum fg_mqtt_end_kind kind, uns
 	c->is_connected = false;
 }
 
-/* The end of TLS before CONNACK, of which OpenSSL has complained, or in silence. */
-static void client_end_tls(struct fg_mqtt_client *c)
-{
-	/* As in "OpenSSL Error[0]: error:0A00045C:SSL routines::tlsv13 alert certificate required". */
-	const char *alert = strstr(c->library_says, " alert ");
-	char text[200];
-
-	if (!c->library_says[0])
-		snprintf(text, sizeof(text), "TLS handshake: cut off; does it speak TLS?");
-	else if (strstr(c->library_says, "wrong version number"))
-		snprintf(text, sizeof(text),
-			 "TLS handshake: the answer is not TLS; is the port right?");
-	else if (alert)
-		snprintf(text, sizeof(text), "refused by the peer's TLS: %s",
-			 alert + strlen(" alert "));
-	else
-		snprintf(text, sizeof(text), "TLS: %s", c->library_says);
-	client_end(c, FG_MQTT_END_TLS, 0, text);
-}
-
 /* What a libmosquitto return code means; called right after the call, while errno stands. */
 static void client_end_rc(struct fg_mqtt_client *c, int rc)
 {
-	int saved_errno = errno;
-	const char *verify;
-	char text[200];
+	struct fg_mqtt_failure failure = {
+		.rc = rc,
+		.saved_errno = errno,
+		.host = c->params.host,
+		.port = c->params.port,
+		.is_tls = c->params.tls,
+		.was_connected = c->is_connected,
+		.library_says = c->library_says,
+	};
+	struct fg_mqtt_end end;
 
 	if (c->has_ended || rc == MOSQ_ERR_SUCCESS)
 		return;
@@ -98,42 +84,10 @@ static void client_end_rc(struct fg_mqtt_client *c, int rc)
 		client_end(c, FG_MQTT_END_OWN, 0, "disconnected");
 		return;
 	}
-	verify = c->params.tls ? fg_tls_take_verify_error(c->params.tls) : NULL;
-	if (verify) {
-		snprintf(text, sizeof(text), "certificate of %s: %s", c->params.host, verify);
-		client_end(c, FG_MQTT_END_TLS, 0, text);
-	} else if (rc == MOSQ_ERR_TLS) {
-		client_end_tls(c);
-	} else if (rc == MOSQ_ERR_EAI) {
-		snprintf(text, sizeof(text), "name lookup of %s: %s", c->params.host,
-			 gai_strerror(saved_errno));
-		client_end(c, FG_MQTT_END_UNREACHABLE, 0, text);
-	} else if (rc == MOSQ_ERR_CONN_LOST ||
-		   (rc == MOSQ_ERR_ERRNO && saved_errno == EPROTO && c->params.tls)) {
-		/* The second is what libmosquitto makes of all that OpenSSL says, the end of the
-		 * stream included. */
-		if (c->is_connected)
-			client_end(c, FG_MQTT_END_LOST, 0, "closed by the peer");
-		else if (c->params.tls && c->library_says[0])
-			client_end_tls(c);
-		else
-			client_end(c, FG_MQTT_END_SILENT, 0,
-				   c->params.tls ? "closed before CONNACK"
-						 : "closed before CONNACK; does it expect TLS "
-						   "(mqtts://)?");
-	} else if (rc == MOSQ_ERR_ERRNO) {
-		snprintf(text, sizeof(text), "%s:%u: %s", c->params.host, c->params.port,
-			 saved_errno ? strerror(saved_errno) : "connection failed");
-		client_end(c, c->is_connected ? FG_MQTT_END_LOST : FG_MQTT_END_UNREACHABLE, 0,
-			   text);
-	} else if (rc == MOSQ_ERR_KEEPALIVE) {
-		client_end(c, FG_MQTT_END_LOST, 0, "no PINGRESP");
-	} else if (rc == MOSQ_ERR_PROTOCOL && !c->is_connected) {
-		client_end(c, FG_MQTT_END_PROTOCOL, 0,
-			   "the answer is no sound MQTT; is the port right?");
-	} else {
-		client_end(c, FG_MQTT_END_PROTOCOL, 0, mosquitto_strerror(rc));
-	}
+	if (c->params.tls)
+		failure.verify_error = fg_tls_take_verify_error(c->params.tls);
+	fg_mqtt_end_of(&failure, &end);
+	client_end(c, end.kind, 0, end.text);
 }
 
 /* ---- libmosquitto's callbacks */
@@ -280,12 +234,7 @@ static void client_release(struct fg_mqtt_client *c)
 {
 	if (c->mosq)
 		mosquitto_destroy(c->mosq);
-	free((char *)c->params.host);
-	free((char *)c->params.client_id);
-	free((char *)c->params.username);
-	if (c->params.password)
-		explicit_bzero((char *)c->params.password, strlen(c->params.password));
-	free((char *)c->params.password);
+	fg_mqtt_params_release(&c->params);
 	free(c);
 }
 
@@ -519,25 +468,9 @@ static void client_connect_work(struct fg_connector_job *job)
 {
 	struct fg_mqtt_client *c =
 		(struct fg_mqtt_client *)((char *)job - offsetof(struct fg_mqtt_client, job));
-	mosquitto_property *properties = NULL;
 
-	if (c->params.mqtt_version == 5) {
-		if (c->params.receive_maximum)
-			mosquitto_property_add_int16(&properties, MQTT_PROP_RECEIVE_MAXIMUM,
-						     (uint16_t)c->params.receive_maximum);
-		if (c->params.session_expiry_s)
-			mosquitto_property_add_int32(&properties, MQTT_PROP_SESSION_EXPIRY_INTERVAL,
-						     c->params.session_expiry_s);
-		if (c->params.max_packet_bytes)
-			mosquitto_property_add_int32(&properties, MQTT_PROP_MAXIMUM_PACKET_SIZE,
-						     (uint32_t)c->params.max_packet_bytes);
-	}
-	errno = 0;
-	/* Blocking, since only that tries all addresses of a name in turn. */
-	c->connect_rc = mosquitto_connect_bind_v5(c->mosq, c->params.host, c->params.port,
-						  (int)c->params.keep_alive_s, NULL, properties);
+	c->connect_rc = fg_mqtt_params_connect(&c->params, c->mosq);
 	c->connect_errno = errno;
-	mosquitto_property_free_all(&properties);
 }
 
 static void client_connect_done(struct fg_connector_job *job)
@@ -566,46 +499,12 @@ static void client_connect_orphaned(struct fg_connector_job *job)
 		client_release(c);
 }
 
-static int client_copy_params(struct fg_mqtt_client *c, const struct fg_mqtt_params *p)
-{
-	c->params = *p;
-	c->params.host = strdup(p->host);
-	c->params.client_id = strdup(p->client_id);
-	c->params.username = p->username ? strdup(p->username) : NULL;
-	c->params.password = p->password ? strdup(p->password) : NULL;
-	if (!c->params.host || !c->params.client_id || (p->username && !c->params.username) ||
-	    (p->password && !c->params.password))
-		return -ENOMEM;
-	return 0;
-}
-
 static int client_make_mosq(struct fg_mqtt_client *c)
 {
-	const struct fg_mqtt_params *p = &c->params;
-	int rc;
+	int r = fg_mqtt_params_make(&c->params, c, &c->mosq);
 
-	c->mosq = mosquitto_new(p->client_id, p->clean_start, c);
-	if (!c->mosq)
-		return errno == ENOMEM ? -ENOMEM : -EINVAL;
-	rc = mosquitto_int_option(c->mosq, MOSQ_OPT_PROTOCOL_VERSION,
-				  p->mqtt_version == 5 ? MQTT_PROTOCOL_V5 : MQTT_PROTOCOL_V311);
-	/* PUBACKs are four bytes; Nagle would hold them for the peer's delayed acknowledgement. */
-	rc |= mosquitto_int_option(c->mosq, MOSQ_OPT_TCP_NODELAY, 1);
-	/* The owner keeps the window; the library must not queue behind it. */
-	rc |= mosquitto_int_option(c->mosq, MOSQ_OPT_SEND_MAXIMUM, 65535);
-	rc |= mosquitto_int_option(c->mosq, MOSQ_OPT_RECEIVE_MAXIMUM,
-				   p->receive_maximum ? (int)p->receive_maximum : 65535);
-	if (p->tls) {
-		rc |= mosquitto_void_option(c->mosq, MOSQ_OPT_SSL_CTX, fg_tls_context(p->tls));
-		/* The material is in there; by default the library wants to add some of its own. */
-		rc |= mosquitto_int_option(c->mosq, MOSQ_OPT_SSL_CTX_WITH_DEFAULTS, 0);
-	}
-	if (p->username)
-		rc |= mosquitto_username_pw_set(c->mosq, p->username, p->password);
-	/* So that CONNECT is queued, and not written on the connector's thread: see client_io(). */
-	rc |= mosquitto_threaded_set(c->mosq, true);
-	if (rc != MOSQ_ERR_SUCCESS)
-		return -EINVAL;
+	if (r < 0)
+		return r;
 	mosquitto_connect_v5_callback_set(c->mosq, on_connect);
 	mosquitto_disconnect_v5_callback_set(c->mosq, on_disconnect);
 	mosquitto_message_v5_callback_set(c->mosq, on_message);
@@ -627,7 +526,7 @@ int fg_mqtt_client_new(struct ev_loop *loop, struct fg_connector *connector,
 	c->loop = loop;
 	c->ops = ops;
 	c->owner = owner;
-	r = client_copy_params(c, params);
+	r = fg_mqtt_params_copy(params, &c->params);
 	if (r < 0)
 		return r;
 	r = client_make_mosq(c);
@@ -826,67 +725,4 @@ void fg_mqtt_client_disconnect(struct fg_mqtt_client *c)
 bool fg_mqtt_client_is_connected(const struct fg_mqtt_client *c)
 {
 	return c->is_connected;
-}
-
-/* ---- words */
-
-const char *fg_mqtt_connack_text(unsigned mqtt_version, unsigned code)
-{
-	static const char *const v311[] = {
-		"accepted",           "unacceptable protocol version", "client id rejected",
-		"server unavailable", "bad user name or password",     "not authorised",
-	};
-
-	if (mqtt_version != 5 || code < 0x80)
-		return code < sizeof(v311) / sizeof(v311[0]) ? v311[code] : "unknown code";
-	return fg_mqtt_reason_text(code);
-}
-
-const char *fg_mqtt_reason_text(unsigned reason_code)
-{
-	static const struct {
-		unsigned code;
-		const char *text;
-	} names[] = {
-		{0x80, "unspecified error"},
-		{0x81, "malformed packet"},
-		{0x82, "protocol error"},
-		{0x83, "implementation specific error"},
-		{0x84, "unsupported protocol version"},
-		{0x85, "client identifier not valid"},
-		{0x86, "bad user name or password"},
-		{0x87, "not authorised"},
-		{0x88, "server unavailable"},
-		{0x89, "server busy"},
-		{0x8a, "banned"},
-		{0x8b, "server shutting down"},
-		{0x8c, "bad authentication method"},
-		{0x8d, "keep alive timeout"},
-		{0x8e, "session taken over"},
-		{0x8f, "topic filter invalid"},
-		{0x90, "topic name invalid"},
-		{0x91, "packet identifier in use"},
-		{0x92, "packet identifier not found"},
-		{0x93, "receive maximum exceeded"},
-		{0x94, "topic alias invalid"},
-		{0x95, "packet too large"},
-		{0x96, "message rate too high"},
-		{0x97, "quota exceeded"},
-		{0x98, "administrative action"},
-		{0x99, "payload format invalid"},
-		{0x9a, "retain not supported"},
-		{0x9b, "QoS not supported"},
-		{0x9c, "use another server"},
-		{0x9d, "server moved"},
-		{0x9e, "shared subscriptions not supported"},
-		{0x9f, "connection rate exceeded"},
-		{0xa0, "maximum connect time"},
-		{0xa1, "subscription identifiers not supported"},
-		{0xa2, "wildcard subscriptions not supported"},
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (names[i].code == reason_code)
-			return names[i].text;
-	return reason_code < 0x80 ? "success" : "unknown reason code";
 }

@@ -22,30 +22,11 @@
 #include <mosquitto.h>
 
 #include "net/connector.h"
-#include "net/tls.h"
+#include "net/mqtt_end.h"
+#include "net/mqtt_params.h"
 #include "util/span.h"
 
 struct fg_mqtt_client;
-
-/** How a session ended, or why it never began. */
-enum fg_mqtt_end_kind {
-	FG_MQTT_END_UNREACHABLE, /* name lookup or TCP connect failed */
-	FG_MQTT_END_TLS,         /* handshake or certificate check failed */
-	FG_MQTT_END_REFUSED,     /* CONNACK with a reason code */
-	FG_MQTT_END_SILENT,      /* no CONNACK in time, or closed before it */
-	FG_MQTT_END_DISCONNECT,  /* the peer sent DISCONNECT (MQTT 5, 3.14) */
-	FG_MQTT_END_LOST,        /* the connection broke or was closed; PINGRESP missing */
-	FG_MQTT_END_PROTOCOL,    /* the peer broke the protocol */
-	FG_MQTT_END_OWN,         /* fg_mqtt_client_disconnect() */
-};
-
-struct fg_mqtt_end {
-	enum fg_mqtt_end_kind kind;
-	unsigned reason_code; /* REFUSED: CONNACK code of the version spoken; DISCONNECT: its reason
-				 code */
-	bool was_connected;
-	char text[200]; /* a sentence for the log */
-};
 
 /** CONNACK's properties (MQTT 5, 3.2.2.3), with the standard's defaults where absent. */
 struct fg_mqtt_connack {
@@ -87,26 +68,6 @@ struct fg_mqtt_ops {
 	bool (*may_read)(void *owner);   /* asked before each packet is read; NULL: always */
 	void (*after_read)(void *owner); /* all that was there has been read; NULL: nothing to do */
 	void (*ended)(void *owner, const struct fg_mqtt_end *end);
-};
-
-struct fg_mqtt_params {
-	const char *host;
-	uint16_t port;
-	struct fg_tls *tls;    /* NULL: plain; the client holds its context */
-	unsigned mqtt_version; /* 4 or 5 */
-	const char *client_id;
-	const char *username; /* or NULL */
-	const char *password; /* or NULL */
-	bool clean_start;
-	unsigned keep_alive_s;
-	uint32_t session_expiry_s; /* MQTT 5; 0: ends with the connection */
-	unsigned receive_maximum;  /* MQTT 5; 0: not sent */
-	size_t max_packet_bytes;   /* MQTT 5 Maximum Packet Size to announce; 0: not sent */
-	bool holds_writes;
-	/* MQTT 5: what this session publishes does not come back to it, but through shared
-	 * subscriptions (No Local, 3.8.3.1). */
-	bool is_deaf_to_itself;
-	int connack_timeout_s; /* from the start of the attempt to CONNACK */
 };
 
 /**
@@ -152,7 +113,3 @@ void fg_mqtt_client_disconnect(struct fg_mqtt_client *c);
 
 /** True between connected() and ended(). */
 bool fg_mqtt_client_is_connected(const struct fg_mqtt_client *c);
-
-/** A CONNACK or DISCONNECT reason code in words. @mqtt_version 4 or 5; static text. */
-const char *fg_mqtt_connack_text(unsigned mqtt_version, unsigned code);
-const char *fg_mqtt_reason_text(unsigned reason_code);

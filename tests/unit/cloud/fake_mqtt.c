@@ -330,19 +330,6 @@ bool fg_mqtt_client_is_connected(const struct fg_mqtt_client *c)
 	return fake_mqtt.is_connected;
 }
 
-const char *fg_mqtt_connack_text(unsigned mqtt_version, unsigned code)
-{
-	(void)mqtt_version;
-	(void)code;
-	return "code";
-}
-
-const char *fg_mqtt_reason_text(unsigned reason_code)
-{
-	(void)reason_code;
-	return "reason";
-}
-
 /* ---- time */
 
 int64_t fg_clock_utc_us(void)
