@@ -64,7 +64,7 @@ enum fg_time_quality {
  * them; a plugin leaves such a member out unless its cloud has a form for it.
  */
 struct fg_message {
-	uint64_t seq;    /* journal sequence number, from 1, never reused */
+	uint64_t seq;    /* journal sequence number, from 1, never reused in its lane */
 	int64_t time_us; /* UTC, microseconds since 1970 */
 	enum fg_kind kind;
 	enum fg_time_quality time_quality;
@@ -441,7 +441,10 @@ struct fg_batch {
 	/* At most so many data points in one publish of that scope, as limit() allows now. */
 	size_t max_points[FG_SCOPES];
 	enum fg_carrier carrier; /* what will carry the publish */
-	int64_t now_us;          /* UTC */
+	/* They are of the lane that overtakes the other one: alarms, requests, answers. A lane has numbers
+	 * of its own. */
+	bool is_alarm;
+	int64_t now_us; /* UTC */
 	uint64_t values_dropped; /* add 1 for each member left out (NaN, Infinity, …) */
 };
 

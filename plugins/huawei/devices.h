@@ -54,7 +54,7 @@ struct hw_device {
 	uint32_t retry_s;                    /* HW_FAILED: uptime */
 	char error_code[HW_ERROR_CODE_SIZE]; /* of the last failure; empty: no answer came */
 	char *id;      /* as IoTDA calls it, where that is not by the rule; else NULL */
-	uint64_t seq;  /* of the message that said last what it is */
+	uint64_t seq;  /* of the message of the main lane that said last what it is; 0: none */
 	uint64_t call; /* encode() call in which what follows has to wait */
 	char name[HW_DEVICE_ID_MAX];
 };

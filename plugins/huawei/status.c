@@ -143,8 +143,11 @@ bool hw_is_announced(struct hw_call *call, size_t i)
 		return false;
 	if (!device || !hw->tells_status)
 		return true;
-	/* What was said before it went away does not bring it back. */
-	hw_device_is(&hw->devices, device, HW_ONLINE, m->seq);
+	/*
+	 * What was said before it went away does not bring it back. Alarms and requests have numbers of
+	 * their own: they count as long as nothing else was heard.
+	 */
+	hw_device_is(&hw->devices, device, HW_ONLINE, call->batch->is_alarm ? 0 : m->seq);
 	if (device->is == HW_OFFLINE || device->told == HW_ONLINE)
 		return true;
 	device->call = hw->call;
@@ -175,9 +178,12 @@ static bool is_presence_idle(struct hw_call *call, size_t i, struct hw_device *d
 	struct hw *hw = call->hw;
 	uint64_t seq = call->batch->messages[i].seq;
 
-	if (!hw->tells_status || status == HW_STATUS_NONE || seq < device->seq ||
-	    (device->is == (uint8_t)status && device->told == device->is))
+	if (!hw->tells_status || status == HW_STATUS_NONE || seq < device->seq)
 		return true;
+	if (device->is == (uint8_t)status && device->told == device->is) {
+		hw_device_is(&hw->devices, device, status, seq);
+		return true;
+	}
 	if (device->standing == HW_UNHEARD && hw->with.adds && status == HW_OFFLINE &&
 	    !hw->topology.is_waiting) {
 		hw_device_is(&hw->devices, device, status, seq);

@@ -302,6 +302,7 @@ static int offer_row(struct fg_outbox *o, struct fg_feed *f, struct fg_window *w
 		struct fg_batch batch = {
 			.messages = w->messages + row->first,
 			.states = w->states + row->first,
+			.is_alarm = f->lane == FG_LANE_ALARM,
 		};
 		int r;
 

@@ -168,6 +168,7 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 	s->n_seqs = 0;
 	s->is_alarm = false;
 	s->carrier = batch->carrier;
+	s->is_told_alarm = batch->is_alarm;
 	s->max_packet_bytes = out->max_packet_bytes;
 	s->max_points = batch->max_points[s->scope];
 	if (s->misdeed == SCRIPT_FAILS)

@@ -68,6 +68,7 @@ struct script {
 	const char *filter;            /* subscribed to when connected */
 	/* by HTTP */
 	enum fg_carrier carrier; /* as told with the last encode() */
+	bool is_told_alarm;      /* the same */
 	bool has_no_sign_in;     /* requests need none */
 	int sign_in_result;      /* below 0: instead of a request */
 	int64_t renew_ms;

@@ -387,6 +387,7 @@ static void an_answer_goes_out_even_of_a_device_the_cloud_does_not_get(void **st
 	make(16, 10000);
 	a = sends("2");
 	assert_string_equal(publish->topic, "data/boiler");
+	assert_true(script.is_told_alarm);
 	settled(a, 0);
 	a = sends("3");
 	assert_string_equal(publish->topic, "data/Zwei");

@@ -139,6 +139,7 @@ static void begin_session(void *ctx, struct fg_connect *ret)
 static char topic[256], payload[PAYLOAD_SIZE];
 static struct fg_publish published;
 static enum fg_carrier carrier;
+static bool is_alarm;
 
 static int encode(void *ctx, const struct fg_message *messages, uint8_t *states, size_t count)
 {
@@ -147,6 +148,7 @@ static int encode(void *ctx, const struct fg_message *messages, uint8_t *states,
 				 .count = count,
 				 .max_take = count,
 				 .carrier = carrier,
+				 .is_alarm = is_alarm,
 				 .max_points = {SIZE_MAX, SIZE_MAX}};
 
 	published = (struct fg_publish){.topic = topic,
@@ -478,6 +480,86 @@ static void what_is_older_than_a_departure_does_not_undo_it(void **state)
 	m[1].seq = 6;
 	states[1] = FG_OFFERED;
 	assert_int_equal(encode(ctx, m, states, 2), 1);
+	assert_int_equal(occurrences("\"ONLINE\""), 1);
+	fg_plugin.close(ctx);
+}
+
+static void *open_with_status(void)
+{
+	struct fg_connect connect;
+	void *ctx = NULL;
+
+	reports_status = true;
+	assert_int_equal(open_gateway(&ctx), 0);
+	reports_status = false;
+	begin_session(ctx, &connect);
+	return ctx;
+}
+
+static struct fg_message presence(uint64_t seq, const char *device, bool is_up)
+{
+	struct fg_message m =
+		telemetry(seq, device, is_up ? "{\"state\":\"up\"}" : "{\"state\":\"down\"}");
+
+	m.kind = FG_PRESENCE;
+	return m;
+}
+
+static void what_is_no_news_counts_for_what_is_older(void **state)
+{
+	void *ctx = open_with_status();
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		struct fg_message m = presence(i == 0 ? 1 : 10 - i, "pump-01", i < 2);
+		uint8_t offer = FG_OFFERED;
+
+		assert_int_equal(encode(ctx, &m, &offer, 1), i == 0);
+		assert_int_equal(offer, i == 0 ? FG_TAKEN : FG_NOTHING);
+	}
+	fg_plugin.close(ctx);
+}
+
+/* Lanes count apart: a high number in one says nothing of what is older in the other. */
+static void what_overtakes_does_not_hide_a_departure_nor_undo_it(void **state)
+{
+	struct fg_message before = telemetry(300, "pump-01", "{\"t\":1}");
+	struct fg_message alarm = telemetry(5000, "pump-01", "{\"t\":2}");
+	struct fg_message departure = presence(301, "pump-01", false);
+	uint8_t offer = FG_OFFERED;
+	void *ctx = open_with_status();
+
+	(void)state;
+	assert_int_equal(encode(ctx, &before, &offer, 1), 1); /* it is online */
+	assert_int_equal(encode(ctx, &before, &offer, 1), 1);
+	offer = FG_OFFERED;
+	is_alarm = true;
+	assert_int_equal(encode(ctx, &alarm, &offer, 1), 1);
+	assert_int_equal(offer, FG_TAKEN);
+	offer = FG_OFFERED;
+	is_alarm = false;
+	assert_int_equal(encode(ctx, &departure, &offer, 1), 1);
+	assert_int_equal(occurrences("\"OFFLINE\""), 1);
+	offer = FG_OFFERED;
+	alarm.seq++;
+	is_alarm = true;
+	assert_int_equal(encode(ctx, &alarm, &offer, 1), 1);
+	is_alarm = false;
+	assert_string_equal(topic, REPORT);
+	assert_int_equal(offer, FG_TAKEN);
+	fg_plugin.close(ctx);
+}
+
+static void who_is_heard_of_by_an_alarm_first_is_there(void **state)
+{
+	struct fg_message alarm = telemetry(5000, "pump-01", "{\"t\":2}");
+	uint8_t offer = FG_OFFERED;
+	void *ctx = open_with_status();
+
+	(void)state;
+	is_alarm = true;
+	assert_int_equal(encode(ctx, &alarm, &offer, 1), 1);
+	is_alarm = false;
 	assert_int_equal(occurrences("\"ONLINE\""), 1);
 	fg_plugin.close(ctx);
 }
@@ -838,6 +920,9 @@ int main(void)
 		cmocka_unit_test(a_report_names_at_most_100_sub_devices_and_none_is_left),
 		cmocka_unit_test(all_sub_devices_are_told_to_be_online_in_each_session),
 		cmocka_unit_test(what_is_older_than_a_departure_does_not_undo_it),
+		cmocka_unit_test(what_is_no_news_counts_for_what_is_older),
+		cmocka_unit_test(what_overtakes_does_not_hide_a_departure_nor_undo_it),
+		cmocka_unit_test(who_is_heard_of_by_an_alarm_first_is_there),
 		cmocka_unit_test(a_message_costs_no_allocation),
 		cmocka_unit_test(packing_a_report_costs_no_allocation),
 		cmocka_unit_test(what_packing_makes_larger_has_no_packed_form),
