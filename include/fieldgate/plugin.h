@@ -353,7 +353,8 @@ struct fg_host {
 	 * image_told(). */
 	void (*image_tell)(void *host_ctx);
 
-	/** The cloud knows how it ended; remembered durably. */
+	/** The cloud knows how it ended; remembered durably. What failed may be tried again after a restart,
+	 * but not before the cloud knows. */
 	void (*image_told)(void *host_ctx, struct fg_span device, enum fg_image_kind kind);
 
 	/** The version that runs on @device, as it has told or confirmed last, also before a restart.

@@ -45,13 +45,8 @@ void fg_images_enter(struct fg_images_entry *e, enum fg_images_state state)
 	case FG_IMAGES_READY:
 	case FG_IMAGES_HANDED:
 	case FG_IMAGES_UPDATED:
-		fg_images_entry_remember(e);
-		break;
 	case FG_IMAGES_FAILED:
-		if (*e->order)
-			fg_images_entry_remember(e);
-		else
-			fg_images_entry_forget(e);
+		fg_images_entry_remember(e);
 		break;
 	default:
 		break;

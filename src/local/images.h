@@ -55,7 +55,7 @@
  *
  * (2) Unless it has reported: a device that is at it does not need the file any more.
  *
- * (3) Unless a cloud with orders has not been told: then FAILED.
+ * (3) Unless its cloud has not been told: then FAILED.
  *
  * (4) Unless the device has told another version since: then FETCHING.
  *

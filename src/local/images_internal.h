@@ -17,7 +17,7 @@ enum fg_images_state {
 	FG_IMAGES_READY = 2,
 	FG_IMAGES_HANDED = 3,
 	FG_IMAGES_UPDATED = 4,
-	FG_IMAGES_FAILED = 5, /* of an order whose cloud has not been told */
+	FG_IMAGES_FAILED = 5, /* and its cloud has not been told */
 	/* never in the file */
 	FG_IMAGES_FETCHING,
 	FG_IMAGES_SEALING,
