@@ -270,10 +270,34 @@ static void image_abandon(void *host_ctx, struct fg_span device, enum fg_image_k
 	g->is_image_begun[kind] = false;
 }
 
+static bool image_lacks(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
+{
+	const struct ground *g = host_ctx;
+
+	read_all(device);
+	return g->image_mood & 16 || g->is_image_begun[kind];
+}
+
+static void image_tell(void *host_ctx)
+{
+	tell_progress(host_ctx, "", FG_IMAGE_FIRMWARE, FG_IMAGE_UPDATED);
+	tell_progress(host_ctx, "pump", FG_IMAGE_SOFTWARE, FG_IMAGE_UPDATING);
+}
+
+static void image_told(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
+{
+	(void)host_ctx;
+	REQUIRE(kind == FG_IMAGE_FIRMWARE || kind == FG_IMAGE_SOFTWARE);
+	read_all(device);
+}
+
 static const struct fg_host host = {
 	.image_begin = image_begin,
 	.image_write = image_write,
+	.image_lacks = image_lacks,
 	.image_abandon = image_abandon,
+	.image_tell = image_tell,
+	.image_told = image_told,
 	.reconnect = reconnect,
 	.remember = remember,
 	.recall = recall,
