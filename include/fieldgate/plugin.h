@@ -12,9 +12,15 @@
  *
  *	FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin = { .abi = FG_PLUGIN_ABI, ... };
  *
- * All calls come from one thread. State hangs off the `ctx` that open() returns; one plugin may be
- * opened several times, once for each configured cloud. Nothing here takes ownership of a pointer
- * it is handed unless it says so; a span is never NUL-terminated.
+ * All calls, in both directions, come from one thread, and none of them may block. State hangs off
+ * the `ctx` that open() returns; one plugin may be opened several times, once for each configured
+ * cloud. Nothing here takes ownership of a pointer it is handed: who gets one borrows it for the call
+ * unless it says otherwise, and who wants to keep what it points to makes a copy. A span is never
+ * NUL-terminated; other strings are. Errors are negative errno values; where a function says which it
+ * returns, it returns no others.
+ *
+ * Words: a link is one configured cloud, with the ctx that was opened for it. A session is one
+ * connection to it; most links have only the one called "", see fg_plugin.session_of().
  */
 
 #include <stdbool.h>
@@ -70,11 +76,12 @@ struct fg_message {
 	enum fg_time_quality time_quality;
 	struct fg_span device; /* UTF-8, 1..255 bytes; towards a plugin: the cloud's name for it */
 	struct fg_span stream; /* stream inside the device, 0..255 bytes */
-	struct fg_span
-		content_type; /* empty: body is a JSON object; else a media type, body opaque */
-	struct fg_span ref;   /* FG_COMMAND_RESPONSE: id of the command it answers; FG_REQUEST: what
-				 respond() wants; FG_EVENT: its type, 1..255 bytes of UTF-8 */
-	struct fg_span link;  /* the only cloud it is for, or empty: all. Of no use to a plugin */
+	/* Empty: the body is a JSON object; else a media type, and the body is opaque. */
+	struct fg_span content_type;
+	/* FG_COMMAND_RESPONSE: id of the command it answers; FG_REQUEST: what respond() wants;
+	 * FG_EVENT: its type, 1..255 bytes of UTF-8. */
+	struct fg_span ref;
+	struct fg_span link; /* the only cloud it is for, or empty: all. Of no use to a plugin */
 	struct fg_span body;
 };
 
@@ -92,17 +99,20 @@ enum fg_option_type {
 
 #define FG_OPTION_REQUIRED 1u
 
-/** One key a plugin understands in its cloud's section of the configuration. A table ends with {0}.
+/**
+ * One key a plugin understands in its cloud's section of the configuration. A table ends with {0} and
+ * lives as long as the plugin is loaded.
  */
 struct fg_option {
 	const char *name;
 	enum fg_option_type type;
-	unsigned flags;
+	unsigned flags;   /* FG_OPTION_REQUIRED or 0 */
 	const char *help; /* one line, for the reference */
-	const char
-		*fallback; /* the value when the key is absent, as it would be written; or NULL */
-	const char *const *choices; /* FG_OPTION_CHOICE: NULL-terminated */
-	int64_t min, max;           /* FG_OPTION_INTEGER, FG_OPTION_DURATION */
+	/* The value when the key is absent, as it would be written; NULL: then it is not set. */
+	const char *fallback;
+	const char *const *choices; /* FG_OPTION_CHOICE: NULL-terminated; else NULL */
+	int64_t min,
+		max; /* FG_OPTION_INTEGER; FG_OPTION_DURATION, in milliseconds; both included */
 };
 
 /** The value of the option at the same place in the table. Strings live as long as the ctx. */
@@ -135,9 +145,9 @@ struct fg_command {
 	struct fg_span id;     /* 1..FG_COMMAND_ID_MAX bytes; what the plugin needs to answer */
 	struct fg_span name;   /* 1..255 bytes; the method */
 	struct fg_span params; /* one JSON value, or empty */
-	struct fg_span
-		key; /* tells a command from all others of its device for as long as its cloud
-				  may deliver it again, 1..64 bytes; empty: the id does */
+	/* Tells a command from all others of its device for as long as its cloud may deliver it again,
+	 * 1..64 bytes; empty: the id does. */
+	struct fg_span key;
 	int64_t timeout_ms; /* until the cloud gives up; 0: as the link is configured */
 	bool is_device_time; /* timeout_ms is all the device's: nothing is taken off for the way back */
 	bool is_one_way;     /* nobody waits for an answer: there will be none */
@@ -158,8 +168,8 @@ struct fg_image {
 	enum fg_image_kind kind;
 	struct fg_span title, version, tag;
 	uint64_t size; /* bytes; 0: not told (with a URL only) */
-	struct fg_span
-		algorithm; /* MD5, SHA256, SHA384, SHA512, CRC32, MURMUR3_32, MURMUR3_128; or empty */
+	/* MD5, SHA256, SHA384, SHA512, CRC32, MURMUR3_32, MURMUR3_128; or empty: not checked */
+	struct fg_span algorithm;
 	struct fg_span checksum; /* hexadecimal, or empty */
 	struct fg_span url; /* the host downloads it; empty: the plugin does, with image_write() */
 	struct fg_span authorization; /* header of that name for the download, or empty */
@@ -169,13 +179,13 @@ struct fg_image {
 	bool unless_there; /* not where the device has told that it runs this version */
 };
 
-/** How far an image has come. The words are ThingsBoard's fw_state. */
+/** How far an image has come. In this order, though not each is seen; FG_IMAGE_FAILED may follow any. */
 enum fg_image_state {
 	FG_IMAGE_DOWNLOADING,
-	FG_IMAGE_DOWNLOADED,
-	FG_IMAGE_VERIFIED,
-	FG_IMAGE_UPDATING, /* handed to the device */
-	FG_IMAGE_UPDATED,  /* the device says so */
+	FG_IMAGE_DOWNLOADED, /* all bytes are there */
+	FG_IMAGE_VERIFIED,   /* size and checksum are right */
+	FG_IMAGE_UPDATING,   /* handed to the device */
+	FG_IMAGE_UPDATED,    /* the device says so */
 	FG_IMAGE_FAILED,
 };
 
@@ -190,12 +200,13 @@ enum fg_image_fault {
 	FG_IMAGE_FAULT_REFUSED,     /* the device says so */
 };
 
+/** Where an image stands. */
 struct fg_image_progress {
-	struct fg_span device;
+	struct fg_span device; /* the cloud's name for it; empty: the gateway itself */
 	enum fg_image_kind kind;
 	struct fg_span title, version;
 	enum fg_image_state state;
-	uint64_t have, size;       /* bytes */
+	uint64_t have, size;       /* bytes; size 0: not known yet */
 	bool only_grown;           /* as told before, but for `have` */
 	const char *error;         /* FG_IMAGE_FAILED: a sentence; else NULL */
 	enum fg_image_fault fault; /* FG_IMAGE_FAILED */
@@ -203,20 +214,21 @@ struct fg_image_progress {
 
 /* ------------------------------------------------------------------ HTTP */
 
-/** A request the host makes. Everything is copied. */
+/** A request the host makes: fg_host.http(). Everything is copied. */
 struct fg_http_call {
 	const char *method;         /* "GET", "POST", "PUT", "DELETE" */
 	const char *url;            /* http:// or https:// */
 	const char *const *headers; /* "Name: value", NULL-terminated; or NULL */
 	struct fg_span body;
-	int64_t timeout_ms; /* 0: 30 s */
-	uint64_t tag;       /* handed back */
+	int64_t timeout_ms; /* for all of it; 0: 30 s */
+	uint64_t tag;       /* the plugin's own; handed back */
 };
 
+/** What has become of it. */
 struct fg_http_result {
 	uint64_t tag;
-	int error;       /* 0, or a negative errno when there was no answer */
-	unsigned status; /* of HTTP */
+	int error;       /* 0, or a negative errno when there was no answer, or one above 256 KiB */
+	unsigned status; /* of HTTP; 0 after an error */
 	struct fg_span body;
 };
 
@@ -240,62 +252,61 @@ enum fg_limit {
 
 struct fg_batch;
 
-/** Calls a plugin may make from within any of its own callbacks. The table outlives the ctx. */
+/**
+ * Calls a plugin may make from within any of its own callbacks but close(). The table outlives the ctx.
+ * `device` is the cloud's name for a device; empty: the gateway itself.
+ */
 struct fg_host {
-	uint32_t size;
+	uint32_t size; /* of the host's table: members beyond it are not there */
 
 	/**
 	 * Tell the operator something the plugin alone can know. The host puts the link's name in
-	 * front and holds repetitions back. Never a payload, never a secret.
+	 * front and holds repetitions of the same @format back. Never a payload, never a secret.
 	 */
 	void (*warn)(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-	/** SUBSCRIBE on @session (MQTT 3.1.1, 3.8). Returns 0, -ENOTCONN, -EINVAL or -ENOMEM. */
+	/* ---- sessions */
+
+	/**
+	 * SUBSCRIBE on @session (MQTT 3.1.1, 3.8), at QoS 0 or 1. A session begins without
+	 * subscriptions, so connected() is the place for it.
+	 * Returns 0, -ENOTCONN, -EINVAL (not a topic filter) or -ENOMEM.
+	 */
 	int (*subscribe)(void *host_ctx, const char *session, const char *filter, unsigned qos);
 
-	/** Within encode(): message @i of @batch can never be sent, for the reason given. It goes into
-	 * quarantine. */
+	/**
+	 * End the session in good order and connect anew: credentials have changed. @why: for the
+	 * log, static text.
+	 */
+	void (*reconnect)(void *host_ctx, const char *session, const char *why);
+
+	/* ---- up */
+
+	/**
+	 * Within encode(): message @i of @batch can never be sent, for the reason given. It goes into
+	 * quarantine.
+	 */
 	void (*refuse)(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
 		__attribute__((format(printf, 4, 5)));
 
 	/** What was left on @session is offered again, in front of what follows it. */
 	void (*offer_left)(void *host_ctx, const char *session);
 
-	/** Call woken() in @in_ms (0: soon; 1000 and more: to half a second). There is one timer; the
-	 * last call counts; negative: none. */
+	/**
+	 * The limits of @scope (below FG_SCOPES). @rates: @n of them, all apply at once; 0: no limit.
+	 * They replace those of the call before.
+	 */
+	void (*limit)(void *host_ctx, unsigned scope, enum fg_limit what,
+		      const struct fg_rate *rates, size_t n);
+
+	/* ---- the time */
+
+	/**
+	 * Call woken() in @in_ms (0: soon; 1000 and more: to half a second); negative: not at all.
+	 * There is one timer, and the last call counts.
+	 */
 	void (*wake)(void *host_ctx, int64_t in_ms);
 
-	/** End the session in good order and connect anew: credentials have changed. @why: for the
-	 * log, static text. */
-	void (*reconnect)(void *host_ctx, const char *session, const char *why);
-
-	/** Take a command; see struct fg_command. Nothing is left for the plugin to do: what the host
-	 * cannot take it answers. Only within receive() its PUBLISH is acknowledged when the command is on
-	 * disk; and a command that the disk has no room for does not come again otherwise. */
-	void (*command)(void *host_ctx, const struct fg_command *command);
-
-	/**
-	 * The cloud has set or deleted configuration (shared attributes) of @device: @set is a JSON
-	 * object, @unset a JSON array of names; either may be empty.
-	 */
-	void (*config)(void *host_ctx, struct fg_span device, struct fg_span set,
-		       struct fg_span unset);
-
-	/**
-	 * The answer to a FG_REQUEST, whose ref this is: a body as of a FG_COMMAND_RESPONSE. A request
-	 * that is not answered in time is forgotten.
-	 */
-	void (*respond)(void *host_ctx, struct fg_span ref, struct fg_span body);
-
-	/** The cloud now calls device @from @to; remembered durably. Returns 0 or -EINVAL. */
-	int (*rename)(void *host_ctx, struct fg_span from, struct fg_span to);
-
-	/** This cloud gets nothing of @device any more, until an operator says otherwise. */
-	int (*mute)(void *host_ctx, struct fg_span device);
-
-	/** The cloud has @device again: it gets what it says from now on. Nothing happens when it was
-	 * not mute. Returns 0 or -EINVAL. */
-	int (*unmute)(void *host_ctx, struct fg_span device);
 	/** Has the machine no clock to be believed in, so that the cloud's word for the time is welcome? */
 	bool (*wants_time)(void *host_ctx);
 
@@ -306,9 +317,47 @@ struct fg_host {
 	 */
 	int (*tell_time)(void *host_ctx, int64_t offset_us);
 
-	/** The limits of @scope. @rates: @n of them, all apply at once; none: no limit. */
-	void (*limit)(void *host_ctx, unsigned scope, enum fg_limit what,
-		      const struct fg_rate *rates, size_t n);
+	/* ---- down */
+
+	/**
+	 * Take a command; see struct fg_command. Nothing is left for the plugin to do: what the host
+	 * cannot take it answers. Only within receive() its PUBLISH is acknowledged when the command is on
+	 * disk; and a command that the disk has no room for does not come again otherwise.
+	 */
+	void (*command)(void *host_ctx, const struct fg_command *command);
+
+	/**
+	 * The cloud has set or deleted configuration of @device, values that it keeps for the device and
+	 * the device is to follow: @set is a JSON object, @unset a JSON array of names; either may be
+	 * empty. Nothing is told of a device this cloud does not get.
+	 */
+	void (*config)(void *host_ctx, struct fg_span device, struct fg_span set,
+		       struct fg_span unset);
+
+	/**
+	 * The answer to a FG_REQUEST, whose ref this is: a body as of a FG_COMMAND_RESPONSE. A request
+	 * that is not answered in time is forgotten.
+	 */
+	void (*respond)(void *host_ctx, struct fg_span ref, struct fg_span body);
+
+	/* ---- devices; not within open(), where these return -EINVAL */
+
+	/** The cloud now calls device @from @to; remembered durably. Returns 0 or -EINVAL. */
+	int (*rename)(void *host_ctx, struct fg_span from, struct fg_span to);
+
+	/**
+	 * The cloud has deleted @device: it gets nothing of it any more, until unmute() or an operator
+	 * says otherwise; remembered durably. Returns 0 or -EINVAL.
+	 */
+	int (*mute)(void *host_ctx, struct fg_span device);
+
+	/**
+	 * The cloud has @device again: it gets what it says from now on. Nothing happens when it was
+	 * not mute. Returns 0 or -EINVAL.
+	 */
+	int (*unmute)(void *host_ctx, struct fg_span device);
+
+	/* ---- memory */
 
 	/**
 	 * Keep a small thing (a credential got by provisioning) durably under @key ([a-z0-9_], 1..32);
@@ -318,13 +367,22 @@ struct fg_host {
 	 */
 	int (*remember)(void *host_ctx, const char *key, struct fg_span value);
 
-	/** What was remembered, as of the last remembered(); *@ret is valid until the next
-	 * remember(). Returns 0 or -ENOENT. */
+	/**
+	 * What was remembered, as of the last remembered(), also before a restart; *@ret is valid until
+	 * the next remember(). Returns 0 or -ENOENT.
+	 */
 	int (*recall)(void *host_ctx, const char *key, struct fg_span *ret);
 
-	/** Make an HTTP request with the link's TLS settings; http_done() follows, exactly once, unless
-	 * the ctx is closed before. Returns 0, -EINVAL or -EAGAIN (16 are under way). */
+	/* ---- HTTP */
+
+	/**
+	 * Make an HTTP request with the link's TLS settings; http_done() follows, exactly once, unless
+	 * the ctx is closed before. Returns 0, -EINVAL (the operator has been told why) or -EAGAIN (16
+	 * are under way).
+	 */
 	int (*http)(void *host_ctx, const struct fg_http_call *call);
+
+	/* ---- images */
 
 	/**
 	 * Begin, or take up again, to bring @image to its device; one of the same device and kind is
@@ -336,9 +394,11 @@ struct fg_host {
 	 */
 	int (*image_begin)(void *host_ctx, const struct fg_image *image, uint64_t *ret_have);
 
-	/** The next bytes of it, at @offset. Returns 0, -ENOENT (nobody wants them),
-	 * -ERANGE (not the next ones, or beyond its size), -EAGAIN (the disk is behind: the same again
-	 * in a second), -ENOSPC or -EIO; of the last two image_progress() has told. */
+	/**
+	 * The next bytes of it, at @offset. Returns 0, -ENOENT (nobody wants them), -ERANGE (not the
+	 * next ones, or beyond its size), -EAGAIN (the disk is behind: the same again in a second),
+	 * -ENOSPC or -EIO; of the last two image_progress() has told.
+	 */
 	int (*image_write)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			   uint64_t offset, struct fg_span data);
 
@@ -349,25 +409,29 @@ struct fg_host {
 	void (*image_abandon)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			      const char *why);
 
-	/** Have image_progress() tell once more of each image of this link but those whose end was
-	 * image_told(). */
+	/**
+	 * Have image_progress() tell once more of each image of this link but those whose end was
+	 * image_told().
+	 */
 	void (*image_tell)(void *host_ctx);
 
 	/** The cloud knows how it ended; remembered durably. What failed may be tried again after a restart,
 	 * but not before the cloud knows. */
 	void (*image_told)(void *host_ctx, struct fg_span device, enum fg_image_kind kind);
 
-	/** The version that runs on @device, as it has told or confirmed last, also before a restart.
-	 * *@ret is valid during the call of the plugin. Returns 0, or -ENOENT: nobody knows. */
+	/**
+	 * The version that runs on @device, as it has told or confirmed last, also before a restart.
+	 * *@ret is valid during the call of the plugin. Returns 0, or -ENOENT: nobody knows.
+	 */
 	int (*image_version)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			     struct fg_span *ret);
 };
 
-/** What a plugin is opened with. */
+/** What a plugin is opened with. What it points to outlives the ctx. */
 struct fg_open {
 	const struct fg_value *values; /* one for each entry of the option table, in its order */
 	const struct fg_host *host;
-	void *host_ctx;
+	void *host_ctx;              /* first argument of each of its calls */
 	const char *link_name;       /* the name of the cloud in the configuration */
 	const char *gateway_name;    /* gateway.name */
 	bool has_client_certificate; /* the link's `tls:` section carries one */
@@ -380,18 +444,21 @@ struct fg_open {
 
 /** A CONNECT is about to be sent. */
 struct fg_connect_request {
-	const char *session;   /* "" : the link's only session */
+	const char *session;   /* "": the link's only session */
 	int64_t now_us;        /* UTC; credentials that carry a time are made from this */
 	unsigned attempt;      /* 0 for the first since start-up or since a stable minute */
 	unsigned mqtt_version; /* 4 (3.1.1) or 5 */
 };
 
-/** What the CONNECT shall say. The strings are the plugin's and stay valid until its next call. */
+/**
+ * What the CONNECT shall say; preset to zero but for clean_start. The strings are the plugin's and
+ * stay valid until its next call.
+ */
 struct fg_connect {
 	const char *client_id; /* NULL: the host makes a stable one up */
 	const char *username;  /* NULL: none */
 	const char *password;  /* NULL: none */
-	bool clean_start;
+	bool clean_start;      /* preset true */
 	unsigned keep_alive_s; /* 0: as configured, else 60 */
 	/* They are made from the request's now_us: when they are refused, the host asks for others at once,
 	 * one time. */
@@ -421,11 +488,12 @@ enum fg_carrier {
 
 /** What has become of a message that was offered to encode(). */
 enum fg_offer {
-	FG_OFFERED = 0,     /* not sent yet: offer it again */
-	FG_TAKEN = 1,       /* travels in the publish just made */
-	FG_NOTHING = 2,     /* has nothing this cloud would take; done */
-	FG_REFUSED = 3,     /* can never be sent: set by fg_host.refuse(), not by the plugin */
-	FG_LEFT = 4,    /* waits for offer_left(), or for the next session; what follows does not wait */
+	FG_OFFERED = 0, /* not sent yet: offer it again */
+	FG_TAKEN = 1,   /* travels in the publish just made */
+	FG_NOTHING = 2, /* has nothing this cloud would take; done */
+	FG_REFUSED = 3, /* can never be sent: set by fg_host.refuse(), not by the plugin */
+	/* Waits for offer_left(), or for the next session; what follows does not wait. */
+	FG_LEFT = 4,
 };
 
 /**
@@ -477,14 +545,15 @@ struct fg_settlement {
 	struct fg_span http_body;
 };
 
+/** What the plugin makes of that. */
 enum fg_verdict {
 	FG_ACCEPTED = 0, /* done */
 	FG_RETRY = 1,  /* not now: send again after a pause; after a few times treat as FG_POISON */
 	FG_LATER = 2,  /* a rate limit: send again after a pause, as often as it takes */
 	FG_POISON = 3, /* never again: find the message at fault and put it into quarantine */
-	FG_SIGN_IN =
-		4, /* HTTP: we are not who we say (any more). Sign in and send again; the second
-			   time in a row that is a fault of the credentials, and waits for long */
+	/* HTTP: we are not who we say (any more). Sign in and send again; the second time in a row that
+	 * is a fault of the credentials, and waits for long. */
+	FG_SIGN_IN = 4,
 };
 
 /* ------------------------------------------------------------------ a session by HTTP */
@@ -521,7 +590,7 @@ struct fg_http_uplink {
 
 /* ------------------------------------------------------------------ down */
 
-/** Bytes from the cloud. */
+/** A PUBLISH from the cloud. */
 struct fg_delivery {
 	const char *topic;
 	struct fg_span payload;
@@ -602,12 +671,11 @@ struct fg_rest_result {
 				     the ctx's */
 };
 
-/** With what it is opened; all of it outlives the ctx. */
+/** With what it is opened. What it points to outlives the ctx. */
 struct fg_rest_open {
 	const struct fg_value *values; /* one for each entry of the option table, in its order */
-	const struct fg_value
-		*link;   /* the same of the link's own table, struct fg_plugin.options */
-	const char *url; /* where the interface is, without a final slash */
+	const struct fg_value *link;   /* the same of the link's own table, fg_plugin.options */
+	const char *url;               /* where the interface is, without a final slash */
 };
 
 struct fg_rest {
@@ -637,11 +705,11 @@ struct fg_rest {
 /* ------------------------------------------------------------------ the plugin */
 
 struct fg_plugin {
-	uint32_t abi;  /* FG_PLUGIN_ABI; read before anything else */
-	uint32_t size; /* sizeof(struct fg_plugin); members beyond it count as NULL */
-	const char *name;
+	uint32_t abi;        /* FG_PLUGIN_ABI; read before anything else */
+	uint32_t size;       /* sizeof(struct fg_plugin); members beyond it count as NULL */
+	const char *name;    /* as in `plugin:` and in the file's name, NAME.so */
 	const char *summary; /* one line: which cloud, which interface */
-	const struct fg_option *options;
+	const struct fg_option *options; /* {0} alone: none */
 
 	/**
 	 * Make a ctx. On failure writes a sentence for the operator to @error (NUL-terminated).
@@ -649,10 +717,13 @@ struct fg_plugin {
 	 */
 	int (*open)(const struct fg_open *with, void **ret_ctx, char *error, size_t error_size);
 
-	/** Release a ctx. Takes NULL. */
+	/** Release a ctx; secrets are overwritten. Takes NULL. */
 	void (*close)(void *ctx);
 
-	/** Say what the CONNECT shall carry; called for each attempt. Returns 0 or -EINVAL. */
+	/**
+	 * Say what the CONNECT shall carry; called for each attempt; @out is preset. Returns 0, or -EINVAL:
+	 * there are no credentials now, ask again later.
+	 */
 	int (*connect)(void *ctx, const struct fg_connect_request *request, struct fg_connect *out);
 
 	/** The session is up: subscribe here. May be NULL. */
@@ -672,20 +743,26 @@ struct fg_plugin {
 	int (*encode)(void *ctx, const char *session, struct fg_batch *batch,
 		      struct fg_publish *out);
 
-	/** A publish has been acknowledged or refused, or its request answered. May be NULL: codes below
-	 * 0x80 and 2xx are accepted. */
+	/**
+	 * A publish has been acknowledged or refused, or its request answered. May be NULL: codes below
+	 * 0x80 and 2xx are accepted.
+	 */
 	enum fg_verdict (*settled)(void *ctx, const char *session, const struct fg_settlement *how);
 
-	/** Something came down. May be NULL. Returns 0, or -EPROTO when it makes no sense. encode() is
+	/**
+	 * Something came down. May be NULL. Returns 0, or -EPROTO when it makes no sense. encode() is
 	 * called soon after, in case there is something to say. It is acknowledged when all that the host
-	 * was asked to keep within this call is on disk: what is put off until later is not. */
+	 * was asked to keep within this call is on disk: what is put off until later is not.
+	 */
 	int (*receive)(void *ctx, const char *session, const struct fg_delivery *delivery);
 
-	/** The time asked for with wake() has come. encode() is called soon after. May be NULL. */
+	/** The time asked for with wake() has come; @now_us is UTC. encode() is called soon after. May be NULL. */
 	void (*woken)(void *ctx, int64_t now_us);
 
-	/** What remember() was given under @key is on disk (@error 0), or could not be written (a
-	 * negative errno). May be NULL. */
+	/**
+	 * What remember() was given under @key is on disk (@error 0), or could not be written (a
+	 * negative errno). May be NULL.
+	 */
 	void (*remembered)(void *ctx, const char *key, int error);
 
 	/** An HTTP request has ended. encode() is called soon after. May be NULL. */
@@ -706,6 +783,9 @@ struct fg_plugin {
 	/** What devices may use while MQTT is blocked. NULL: unknown to this plugin. */
 	const struct fg_http_uplink *http;
 };
+
+/** The one symbol a plugin exports. */
+extern FG_PLUGIN_EXPORT const struct fg_plugin fg_plugin;
 
 #ifdef __cplusplus
 }
