@@ -12,7 +12,7 @@
  *	               tab, version; what it says of an order follows from the last byte of its version
  *	anything else  comes down: rest of the topic, tab, payload
  *
- * Whatever comes, no byte beyond a buffer is touched, payloads are JSON and within the packet, each
+ * Whatever comes, no byte beyond a buffer is touched, payloads are JSON without NaN and within the packet, each
  * device's order is kept, and everything offered is done with in the end.
  */
 #include <errno.h>
@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/text.h"
 #include "huawei/gzip.h"
 #include "model/json.h"
 #include "model/utf8.h"
@@ -323,7 +324,7 @@ static void check_payload(const char *topic, struct fg_span payload)
 		REQUIRE(size > payload.size);
 		payload = fg_span_of(plain, size);
 	}
-	REQUIRE(is_json(payload));
+	REQUIRE(is_json(payload) && fg_is_finite(payload));
 }
 
 /* Nothing in the token makes another header. */
@@ -462,6 +463,7 @@ static void sign_in(struct ground *g, struct fg_span line)
 	int r;
 
 	fg_plugin.disconnected(g->ctx, "");
+	offer_left(g, "");
 	g->carrier = FG_CARRIER_MQTT;
 	REQUIRE(fg_plugin.http->sign_in(g->ctx, &request, &call) == 1 && is_json(call.body));
 	answer.body = line;
@@ -498,6 +500,7 @@ static void act(struct ground *g, struct fg_span line)
 		sign_in(g, rest);
 	} else if (*line.data == 'X') {
 		fg_plugin.disconnected(g->ctx, "");
+		offer_left(g, "");
 		g->carrier = FG_CARRIER_MQTT;
 		begin_session(g);
 	} else {
