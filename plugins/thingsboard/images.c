@@ -229,6 +229,11 @@ static void put_member(struct fg_text *text, const char *before, const char *pre
 	fg_put_quoted(text, value);
 }
 
+static bool has_ended(const struct fg_image_progress *p)
+{
+	return p->state == FG_IMAGE_UPDATED || p->state == FG_IMAGE_FAILED;
+}
+
 void tb_image_tell(struct tb *tb, const struct fg_image_progress *p)
 {
 	static const char *const words[] = {
@@ -242,7 +247,7 @@ void tb_image_tell(struct tb *tb, const struct fg_image_progress *p)
 	char *buffer = malloc(size);
 	struct tb_image_note like = {
 		.kind = p->kind,
-		.has_ended = p->state == FG_IMAGE_UPDATED || p->state == FG_IMAGE_FAILED,
+		.has_ended = has_ended(p),
 	};
 	struct fg_text text;
 
@@ -267,7 +272,8 @@ void tb_image_progress(void *ctx, const struct fg_image_progress *p)
 {
 	struct tb *tb = ctx;
 
-	if (p->only_grown)
+	/* What goes on will be told of when it goes on; and to tell of a device is to say that it is there. */
+	if (p->only_grown || (tb->images.is_recalling && !has_ended(p)))
 		return;
 	tb_image_tell(tb, p);
 	if (p->device.size == 0 || !tb->devices)
@@ -399,8 +405,10 @@ enum fg_verdict tb_images_settled(struct tb *tb, uint64_t tag, enum fg_verdict v
 
 void tb_images_begin(struct tb *tb)
 {
-	if (!tb->images.has_recalled && tb->host->image_tell)
+	tb->images.is_recalling = !tb->images.has_recalled;
+	if (tb->images.is_recalling && tb->host->image_tell)
 		tb->host->image_tell(tb->host_ctx);
+	tb->images.is_recalling = false;
 	tb->images.has_recalled = true;
 	tb_chunks_begin(tb);
 }

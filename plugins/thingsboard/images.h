@@ -77,7 +77,8 @@ struct tb_images {
 	uint32_t last_request;  /* in this session */
 	bool is_subscribed;     /* in this session */
 	bool wants_fetch;       /* in this session: is what was LOST still assigned? */
-	bool has_recalled;      /* what was not told before a restart */
+	bool has_recalled;      /* how images ended that was not told before a restart … */
+	bool is_recalling;      /* … and is at it */
 	struct tb_image_note *notes[TB_MAX_IMAGE_NOTES];
 	unsigned n_notes;
 	struct tb_image_note *in_flight; /* of `notes`, or NULL */

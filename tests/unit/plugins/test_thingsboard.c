@@ -417,6 +417,52 @@ static void image_told(void *host_ctx, struct fg_span device, enum fg_image_kind
 	n_told++;
 }
 
+/* What the plugin has to say of its own, as text. */
+static int encode_own(void *ctx)
+{
+	int r = encode(ctx, NULL, NULL, 0);
+
+	wire.payload[r > 0 ? wire.out.payload_len : 0] = '\0';
+	return r;
+}
+
+static void *recalling;
+
+static void image_tell(void *host_ctx)
+{
+	struct fg_image_progress p = {.title = fg_span_str("A"), .version = fg_span_str("2")};
+
+	(void)host_ctx;
+	for (p.state = FG_IMAGE_DOWNLOADING; p.state <= FG_IMAGE_UPDATED; p.state++) {
+		p.device = fg_span_str(device_names[p.state]);
+		fg_plugin.image_progress(recalling, &p);
+	}
+}
+
+/* What goes on is told when it goes on: to tell of a device is to say that it is there. */
+static void of_images_from_before_a_restart_only_the_end_is_told(void **state)
+{
+	(void)state;
+	assert_int_equal(open_with(token_only, &recalling), 0);
+	scripted_host.image_tell = image_tell;
+	begin_session(recalling, 0);
+	assert_int_equal(encode_own(recalling), 1);
+	assert_true(published_to("v1/gateway/connect"));
+	assert_non_null(strstr(wire.payload, "\\\"4\\\"")); /* FG_IMAGE_UPDATED, in quotes */
+	settle(recalling, wire.out.tag, 0, 0);
+	assert_int_equal(encode_own(recalling), 1);
+	assert_non_null(strstr(wire.payload, "\"UPDATED\""));
+	settle(recalling, wire.out.tag, 0, 0);
+	assert_int_equal(encode_own(recalling), 0);
+	end_session(recalling);
+	begin_session(recalling, 0);
+	while (encode_own(recalling) == 1) {
+		assert_true(published_to("v1/gateway/connect"));
+		settle(recalling, wire.out.tag, 0, 0);
+	}
+	fg_plugin.close(recalling);
+}
+
 static void where_each_image_stands_is_told_however_many_there_are(void **state)
 {
 	struct fg_image_progress p = {.title = fg_span_str("A"), .version = fg_span_str("2")};
@@ -435,9 +481,8 @@ static void where_each_image_stands_is_told_however_many_there_are(void **state)
 			p.device = fg_span_str(device_names[i]);
 			fg_plugin.image_progress(ctx, &p);
 		}
-	while (encode(ctx, NULL, NULL, 0) == 1) {
+	while (encode_own(ctx) == 1) {
 		assert_true(published_to("v1/gateway/telemetry"));
-		wire.payload[wire.out.payload_len] = '\0';
 		n_updated += strstr(wire.payload, "\"UPDATED\"") != NULL;
 		n_published++;
 		settle(ctx, wire.out.tag, 0, 0);
@@ -464,6 +509,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_late_acknowledgement_of_an_old_session_announces_nobody),
 		cmocka_unit_test(a_renamed_device_takes_its_own_place_in_a_full_table),
 		cmocka_unit_test(announcements_and_data_take_turns_after_a_new_session),
+		cmocka_unit_test(of_images_from_before_a_restart_only_the_end_is_told),
 		cmocka_unit_test(where_each_image_stands_is_told_however_many_there_are),
 		cmocka_unit_test(a_host_with_too_small_a_buffer_is_told_so),
 	};
