@@ -240,16 +240,17 @@ class FromUrl(ImagesTest):
         self.cloud.outage()
         self.pump.report("UPDATED")
 
-        def is_on_disk():
+        def is_on_disk(flags=b""):
             with open(self.gw.state + "/image-states", "rb") as f:
-                return b"\x02\x00\x04" in f.read()  # as src/local/images_entry.c has it: version, firmware, state
+                return b"\x02\x00\x04" + flags in f.read()  # as src/local/images_entry.c has it: version, firmware, state
         wait_for(is_on_disk, 20, "it is on disk")
         self.gw.kill9()
         self.cloud.resume()
         self.start()
         self.wait_states(TO_THE_END)
         self.assertEqual(self.cloud.values("current_fw_version", "pump-1"), ["2"])
-        # ThingsBoard has acknowledged it: another restart says nothing.
+        # ThingsBoard has acknowledged it, which is on disk: another restart says nothing.
+        wait_for(lambda: is_on_disk(b"\x02"), 20, "that it is known is on disk")
         self.assertEqual(self.gw.term(), 0)
         self.start()
         self.assertEqual(self.cloud.values("current_fw_version", "pump-1"), ["2"])
