@@ -151,6 +151,8 @@ void fg_ledger_set(struct fg_ledger *l, uint16_t e, enum fg_entry_state state)
 		entry->is_ordered && (state == FG_ENTRY_DONE || state == FG_ENTRY_QUARANTINED);
 	entry->track->n_again -= entry->state == FG_ENTRY_AGAIN;
 	entry->track->n_done -= entry->state == FG_ENTRY_DONE;
+	entry->was_sent = state == FG_ENTRY_DONE && entry->state == FG_ENTRY_SENT;
+	l->n_done_sent += entry->was_sent;
 	entry->state = (uint8_t)state;
 	l->n[state]++;
 	entry->track->n_again += state == FG_ENTRY_AGAIN;
@@ -186,6 +188,7 @@ void fg_ledger_forget(struct fg_ledger *l, uint16_t e)
 	not_alone(entry);
 	t->n_again -= entry->state == FG_ENTRY_AGAIN;
 	t->n_done -= entry->state == FG_ENTRY_DONE;
+	l->n_done_sent -= entry->was_sent;
 	l->n[entry->state]--;
 	take_off(t, l, e);
 	unlink_from(hash_of(l, entry->seq), e, entry->same_hash, l, false);
@@ -276,7 +279,7 @@ uint64_t fg_ledger_holding_up(const struct fg_ledger *l, uint16_t e)
 
 uint64_t fg_ledger_at_risk(const struct fg_ledger *l)
 {
-	return (uint64_t)l->n[FG_ENTRY_SENT] + l->n[FG_ENTRY_DONE];
+	return (uint64_t)l->n[FG_ENTRY_SENT] + l->n_done_sent;
 }
 
 /* ---- tracks */

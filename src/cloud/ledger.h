@@ -69,6 +69,7 @@ struct fg_entry {
 	bool is_ordered;
 	uint8_t state;   /* enum fg_entry_state; changed by fg_ledger_set() */
 	uint8_t pass;    /* of OFFERED: whose window it is in */
+	bool was_sent;   /* DONE: so a crash may have it sent again */
 	bool is_alone;   /* one of them is at fault: one record a publish; fg_ledger_isolate() */
 	uint8_t n_tries; /* that failed */
 	uint16_t poison; /* not 0: to be put into quarantine, because of this */
@@ -82,6 +83,7 @@ struct fg_ledger {
 	unsigned size, n_used;
 	uint16_t free;
 	unsigned n[FG_N_ENTRY_STATES];
+	unsigned n_done_sent; /* of those DONE */
 	unsigned n_ordered;
 	uint64_t order_news;   /* rises when one of those may let others pass */
 	uint64_t track_news;   /* rises when a track that is behind may have a place again */

@@ -271,7 +271,7 @@ static bool may_send_oldest(struct fg_feed *f, const struct fg_window *w, const 
 {
 	const struct fg_entry *e = fg_ledger_at(&f->ledger, w->entries[row->first]);
 
-	return f->ledger.n[FG_ENTRY_SENT] == 0 && f->ledger.n[FG_ENTRY_DONE] > 0 &&
+	return f->ledger.n[FG_ENTRY_SENT] == 0 && f->ledger.n_done_sent > 0 &&
 	       (!is_remembered(e->track) || e->before == 0) &&
 	       fg_cursor_may_send(f->cursor, fg_ledger_at_risk(&f->ledger));
 }

@@ -45,8 +45,9 @@ struct fg_outbox_session {
 		uint64_t seq; /* the record in flight when the session last broke */
 		unsigned drops;
 	} suspect;
-	unsigned
-		n_blamed; /* records put aside for broken sessions since the last acknowledgement */
+	/* Since the last acknowledgement: records put aside for broken sessions, or for being refused
+	 * again and again; and pauses since the last of those. */
+	unsigned n_blamed, n_fruitless;
 };
 
 /** The publish that was made and is not sent yet. */

@@ -6,8 +6,8 @@
 
 /* After so many tries with the same record it is the record's fault. */
 #define MAX_DROPS 3
-#define MAX_BLAMED 5 /* doubles MAX_DROPS so often at most */
 #define MAX_RETRIES 3
+#define MAX_BLAMED 5 /* doubles both so often at most */
 #define PAUSE_FIRST_MS 1000
 #define PAUSE_MAX_MS 60000
 
@@ -91,6 +91,13 @@ static struct fg_outbox_session *session_of(const struct fg_feed *f, const struc
 	return e->track->owner ? e->track->owner : f->outbox->sessions[0];
 }
 
+static void blame(struct fg_outbox_session *s)
+{
+	if (s->n_blamed < MAX_BLAMED)
+		s->n_blamed++;
+	s->n_fruitless = 0;
+}
+
 int fg_outbox_remove_poison(struct fg_feed *f, uint16_t entry, const struct fg_message *m,
 			    struct fg_span device)
 {
@@ -116,8 +123,7 @@ int fg_outbox_remove_poison(struct fg_feed *f, uint16_t entry, const struct fg_m
 		return r;
 	if (e->poison == POISON_BREAKS) {
 		s->suspect.drops = 0;
-		if (s->n_blamed < MAX_BLAMED)
-			s->n_blamed++;
+		blame(s);
 	}
 	return 0;
 }
@@ -209,6 +215,7 @@ static void pause_sending(struct fg_outbox_session *s, int64_t least_ms)
 	for (unsigned i = 0; i < s->n_pauses && ms < PAUSE_MAX_MS; i++)
 		ms *= 2;
 	s->n_pauses++;
+	s->n_fruitless++;
 	if (ms > PAUSE_MAX_MS)
 		ms = PAUSE_MAX_MS;
 	if (least_ms > RETRY_AFTER_MAX_MS)
@@ -244,27 +251,46 @@ static void settle_poison(struct fg_feed *f, const struct fg_inflight_entry *sen
 		struct fg_entry *e = fg_ledger_at(&f->ledger, sent->records);
 
 		e->poison = poison_of(how);
-		e->n_tries++;
 	} else {
 		isolate(f, sent->records);
 	}
 	send_again(f, sent->records);
 }
 
-static void settle_retry(struct fg_outbox_session *s, struct fg_feed *f,
-			 const struct fg_inflight_entry *sent, const struct fg_settlement *how,
-			 int64_t pause_ms)
+/* One more that failed. Returns how many that are for the record that was tried most. */
+static unsigned count_try(struct fg_feed *f, const struct fg_inflight_entry *sent)
 {
 	unsigned most = 0;
 
 	for (uint16_t e = sent->records; e; e = fg_ledger_at(&f->ledger, e)->chain) {
 		struct fg_entry *entry = fg_ledger_at(&f->ledger, e);
 
-		if (++entry->n_tries > most)
+		if (entry->n_tries < UINT8_MAX)
+			entry->n_tries++;
+		if (entry->n_tries > most)
 			most = entry->n_tries;
 	}
-	if (most > MAX_RETRIES) {
+	return most;
+}
+
+/*
+ * Refused so often that it is the record's own fault? Not when nothing is accepted in between: then it
+ * may well be the cloud, as with sessions that break.
+ */
+static bool is_to_blame(const struct fg_outbox_session *s, unsigned n_tries)
+{
+	return n_tries > MAX_RETRIES &&
+	       (s->n_blamed == 0 || s->n_fruitless >= (unsigned)MAX_RETRIES << s->n_blamed);
+}
+
+static void settle_retry(struct fg_outbox_session *s, struct fg_feed *f,
+			 const struct fg_inflight_entry *sent, const struct fg_settlement *how,
+			 int64_t pause_ms)
+{
+	if (is_to_blame(s, count_try(f, sent))) {
 		settle_poison(f, sent, how);
+		if (sent->n_records == 1)
+			blame(s);
 		return;
 	}
 	send_again(f, sent->records);
@@ -336,7 +362,7 @@ static enum fg_verdict settle(struct fg_outbox_session *s, int packet_id, struct
 		s->has_acks = true;
 		s->n_pauses = 0;
 		if (sent.n_records > 0)
-			s->n_blamed = 0;
+			s->n_blamed = s->n_fruitless = 0;
 		o->stats.records_acked += sent.n_records;
 		fg_ledger_settle(&f->ledger, sent.records);
 		break;
@@ -348,9 +374,10 @@ static enum fg_verdict settle(struct fg_outbox_session *s, int packet_id, struct
 		settle_retry(s, f, &sent, how, pause_ms);
 		break;
 	case FG_POISON:
-		/* The plugin's own: it knows. */
-		if (sent.n_records > 0)
-			settle_poison(f, &sent, how);
+		if (sent.n_records == 0)
+			break; /* the plugin's own: it knows */
+		count_try(f, &sent);
+		settle_poison(f, &sent, how);
 		break;
 	case FG_SIGN_IN:
 		if (s->carrier == FG_CARRIER_HTTP) {

@@ -897,6 +897,60 @@ static void a_passing_fault_is_tried_a_few_times_then_it_is_poison(void **state)
 	assert_watermark(2);
 }
 
+/* A server whose inside is out of order says so to whatever comes. */
+static void a_cloud_that_fails_all_day_empties_no_journal(void **state)
+{
+	int64_t end_ms = now_ms + 24 * 3600 * INT64_C(1000);
+
+	(void)state;
+	add("s", 1000);
+	make(16, 10000);
+	while (now_ms < end_ms) {
+		int first_id = last_id + 1;
+
+		while (next() == 1)
+			fg_outbox_sent(outbox, ++last_id, now_ms);
+		for (int id = first_id; id <= last_id; id++)
+			settled(id, RETRY);
+		if (fg_outbox_paused_until(outbox) > now_ms)
+			wait_for_pause();
+		else
+			now_ms += 1000;
+		commit();
+	}
+	assert_in_range(journal.n_quarantined, 1, 25);
+	/* And when it works again it works. */
+	while (fg_cursor_watermark(&journal.cursor) < 1000) {
+		assert_int_equal(next(), 1);
+		fg_outbox_sent(outbox, ++last_id, now_ms);
+		settled(last_id, 0);
+		commit();
+	}
+}
+
+static void records_at_fault_are_found_while_others_are_taken(void **state)
+{
+	unsigned n_refused = 0;
+
+	(void)state;
+	add("s", 40);
+	make(4, 10000);
+	while (fg_cursor_watermark(&journal.cursor) < 40) {
+		while (next() == 1) {
+			bool is_at_fault = script.seqs[0] % 8 == 0;
+
+			fg_outbox_sent(outbox, ++last_id, now_ms);
+			settled(last_id, is_at_fault ? RETRY : 0);
+			n_refused += is_at_fault;
+		}
+		if (fg_outbox_paused_until(outbox) > now_ms)
+			wait_for_pause();
+		commit();
+	}
+	assert_int_equal(journal.n_quarantined, 5);
+	assert_int_equal(n_refused, 5 * 4);
+}
+
 static void two_records_with_passing_faults_do_not_hide_behind_each_other(void **state)
 {
 	unsigned turns = 0;
@@ -1257,6 +1311,30 @@ static void what_was_left_is_offered_anew_after_a_crash(void **state)
 	sends_nothing();
 }
 
+/* It is settled behind what is left, but no crash sends it twice. */
+static void what_was_never_sent_does_not_count_as_at_risk(void **state)
+{
+	(void)state;
+	config.order = FG_DRAIN_LIVE_FIRST;
+	add("s", 1);
+	make(16, 4); /* here begins what the behind pass has to itself */
+	add_left("p");
+	add("n", 2);
+	add("r", 1);
+	add("n", 1);
+	for (unsigned i = 1; i < 6; i++)
+		journal.records[i].kind = FG_PRESENCE;
+	settled(sends("1"), 0);
+	commit();
+	sends_nothing();
+	commit();
+	script.leaves_p = false;
+	fg_outbox_offer_left(outbox, "");
+	settled(sends("2"), 0);
+	commit();
+	assert_watermark(6);
+}
+
 static void a_plugin_that_leaves_more_than_it_may_is_stopped(void **state)
 {
 	(void)state;
@@ -1348,6 +1426,8 @@ int main(void)
 		TEST(going_back_does_not_forget_what_is_held_below),
 		TEST(what_comes_back_goes_first_and_nothing_else_is_sent_again),
 		TEST(a_passing_fault_is_tried_a_few_times_then_it_is_poison),
+		TEST(a_cloud_that_fails_all_day_empties_no_journal),
+		TEST(records_at_fault_are_found_while_others_are_taken),
 		TEST(two_records_with_passing_faults_do_not_hide_behind_each_other),
 		TEST(a_batch_that_keeps_failing_is_taken_apart),
 		TEST(a_record_on_which_three_sessions_broke_is_put_aside),
@@ -1364,6 +1444,7 @@ int main(void)
 		TEST(what_is_left_holds_nothing_up_and_goes_first_when_it_is_offered),
 		TEST(of_a_lane_256_may_be_left_and_what_is_behind_the_next_one_waits),
 		TEST(what_was_left_is_offered_anew_after_a_crash),
+		TEST(what_was_never_sent_does_not_count_as_at_risk),
 		TEST(a_plugin_that_leaves_more_than_it_may_is_stopped),
 		TEST(the_largest_packet_leaves_room_for_its_header),
 		TEST(packet_ids_that_come_round_again_are_not_mistaken),
