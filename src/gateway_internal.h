@@ -57,7 +57,7 @@ struct fg_gateway {
 	size_t n_running; /* brokers or links that have not stopped yet */
 	bool is_started, is_stopping, links_stopping;
 	int64_t started_ms; /* monotonic */
-	bool is_stuck; /* the disk refuses: what brokers wait for will not come */
+	bool is_stuck;      /* the disk refuses: what brokers wait for will not come */
 	char stuck_why[160];
 	struct fg_complaint clock_steps, clock_file;
 	struct fg_complaint trouble, full;

@@ -513,7 +513,7 @@ struct fg_batch {
 	/* They are of the lane that overtakes the other one: alarms, requests, answers. A lane has numbers
 	 * of its own. */
 	bool is_alarm;
-	int64_t now_us; /* UTC */
+	int64_t now_us;          /* UTC */
 	uint64_t values_dropped; /* add 1 for each member left out (NaN, Infinity, …) */
 };
 
