@@ -49,7 +49,8 @@ static void forget(struct hw *hw, struct hw_ota_job *job)
 	while (*at != job)
 		at = &(*at)->next;
 	*at = job->next;
-	hw->ota.n_jobs--;
+	if (--hw->ota.n_jobs <= HW_MAX_OTA_JOBS / 2)
+		hw->ota.has_warned_full = false; /* the next flood is another one */
 	free(job);
 }
 

@@ -247,7 +247,7 @@ static void the_longest_version_fits_and_a_longer_one_makes_no_sense(void **stat
 	assert_int_equal(n_begun, 1);
 }
 
-static void of_too_many_orders_and_questions_the_rest_is_named_once(void **state)
+static void of_too_many_orders_and_questions_the_rest_is_named_once_each_time(void **state)
 {
 	char device[16];
 
@@ -269,6 +269,11 @@ static void of_too_many_orders_and_questions_the_rest_is_named_once(void **state
 	assert_int_equal(encode(), 0);
 	/* Questions have been answered; orders go on. */
 	assert_int_equal(hw->ota.n_jobs, HW_MAX_OTA_JOBS / 2);
+	for (unsigned i = 0; i < HW_MAX_OTA_JOBS / 2 + 10; i++) {
+		snprintf(device, sizeof(device), "fan-%u", i);
+		ask(device);
+	}
+	assert_int_equal(n_warnings, 2);
 }
 
 static void what_comes_too_early_is_kept_within_bounds_and_taken_in_order(void **state)
@@ -682,7 +687,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(a_token_is_handed_to_the_host_and_told_to_nobody_else),
 		TEST(the_longest_version_fits_and_a_longer_one_makes_no_sense),
-		TEST(of_too_many_orders_and_questions_the_rest_is_named_once),
+		TEST(of_too_many_orders_and_questions_the_rest_is_named_once_each_time),
 		TEST(what_comes_too_early_is_kept_within_bounds_and_taken_in_order),
 		TEST(what_comes_later_does_not_overtake_what_was_kept),
 		TEST(what_was_kept_is_taken_with_the_answer_it_has_waited_for),
