@@ -6,9 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "../fuzz.h"
 #include "config/config.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const modes[] = {"gateway", "device", NULL};
 static const struct fg_option options[] = {

@@ -11,16 +11,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../fuzz.h"
 #include "control/client.h"
 #include "control/server.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(claim)                                                                             \
-	do {                                                                                       \
-		if (!(claim))                                                                      \
-			abort();                                                                   \
-	} while (0)
 
 static struct ev_loop *loop;
 static struct fg_control *server;

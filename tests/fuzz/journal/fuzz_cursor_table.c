@@ -7,14 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../fuzz.h"
 #include "journal/cursor.h"
 #include "util/bytes.h"
 
 #define NEWEST 400u
 #define ROOM 65536u
 #define INPUT_MAX 40000u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void require(bool is_so)
 {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../fuzz.h"
 #include "journal/journal.h"
 #include "journal/segment.h"
 #include "simdisk.h"
@@ -22,8 +23,6 @@
 #define FILES_MAX 24
 #define SEQS_MAX 300
 #define KEY 7
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const lanes[FG_N_LANES] = {"main", "alarm", "quarantine"};
 

@@ -7,12 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../fuzz.h"
 #include "journal/cursor_table.h"
 #include "journal/record.h"
 #include "journal/segment.h"
 #include "util/span.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static unsigned sum;
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../fuzz.h"
 #include "journal/journal.h"
 #include "journal/record.h"
 #include "journal/segment.h"
@@ -19,8 +20,6 @@
 
 #define FILE_MAX 60000u
 #define RECORDS_MAX 100000u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* As large as the file says, if it can be. */
 static size_t header_size(const uint8_t *file, size_t size)

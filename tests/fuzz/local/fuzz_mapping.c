@@ -7,19 +7,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "../fuzz.h"
 #include "local/mapping.h"
 #include "model/json.h"
 #include "model/topic.h"
 #include "model/utf8.h"
 #include "util/span.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(claim)                                                                             \
-	do {                                                                                       \
-		if (!(claim))                                                                      \
-			abort();                                                                   \
-	} while (0)
 
 static struct fg_span cut_line(struct fg_span *rest)
 {

@@ -4,16 +4,9 @@
  */
 #include <stdlib.h>
 
+#include "../fuzz.h"
 #include "model/json.h"
 #include "model/utf8.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(claim)                                                                             \
-	do {                                                                                       \
-		if (!(claim))                                                                      \
-			abort();                                                                   \
-	} while (0)
 
 static bool is_inside(struct fg_span part, struct fg_span whole)
 {

@@ -4,15 +4,8 @@
  */
 #include <stdlib.h>
 
+#include "../fuzz.h"
 #include "model/topic.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(claim)                                                                             \
-	do {                                                                                       \
-		if (!(claim))                                                                      \
-			abort();                                                                   \
-	} while (0)
 
 static struct fg_span cut_line(struct fg_span *rest)
 {

@@ -5,17 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../fuzz.h"
 #include "ota/image_info.h"
 #include "util/bytes.h"
 #include "util/crc32c.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(claim)                                                                             \
-	do {                                                                                       \
-		if (!(claim))                                                                      \
-			abort();                                                                   \
-	} while (0)
 
 static const struct fg_image_description image = {
 	.owner = "tb/pump-1/fw",

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "common/text.h"
+#include "hostile.h"
 #include "huawei/gzip.h"
 #include "model/json.h"
 #include "model/utf8.h"
@@ -33,15 +34,6 @@
 
 /* So long the plugin waits for an answer, and a little more. */
 #define ANSWER_S 8
-
-#define REQUIRE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
-
-extern const struct fg_plugin fg_plugin;
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct ground {
 	void *ctx;
@@ -56,55 +48,6 @@ struct ground {
 	size_t command_id_size;
 };
 
-static volatile unsigned char sink;
-
-static void read_all(struct fg_span span)
-{
-	for (size_t i = 0; i < span.size; i++)
-		sink = (unsigned char)span.data[i];
-}
-
-static bool is_json(struct fg_span text)
-{
-	struct fg_json_value value;
-	struct fg_json_fault fault;
-
-	return fg_json_check(text, &value, &fault) == 0;
-}
-
-static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void warn(void *host_ctx, const char *format, ...)
-{
-	char text[1024];
-	va_list args;
-
-	(void)host_ctx;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-}
-
-static int subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
-{
-	(void)host_ctx;
-	(void)session;
-	(void)qos;
-	read_all(fg_span_str(filter));
-	return 0;
-}
-
-static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
-{
-	(void)host_ctx;
-	(void)format;
-	REQUIRE(i < batch->count && batch->states[i] == FG_OFFERED);
-	batch->states[i] = FG_REFUSED;
-}
-
 static void wake(void *host_ctx, int64_t in_ms)
 {
 	(void)host_ctx;
@@ -115,15 +58,8 @@ static int mute(void *host_ctx, struct fg_span device)
 {
 	(void)host_ctx;
 	REQUIRE(device.size > 0 && device.size <= 255);
-	read_all(device);
+	fuzz_read_all(device);
 	return 0;
-}
-
-static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
-		  size_t n)
-{
-	(void)host_ctx;
-	REQUIRE(scope < FG_SCOPES && what < FG_N_LIMITS && n > 0 && rates->capacity > 0);
 }
 
 static void command(void *host_ctx, const struct fg_command *c)
@@ -134,17 +70,10 @@ static void command(void *host_ctx, const struct fg_command *c)
 	REQUIRE(c->key.size > 0 && c->key.size <= 64);
 	REQUIRE(c->name.size > 0 && c->name.size <= 255 && fg_utf8_ok(c->name));
 	REQUIRE(c->device.size <= 255 && c->timeout_ms > 0);
-	REQUIRE(c->params.size == 0 || is_json(c->params));
-	read_all(c->device);
+	REQUIRE(c->params.size == 0 || fuzz_is_json(c->params));
+	fuzz_read_all(c->device);
 	memcpy(g->command_id, c->id.data, c->id.size);
 	g->command_id_size = c->id.size;
-}
-
-static void respond(void *host_ctx, struct fg_span ref, struct fg_span body)
-{
-	(void)host_ctx;
-	read_all(ref);
-	REQUIRE(is_json(body));
 }
 
 static bool wants_time(void *host_ctx)
@@ -176,20 +105,13 @@ static int image_begin(void *host_ctx, const struct fg_image *image, uint64_t *r
 	REQUIRE(image->checksum.size <= 128 && image->order.size <= FG_IMAGE_ORDER_MAX);
 	REQUIRE(image->authorization.size == 0 ||
 		(image->authorization.size > 7 && !memcmp(image->url.data + 4, "s", 1)));
-	read_all(image->url);
-	read_all(image->authorization);
-	read_all(image->order);
+	fuzz_read_all(image->url);
+	fuzz_read_all(image->authorization);
+	fuzz_read_all(image->order);
 	*ret_have = 0;
 	if (last & 8)
 		progress(host_ctx, &p);
 	return results[(unsigned char)last % 6];
-}
-
-static void image_told(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
-{
-	(void)host_ctx;
-	(void)kind;
-	read_all(device);
 }
 
 static int image_version(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
@@ -212,20 +134,20 @@ static void offer_left(void *host_ctx, const char *session)
 
 static const struct fg_host host = {
 	.size = sizeof(struct fg_host),
-	.warn = warn,
-	.subscribe = subscribe,
-	.refuse = refuse,
+	.warn = fuzz_warn,
+	.subscribe = fuzz_subscribe,
+	.refuse = fuzz_refuse,
 	.offer_left = offer_left,
 	.wake = wake,
 	.mute = mute,
 	.unmute = mute,
-	.limit = limit,
+	.limit = fuzz_limit,
 	.command = command,
-	.respond = respond,
+	.respond = fuzz_respond,
 	.wants_time = wants_time,
 	.tell_time = tell_time,
 	.image_begin = image_begin,
-	.image_told = image_told,
+	.image_told = fuzz_image_told,
 	.image_version = image_version,
 };
 
@@ -324,7 +246,7 @@ static void check_payload(const char *topic, struct fg_span payload)
 		REQUIRE(size > payload.size);
 		payload = fg_span_of(plain, size);
 	}
-	REQUIRE(is_json(payload) && fg_is_finite(payload));
+	REQUIRE(fuzz_is_json(payload) && fg_is_finite(payload));
 }
 
 /* Nothing in the token makes another header. */
@@ -367,30 +289,14 @@ static bool encode(struct ground *g)
 	return true;
 }
 
-/* What stands before the first tab of @line, which moves behind it. */
-static struct fg_span first_field(struct fg_span *line)
-{
-	const char *tab = line->size > 0 ? memchr(line->data, '\t', line->size) : NULL;
-	struct fg_span field = *line;
-
-	if (!tab) {
-		*line = (struct fg_span){0};
-		return field;
-	}
-	field.size = (size_t)(tab - line->data);
-	line->data = tab + 1;
-	line->size -= field.size + 1;
-	return field;
-}
-
 /* As the host hands it over: bodies are checked JSON, names are UTF-8. */
 static void offer(struct ground *g, char letter, struct fg_span line)
 {
-	struct fg_span device = first_field(&line);
+	struct fg_span device = fuzz_first_field(&line);
 	struct fg_message *m = &g->messages[g->n_messages];
 
 	if (g->n_messages == MAX_MESSAGES || device.size == 0 || device.size > 255 ||
-	    !fg_utf8_ok(device) || (letter != 'x' && !is_json(line)))
+	    !fg_utf8_ok(device) || (letter != 'x' && !fuzz_is_json(line)))
 		return;
 	memcpy(g->refs[g->n_messages], g->command_id, g->command_id_size);
 	*m = (struct fg_message){
@@ -416,7 +322,7 @@ static void offer(struct ground *g, char letter, struct fg_span line)
 static void deliver(struct ground *g, struct fg_span line)
 {
 	char topic[256];
-	struct fg_span field = first_field(&line);
+	struct fg_span field = fuzz_first_field(&line);
 	struct fg_delivery delivery = {.topic = topic, .payload = line, .qos = 1};
 	int r;
 
@@ -446,7 +352,7 @@ static void tell_image(struct ground *g, struct fg_span line)
 	struct fg_span rest = line.size > 3 ? fg_span_of(line.data + 3, line.size - 3)
 					    : (struct fg_span){.size = 0};
 
-	p.device = first_field(&rest);
+	p.device = fuzz_first_field(&rest);
 	p.version = rest;
 	p.only_grown = line.size % 2;
 	p.error = p.state == FG_IMAGE_FAILED ? "it was \"not\" to be" : NULL;
@@ -459,13 +365,14 @@ static void sign_in(struct ground *g, struct fg_span line)
 	struct fg_connect_request request = {.session = ""};
 	struct fg_http_call call = {.method = "POST"};
 	struct fg_http_sign_in as = {0};
-	struct fg_http_result answer = {.status = 100 + (unsigned)first_field(&line).size % 500};
+	struct fg_http_result answer = {.status =
+						100 + (unsigned)fuzz_first_field(&line).size % 500};
 	int r;
 
 	fg_plugin.disconnected(g->ctx, "");
 	offer_left(g, "");
 	g->carrier = FG_CARRIER_MQTT;
-	REQUIRE(fg_plugin.http->sign_in(g->ctx, &request, &call) == 1 && is_json(call.body));
+	REQUIRE(fg_plugin.http->sign_in(g->ctx, &request, &call) == 1 && fuzz_is_json(call.body));
 	answer.body = line;
 	r = fg_plugin.http->signed_in(g->ctx, "", &answer, &as);
 	REQUIRE(r == 0 || r == -EACCES || r == -EAGAIN || r == -EPROTO);
@@ -476,8 +383,9 @@ static void sign_in(struct ground *g, struct fg_span line)
 		begin_session(g);
 }
 
-static void act(struct ground *g, struct fg_span line)
+static void act(void *arg, struct fg_span line)
 {
+	struct ground *g = arg;
 	struct fg_span rest = fg_span_of(line.data + 1, line.size - 1);
 	struct fg_settlement how = {.tag = g->tag, .n_messages = 1};
 
@@ -529,7 +437,6 @@ static void finish(struct ground *g)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct ground g = {0};
-	const char *at = (const char *)data, *end = at + size, *stop;
 
 	if (size == 0)
 		return 0;
@@ -537,12 +444,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	g.payload = malloc(PACKET_SIZE); /* exact, so that a sanitizer sees every byte beyond it */
 	REQUIRE(g.payload);
 	begin_session(&g);
-	for (at++; at < end; at = stop + 1) {
-		stop = memchr(at, '\n', (size_t)(end - at));
-		stop = stop ? stop : end;
-		if (stop > at)
-			act(&g, fg_span_of(at, (size_t)(stop - at)));
-	}
+	fuzz_each_line(data + 1, size - 1, act, &g);
 	finish(&g);
 	for (size_t i = 0; i < g.n_messages; i++)
 		REQUIRE(g.states[i] != FG_OFFERED);

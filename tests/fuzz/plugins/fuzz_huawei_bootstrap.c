@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hostile.h"
 #include "model/json.h"
 #include "util/span.h"
 #include "util/url.h"
@@ -26,15 +27,6 @@
 #define PAYLOAD_SIZE 1024
 #define STORE_MAX 16384
 
-#define REQUIRE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
-
-extern const struct fg_plugin fg_plugin;
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 struct ground {
 	void *ctx;
 	bool is_up, is_setup;
@@ -42,19 +34,6 @@ struct ground {
 	size_t wanted_size, on_disk_size;
 	char payload[PAYLOAD_SIZE];
 };
-
-static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void warn(void *host_ctx, const char *format, ...)
-{
-	char text[1024];
-	va_list args;
-
-	(void)host_ctx;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-}
 
 static int subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
 {
@@ -70,16 +49,6 @@ static void wake(void *host_ctx, int64_t in_ms)
 {
 	(void)host_ctx;
 	(void)in_ms;
-}
-
-static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
-		  size_t n)
-{
-	(void)host_ctx;
-	(void)scope;
-	(void)what;
-	(void)rates;
-	(void)n;
 }
 
 /* The host drains first; the input says when the session is gone. */
@@ -122,10 +91,10 @@ static int recall(void *host_ctx, const char *key, struct fg_span *ret)
 
 static const struct fg_host host = {
 	.size = sizeof(struct fg_host),
-	.warn = warn,
+	.warn = fuzz_warn,
 	.subscribe = subscribe,
 	.wake = wake,
-	.limit = limit,
+	.limit = fuzz_limit,
 	.reconnect = reconnect,
 	.command = command,
 	.remember = remember,
@@ -257,8 +226,10 @@ static void stored(struct ground *g, int error)
 	fg_plugin.remembered(g->ctx, "bootstrap", error);
 }
 
-static void act(struct ground *g, struct fg_span line)
+static void act(void *arg, struct fg_span line)
 {
+	struct ground *g = arg;
+
 	switch (*line.data) {
 	case 'C':
 	case 'c':
@@ -291,26 +262,22 @@ static void act(struct ground *g, struct fg_span line)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const char *at = (const char *)data, *end = at + size, *stop;
+	const uint8_t *stop;
+	size_t stored_size;
 	static struct ground g;
 
 	if (size == 0)
 		return 0;
 	memset(&g, 0, sizeof(g));
-	at++;
-	stop = memchr(at, '\n', (size_t)(end - at));
-	stop = stop ? stop : end;
-	if (stop - at <= STORE_MAX) {
-		memcpy(g.on_disk, at, (size_t)(stop - at));
-		g.on_disk_size = (size_t)(stop - at);
+	stop = memchr(data + 1, '\n', size - 1);
+	stored_size = stop ? (size_t)(stop - data) - 1 : size - 1;
+	if (stored_size <= STORE_MAX) {
+		memcpy(g.on_disk, data + 1, stored_size);
+		g.on_disk_size = stored_size;
 	}
 	g.ctx = open_plugin(&g, *data);
-	for (at = stop + 1; at < end; at = stop + 1) {
-		stop = memchr(at, '\n', (size_t)(end - at));
-		stop = stop ? stop : end;
-		if (stop > at)
-			act(&g, fg_span_of(at, (size_t)(stop - at)));
-	}
+	if (stop)
+		fuzz_each_line(stop, (size_t)(data + size - stop), act, &g);
 	fg_plugin.close(g.ctx);
 	return 0;
 }

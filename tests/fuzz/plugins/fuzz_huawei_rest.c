@@ -6,18 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../fuzz.h"
 #include "fieldgate/plugin.h"
 
-extern const struct fg_plugin fg_plugin;
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define MAX_OPTIONS 64
-
-#define REQUIRE(claim)                                                                             \
-	do {                                                                                       \
-		if (!(claim))                                                                      \
-			abort();                                                                   \
-	} while (0)
 
 static void set(const struct fg_option *table, const char *name, const char *text,
 		struct fg_value *values)

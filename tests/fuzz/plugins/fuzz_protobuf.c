@@ -5,11 +5,10 @@
  */
 #include <stdlib.h>
 
+#include "../fuzz.h"
 #include "thingsboard/protobuf.h"
 
 #define PACKET_SIZE 2048
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int read_all(void *arg, struct fg_span json)
 {

@@ -13,18 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "hostile.h"
 #include "model/json.h"
 #include "model/utf8.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-extern const struct fg_plugin fg_plugin;
-
-#define REQUIRE(claim)                                                                             \
-	do {                                                                                       \
-		if (!(claim))                                                                      \
-			abort();                                                                   \
-	} while (0)
 
 #define MAX_MESSAGES 64
 #define MAX_FLIGHTS 64
@@ -55,61 +46,11 @@ struct ground {
 	uint64_t image_have[2], image_size[2];
 };
 
-static void warn(void *host_ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void warn(void *host_ctx, const char *format, ...)
-{
-	char text[512];
-	va_list args;
-
-	(void)host_ctx;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-}
-
-static int subscribe(void *host_ctx, const char *session, const char *filter, unsigned qos)
-{
-	(void)host_ctx;
-	(void)session;
-	(void)qos;
-	REQUIRE(strlen(filter) > 0);
-	return 0;
-}
-
-static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static void refuse(void *host_ctx, struct fg_batch *batch, size_t i, const char *format, ...)
-{
-	(void)host_ctx;
-	(void)format;
-	REQUIRE(i < batch->count && batch->states[i] == FG_OFFERED);
-	batch->states[i] = FG_REFUSED;
-}
-
 static void wake(void *host_ctx, int64_t in_ms)
 {
 	struct ground *g = host_ctx;
 
 	g->is_wake_wanted = in_ms >= 0;
-}
-
-/* Every byte of it, so that a sanitizer sees what is not there. */
-static void read_all(struct fg_span span)
-{
-	volatile char sum = 0;
-
-	for (size_t i = 0; i < span.size; i++)
-		sum = (char)(sum + span.data[i]);
-}
-
-static bool is_json(struct fg_span span)
-{
-	struct fg_json_value value;
-	struct fg_json_fault fault;
-
-	return fg_json_check(span, &value, &fault) == 0;
 }
 
 /* Its answer is offered later, to the command whose id this is. */
@@ -120,9 +61,9 @@ static void command(void *host_ctx, const struct fg_command *c)
 	REQUIRE(c->id.size > 0 && c->id.size <= sizeof(g->command_id));
 	REQUIRE(c->key.size <= 64 && c->name.size > 0 && c->name.size <= 255);
 	REQUIRE(c->device.size <= 255);
-	REQUIRE(c->params.size == 0 || is_json(c->params));
-	read_all(c->device);
-	read_all(c->name);
+	REQUIRE(c->params.size == 0 || fuzz_is_json(c->params));
+	fuzz_read_all(c->device);
+	fuzz_read_all(c->name);
 	memcpy(g->command_id, c->id.data, c->id.size);
 	g->command_id_size = c->id.size;
 }
@@ -130,41 +71,25 @@ static void command(void *host_ctx, const struct fg_command *c)
 static void config(void *host_ctx, struct fg_span device, struct fg_span set, struct fg_span unset)
 {
 	(void)host_ctx;
-	read_all(device);
+	fuzz_read_all(device);
 	REQUIRE(device.size <= 255);
-	REQUIRE(set.size == 0 || is_json(set));
-	REQUIRE(unset.size == 0 || is_json(unset));
-}
-
-static void respond(void *host_ctx, struct fg_span ref, struct fg_span body)
-{
-	(void)host_ctx;
-	read_all(ref);
-	REQUIRE(is_json(body));
+	REQUIRE(set.size == 0 || fuzz_is_json(set));
+	REQUIRE(unset.size == 0 || fuzz_is_json(unset));
 }
 
 static int rename_device(void *host_ctx, struct fg_span from, struct fg_span to)
 {
 	(void)host_ctx;
-	read_all(from);
-	read_all(to);
+	fuzz_read_all(from);
+	fuzz_read_all(to);
 	return from.size % 2 ? 0 : -EINVAL;
 }
 
 static int mute(void *host_ctx, struct fg_span device)
 {
 	(void)host_ctx;
-	read_all(device);
+	fuzz_read_all(device);
 	return 0;
-}
-
-static void limit(void *host_ctx, unsigned scope, enum fg_limit what, const struct fg_rate *rates,
-		  size_t n)
-{
-	(void)host_ctx;
-	REQUIRE(scope < FG_SCOPES && what < FG_N_LIMITS);
-	for (size_t i = 0; i < n; i++)
-		REQUIRE(rates[i].capacity > 0 && rates[i].period_ms > 0);
 }
 
 static void reconnect(void *host_ctx, const char *session, const char *why)
@@ -181,7 +106,7 @@ static int remember(void *host_ctx, const char *key, struct fg_span value)
 	struct ground *g = host_ctx;
 
 	REQUIRE(strcmp(key, "credential") == 0);
-	REQUIRE(is_json(value));
+	REQUIRE(fuzz_is_json(value));
 	if (value.size > sizeof(g->credential))
 		return -EMSGSIZE;
 	memcpy(g->credential, value.data, value.size);
@@ -223,10 +148,10 @@ static int image_begin(void *host_ctx, const struct fg_image *image, uint64_t *r
 	struct ground *g = host_ctx;
 
 	REQUIRE(image->title.size > 0 && image->version.size > 0);
-	read_all(image->title);
-	read_all(image->version);
-	read_all(image->checksum);
-	read_all(image->url);
+	fuzz_read_all(image->title);
+	fuzz_read_all(image->version);
+	fuzz_read_all(image->checksum);
+	fuzz_read_all(image->url);
 	*ret_have = 0;
 	if (image->url.size > 0 || image->size == 0 || g->image_mood & 1) {
 		tell_progress(g, "", image->kind, FG_IMAGE_FAILED);
@@ -247,8 +172,8 @@ static int image_write(void *host_ctx, struct fg_span device, enum fg_image_kind
 {
 	struct ground *g = host_ctx;
 
-	read_all(device);
-	read_all(data);
+	fuzz_read_all(device);
+	fuzz_read_all(data);
 	REQUIRE(g->is_image_begun[kind] && offset == g->image_have[kind]);
 	REQUIRE(data.size <= g->image_size[kind] - offset);
 	if (g->image_mood & 4)
@@ -264,7 +189,7 @@ static void image_abandon(void *host_ctx, struct fg_span device, enum fg_image_k
 {
 	struct ground *g = host_ctx;
 
-	read_all(device);
+	fuzz_read_all(device);
 	if (why && g->is_image_begun[kind])
 		tell_progress(g, "", kind, FG_IMAGE_FAILED);
 	g->is_image_begun[kind] = false;
@@ -274,7 +199,7 @@ static bool image_lacks(void *host_ctx, struct fg_span device, enum fg_image_kin
 {
 	const struct ground *g = host_ctx;
 
-	read_all(device);
+	fuzz_read_all(device);
 	return g->image_mood & 16 || g->is_image_begun[kind];
 }
 
@@ -284,34 +209,27 @@ static void image_tell(void *host_ctx)
 	tell_progress(host_ctx, "pump", FG_IMAGE_SOFTWARE, FG_IMAGE_UPDATING);
 }
 
-static void image_told(void *host_ctx, struct fg_span device, enum fg_image_kind kind)
-{
-	(void)host_ctx;
-	REQUIRE(kind == FG_IMAGE_FIRMWARE || kind == FG_IMAGE_SOFTWARE);
-	read_all(device);
-}
-
 static const struct fg_host host = {
 	.image_begin = image_begin,
 	.image_write = image_write,
 	.image_lacks = image_lacks,
 	.image_abandon = image_abandon,
 	.image_tell = image_tell,
-	.image_told = image_told,
+	.image_told = fuzz_image_told,
 	.reconnect = reconnect,
 	.remember = remember,
 	.recall = recall,
 	.size = sizeof(struct fg_host),
-	.warn = warn,
-	.subscribe = subscribe,
-	.refuse = refuse,
+	.warn = fuzz_warn,
+	.subscribe = fuzz_subscribe,
+	.refuse = fuzz_refuse,
 	.wake = wake,
 	.command = command,
 	.config = config,
-	.respond = respond,
+	.respond = fuzz_respond,
 	.rename = rename_device,
 	.mute = mute,
-	.limit = limit,
+	.limit = fuzz_limit,
 };
 
 /* What each bit of the first byte sets. */
@@ -420,7 +338,7 @@ static bool encode(struct ground *g, size_t max_take)
 	if (r == 0)
 		return false;
 	REQUIRE(2 + strlen(topic) + 2 + 1 + out.payload_len <= PACKET_SIZE);
-	REQUIRE(g->has_broken_body || is_json(fg_span_of(g->payload, out.payload_len)));
+	REQUIRE(g->has_broken_body || fuzz_is_json(fg_span_of(g->payload, out.payload_len)));
 	REQUIRE(out.scope < FG_SCOPES);
 	if (g->n_flights < MAX_FLIGHTS)
 		g->tags[g->n_flights++] = out.tag;
@@ -437,25 +355,9 @@ static void settle(struct ground *g, unsigned code)
 	fg_plugin.settled(g->ctx, "", &how);
 }
 
-/* What stands before the first tab of @line, which moves behind it. */
-static struct fg_span first_field(struct fg_span *line)
-{
-	const char *tab = line->size > 0 ? memchr(line->data, '\t', line->size) : NULL;
-	struct fg_span field = *line;
-
-	if (!tab) {
-		*line = (struct fg_span){0};
-		return field;
-	}
-	field.size = (size_t)(tab - line->data);
-	line->data = tab + 1;
-	line->size -= field.size + 1;
-	return field;
-}
-
 static void offer(struct ground *g, enum fg_kind kind, struct fg_span line)
 {
-	struct fg_span device = first_field(&line);
+	struct fg_span device = fuzz_first_field(&line);
 	char *ref = g->refs[g->n_messages % MAX_MESSAGES];
 	static const char *const streams[] = {"attributes", "rpc", "claim", "else"};
 	size_t ref_size = kind == FG_REQUEST ? 4 : g->command_id_size;
@@ -463,7 +365,7 @@ static void offer(struct ground *g, enum fg_kind kind, struct fg_span line)
 	if (g->n_messages == MAX_MESSAGES || device.size == 0 || device.size > 255 ||
 	    !fg_utf8_ok(device))
 		return;
-	if (!is_json(line))
+	if (!fuzz_is_json(line))
 		g->has_broken_body = true;
 	memcpy(ref, kind == FG_REQUEST ? "ask1" : g->command_id, ref_size);
 	g->states[g->n_messages] = FG_OFFERED;
@@ -482,7 +384,7 @@ static void offer(struct ground *g, enum fg_kind kind, struct fg_span line)
 static void deliver(struct ground *g, struct fg_span line)
 {
 	char topic[64];
-	struct fg_span field = first_field(&line);
+	struct fg_span field = fuzz_first_field(&line);
 	struct fg_delivery delivery = {.topic = topic, .payload = line};
 	int r;
 
@@ -524,8 +426,9 @@ static void finish(struct ground *g, bool is_provisioned)
 		REQUIRE(g->states[i] != FG_OFFERED);
 }
 
-static void act(struct ground *g, struct fg_span line)
+static void act(void *arg, struct fg_span line)
 {
+	struct ground *g = arg;
 	static const char letters[] = "tapreq";
 	const char *letter = *line.data ? strchr(letters, *line.data) : NULL;
 	struct fg_span rest = fg_span_of(line.data + 1, line.size - 1);
@@ -553,7 +456,6 @@ static void act(struct ground *g, struct fg_span line)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct ground g = {0};
-	const char *at = (const char *)data, *end = at + size, *stop;
 
 	if (size == 0)
 		return 0;
@@ -563,12 +465,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	g.payload = malloc(PACKET_SIZE); /* exact, so that a sanitizer sees every byte beyond it */
 	REQUIRE(g.payload);
 	begin_session(&g);
-	for (at++; at < end; at = stop + 1) {
-		stop = memchr(at, '\n', (size_t)(end - at));
-		stop = stop ? stop : end;
-		if (stop > at)
-			act(&g, fg_span_of(at, (size_t)(stop - at)));
-	}
+	fuzz_each_line(data + 1, size - 1, act, &g);
 	finish(&g, *data & 0x80);
 	fg_plugin.close(g.ctx);
 	free(g.payload);

@@ -6,16 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../fuzz.h"
 #include "fieldgate/plugin.h"
-
-extern const struct fg_plugin fg_plugin;
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(claim)                                                                             \
-	do {                                                                                       \
-		if (!(claim))                                                                      \
-			abort();                                                                   \
-	} while (0)
 
 static void check_requests(void *ctx)
 {
