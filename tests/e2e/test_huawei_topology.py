@@ -47,6 +47,14 @@ class Topology(HuaweiTest):
         self.assertNotIn("p1_pump-9", {device for device, _, _, _ in self.cloud.samples()})
         self.assertEqual(self.cloud.disorder("n"), [])
 
+    def test_a_sub_device_that_spoke_before_it_was_there_is_online_when_it_is(self):
+        self.begin()
+        self.burst(1, ["pump-9"])
+        self.gw.wait_log('does not take the status of 1 sub-devices, the first is "p1_pump-9"')
+        self.cloud.add_sub_device("p1_pump-9")
+        wait_for(lambda: self.cloud.statuses()["p1_pump-9"] == "ONLINE", 20, "it is online")
+        self.wait_named(self.burst(1, ["pump-9"]))
+
     def test_a_command_for_a_sub_device_that_iotda_has_yet_to_name_waits_for_that(self):
         self.begin()
         self.cloud.add_sub_device("another-id", node_id="pump-9")
