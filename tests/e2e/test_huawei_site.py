@@ -139,8 +139,12 @@ class Hundred(SiteTest):
             self.assertEqual([m["content"] for m in messages() if m["object_device_id"] == "p1_" + name],
                              [text for device, text in said if device == name])
         self.assertEqual(({m["name"] for m in messages()}, len({m["id"] for m in messages()})), ({"boot"}, len(said)))
-        self.device.raw("log/pump-001/boot", b"\xff\x00")
-        wait_for(self.gw.quarantine, 20, "what is no text stands in quarantine")
+        most = 256 << 10
+        for refused in (b"\xff\x00", b"x" * (most + 1)):
+            self.device.raw("log/pump-001/boot", refused)
+        wait_for(lambda: len(self.gw.quarantine()) == 2, 20, "what is no text, or too large, stands in quarantine")
+        self.device.raw("log/pump-001/boot", b"x" * most)
+        wait_for(lambda: len(messages()[-1]["content"]) == most, 20, "as much as IoTDA takes arrives")
         self.assert_all_is_well()
 
     def test_what_has_gathered_of_a_hundred_sub_devices_goes_out_in_few_publishes_to_iotda(self):
