@@ -1,5 +1,6 @@
 #include "cloud/plugin_host.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
@@ -24,6 +25,38 @@ static void handle_freep(struct fg_plugin_handle **h)
 	fg_plugin_unload(*h);
 }
 
+static int is_plugin_file(const struct dirent *entry)
+{
+	size_t size = strlen(entry->d_name);
+
+	return size > 3 && strcmp(entry->d_name + size - 3, ".so") == 0;
+}
+
+/* Mostly a slip of the pen: say which ones there are. */
+static int no_such_plugin(const char *directory, const char *name, const char *path,
+			  struct fg_error *err)
+{
+	char there[160] = "";
+	struct dirent **entries = NULL;
+	int why = errno, n = scandir(directory, &entries, is_plugin_file, alphasort);
+	size_t used = 0;
+
+	for (int i = 0; i < n; i++) {
+		int size = (int)strlen(entries[i]->d_name) - 3;
+
+		if (used + (size_t)size + 3 < sizeof(there))
+			used += (size_t)sprintf(there + used, "%s%.*s", used > 0 ? ", " : "", size,
+						entries[i]->d_name);
+		free(entries[i]);
+	}
+	free(entries);
+	if (n > 0)
+		return fg_error_set(err, -ENOENT, "no plugin \"%s\" in %s; it has %s", name,
+				    directory, there);
+	return fg_error_set(err, -ENOENT, "no plugin \"%s\" (%s: %s); see gateway.plugin_directory",
+			    name, path, n == 0 ? "none is there" : strerror(why));
+}
+
 int fg_plugin_load(const char *directory, const char *name, struct fg_plugin_handle **ret,
 		   struct fg_error *err)
 {
@@ -37,8 +70,7 @@ int fg_plugin_load(const char *directory, const char *name, struct fg_plugin_han
 	if (snprintf(path, sizeof(path), "%s/%s.so", directory, name) >= (int)sizeof(path))
 		return fg_error_set(err, -ENOENT, "the plugin directory's name is too long");
 	if (access(path, F_OK) < 0)
-		return fg_error_set(err, -ENOENT, "no plugin \"%s\" (%s: %s)", name, path,
-				    strerror(errno));
+		return no_such_plugin(directory, name, path, err);
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return -ENOMEM;

@@ -70,12 +70,30 @@ static void members_a_newer_plugin_has_on_top_are_not_looked_at(void **state)
 static void what_is_no_plugin_of_ours_is_refused_with_the_reason(void **state)
 {
 	(void)state;
-	refused("missing", -ENOENT, "missing.so");
+	refused("missing", -ENOENT, "no plugin \"missing\" in ");
 	refused("no-plugin", -EPROTO, "not a fieldgate plugin");
 	refused("other-abi", -EPROTO, "ABI 99");
 	refused("tiny", -EPROTO, "lacks");
 	refused("no-encode", -EPROTO, "lacks");
 	refused("misnamed", -EPROTO, "calls itself \"somebody\"");
+}
+
+static void who_names_a_plugin_that_is_not_there_is_told_which_ones_are(void **state)
+{
+	char scratch[] = "/tmp/fieldgate-plugin-XXXXXX";
+	struct fg_plugin_handle *handle = NULL;
+	struct fg_error err = {0};
+
+	(void)state;
+	refused("missing", -ENOENT, "it has good, misnamed, newer, no-encode, no-plugin, old,");
+	assert_non_null(mkdtemp(scratch));
+	assert_int_equal(fg_plugin_load(scratch, "good", &handle, &err), -ENOENT);
+	if (!strstr(err.text, "none is there); see gateway.plugin_directory"))
+		fail_msg("%s", err.text);
+	rmdir(scratch);
+	assert_int_equal(fg_plugin_load(scratch, "good", &handle, &err), -ENOENT);
+	if (!strstr(err.text, "No such file or directory); see gateway.plugin_directory"))
+		fail_msg("%s", err.text);
 }
 
 static void a_name_cannot_lead_out_of_the_folder(void **state)
@@ -136,6 +154,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(members_an_old_plugin_did_not_know_are_null),
 		cmocka_unit_test(members_a_newer_plugin_has_on_top_are_not_looked_at),
 		cmocka_unit_test(what_is_no_plugin_of_ours_is_refused_with_the_reason),
+		cmocka_unit_test(who_names_a_plugin_that_is_not_there_is_told_which_ones_are),
 		cmocka_unit_test(a_name_cannot_lead_out_of_the_folder),
 		cmocka_unit_test(a_file_that_is_no_shared_object_is_refused),
 		cmocka_unit_test(a_folder_with_too_long_a_name_is_refused),
