@@ -422,6 +422,8 @@ static void finish(struct ground *g)
 	unsigned n = 0;
 
 	fg_plugin.disconnected(g->ctx, "");
+	offer_left(g, "");
+	g->carrier = FG_CARRIER_MQTT;
 	begin_session(g);
 	for (unsigned second = 0; second < 2 * ANSWER_S; second++) {
 		for (; encode(g); n++) {
