@@ -138,6 +138,17 @@ static void commit(void)
 	fg_outbox_committed(outbox, fake_journal_commit(&journal));
 }
 
+/* All that is left is sent at once, and taken. */
+static void works_up_to(uint64_t watermark)
+{
+	while (fg_cursor_watermark(&journal.cursor) < watermark) {
+		assert_int_equal(next(), 1);
+		fg_outbox_sent(outbox, ++last_id, now_ms);
+		settled(last_id, 0);
+		commit();
+	}
+}
+
 static void wait_for_pause(void)
 {
 	int64_t until = fg_outbox_paused_until(outbox);
@@ -919,13 +930,7 @@ static void a_cloud_that_fails_all_day_empties_no_journal(void **state)
 		commit();
 	}
 	assert_in_range(journal.n_quarantined, 1, 25);
-	/* And when it works again it works. */
-	while (fg_cursor_watermark(&journal.cursor) < 1000) {
-		assert_int_equal(next(), 1);
-		fg_outbox_sent(outbox, ++last_id, now_ms);
-		settled(last_id, 0);
-		commit();
-	}
+	works_up_to(1000);
 }
 
 static void records_at_fault_are_found_while_others_are_taken(void **state)
@@ -1040,13 +1045,7 @@ static void a_cloud_that_always_breaks_off_empties_no_journal(void **state)
 		commit();
 	}
 	assert_in_range(journal.n_quarantined, 1, 20);
-	/* And when it works again it works. */
-	while (fg_cursor_watermark(&journal.cursor) < 100) {
-		assert_int_equal(next(), 1);
-		fg_outbox_sent(outbox, ++last_id, now_ms);
-		settled(last_id, 0);
-		commit();
-	}
+	works_up_to(100);
 }
 
 static void records_that_break_sessions_one_after_the_other_are_all_found(void **state)

@@ -293,6 +293,14 @@ static void so_does_that_of_a_one_way_command(void **state)
 
 /* ------------------------------------------------------------------ another boot of the machine */
 
+/* A command that is on disk, and whose field broker is not there. */
+static void comes_while_down(struct desk_bench *b)
+{
+	b->is_down = true;
+	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
+	bench_commit(b);
+}
+
 static void a_command_waits_on_over_a_reboot(void **state)
 {
 	struct desk_bench *b = *state;
@@ -355,9 +363,7 @@ static void a_second_reboot_counts_from_what_the_first_one_noted(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
-	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
-	bench_commit(b);
+	comes_while_down(b);
 	for (int i = 0; i < 23; i++) {
 		bench_reboot(b, ALL, HOUR_MS - 1000);
 		bench_tick(b, 1000);
@@ -374,9 +380,7 @@ static void a_clock_that_fell_back_during_a_reboot_cannot_make_it_late(void **st
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
-	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
-	bench_commit(b);
+	comes_while_down(b);
 	b->utc_offset_us -= INT64_C(3) * HOUR_MS * 1000;
 	bench_reboot(b, ALL, HOUR_MS);
 	b->is_down = false;
@@ -390,9 +394,7 @@ static void a_clock_that_leapt_during_a_reboot_ends_it(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
-	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
-	bench_commit(b);
+	comes_while_down(b);
 	b->utc_offset_us += INT64_C(10) * 365 * 24 * HOUR_MS * 1000;
 	bench_reboot(b, ALL, HOUR_MS);
 	b->is_down = false;
@@ -407,9 +409,7 @@ static void a_clock_that_was_set_before_a_reboot_is_noted(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
-	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
-	bench_commit(b);
+	comes_while_down(b);
 	b->utc_offset_us -= INT64_C(3) * HOUR_MS * 1000;
 	bench_tick(b, 1000);
 	assert_int_equal((int)lane_last(b->lane, 0)->kind, FG_RECORD_KIND_COMMAND_STATE);
@@ -432,9 +432,7 @@ static void a_clock_that_was_not_known_when_it_came_ends_it(void **state)
 
 	b->is_clock_known = false;
 	bench_reboot(b, 0, 1000);
-	b->is_down = true;
-	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
-	bench_commit(b);
+	comes_while_down(b);
 	b->is_clock_known = true;
 	bench_reboot(b, ALL, 1000);
 	bench_tick(b, 0);
@@ -445,9 +443,7 @@ static void a_clock_that_becomes_known_later_is_waited_for(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
-	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
-	bench_commit(b);
+	comes_while_down(b);
 	b->is_clock_known = false;
 	bench_reboot(b, ALL, HOUR_MS);
 	b->is_down = false;
@@ -496,9 +492,7 @@ static void a_clock_that_does_not_become_known_ends_it(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
-	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
-	bench_commit(b);
+	comes_while_down(b);
 	b->is_clock_known = false;
 	bench_reboot(b, ALL, HOUR_MS);
 	b->is_down = false;
@@ -514,9 +508,7 @@ static void a_clock_that_becomes_known_is_noted_for_the_next_boot(void **state)
 
 	b->is_clock_known = false;
 	bench_reboot(b, 0, 1000);
-	b->is_down = true;
-	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
-	bench_commit(b);
+	comes_while_down(b);
 	b->is_clock_known = true;
 	bench_tick(b, 1000);
 	bench_commit(b);
@@ -680,9 +672,7 @@ static void what_the_lane_has_lost_is_written_again(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
-	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
-	bench_commit(b);
+	comes_while_down(b);
 	lane_add_alarm(b->lane);
 	bench_commit(b);
 	lane_cut(b->lane, 1);
@@ -699,9 +689,7 @@ static void a_note_is_written_again_before_it_is_too_old(void **state)
 
 	b->options.max_age_ms = HOUR_MS;
 	bench_crash(b, 0);
-	b->is_down = true;
-	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
-	bench_commit(b);
+	comes_while_down(b);
 	bench_tick(b, HOUR_MS / 2 - 1);
 	assert_int_equal(b->lane->n_records, 1);
 	bench_tick(b, 1);
