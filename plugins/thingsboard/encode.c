@@ -87,7 +87,11 @@ bool tb_is_spare(const void *arg, const struct tb_device *device)
 	return tb_device_is_quiet(tb, device);
 }
 
-int tb_call_device(struct tb_call *call, size_t i, struct tb_device **ret)
+/*
+ * The device message @i is of, ready for this call. Returns 0; -EINVAL when it can never be one
+ * (and is refused); -EAGAIN when there is no room for it yet; -ENOMEM.
+ */
+static int call_device(struct tb_call *call, size_t i, struct tb_device **ret)
 {
 	struct tb *tb = call->tb;
 	const struct fg_message *m = &call->batch->messages[i];
@@ -122,7 +126,7 @@ bool tb_call_announced(struct tb_call *call, size_t i, struct tb_device **ret_de
 		       enum tb_step *ret_step, int *ret)
 {
 	struct tb_device *device;
-	int r = tb_call_device(call, i, &device);
+	int r = call_device(call, i, &device);
 
 	*ret_step = TB_STEP_ON;
 	if (r == -ENOMEM) {
@@ -162,7 +166,7 @@ static enum tb_step offer_to_gateway(struct tb_call *call, size_t i, int *ret)
 
 	if (call->tb->gate != TB_GATE_OPEN)
 		return TB_STEP_ON;
-	r = tb_call_device(call, i, &device);
+	r = call_device(call, i, &device);
 	if (r == -ENOMEM) {
 		*ret = r;
 		return TB_STEP_PUBLISHED;

@@ -193,12 +193,6 @@ int tb_publish_begin(const struct tb *tb, struct fg_publish *out, enum tb_topic 
 int tb_publish_end(struct fg_publish *out, const struct fg_text *text, unsigned scope);
 
 /**
- * The device message @i is of, ready for this call. Returns 0; -EINVAL when it can never be one
- * (and is refused); -EAGAIN when there is no room for it yet; -ENOMEM.
- */
-int tb_call_device(struct tb_call *call, size_t i, struct tb_device **ret);
-
-/**
  * For a message that travels alone. Returns true and the device message @i is of when that is
  * announced; else the connect goes first, or it waits, or is refused: *@ret_step and *@ret say so.
  */

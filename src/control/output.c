@@ -186,7 +186,7 @@ void fg_object_add_string(struct fg_object *o, const char *name, const char *val
 	fg_object_add_text(o, name, fg_span_str(value));
 }
 
-void fg_object_add_base64(struct fg_object *o, const char *name, struct fg_span value)
+static void add_base64(struct fg_object *o, const char *name, struct fg_span value)
 {
 	static const char digits[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -244,7 +244,8 @@ static size_t line_size(const char *text, size_t size)
 	return lf ? (size_t)(lf - text) : size;
 }
 
-bool fg_object_add_json(struct fg_object *o, const char *name, struct fg_span value)
+/* Returns false, and adds nothing, when @value is not JSON. */
+static bool add_json(struct fg_object *o, const char *name, struct fg_span value)
 {
 	struct fg_json_fault fault;
 	struct fg_json_value json;
@@ -268,12 +269,12 @@ bool fg_object_add_json(struct fg_object *o, const char *name, struct fg_span va
 
 void fg_object_add_body(struct fg_object *o, struct fg_span body, bool is_opaque)
 {
-	if (!is_opaque && fg_object_add_json(o, "body", body))
+	if (!is_opaque && add_json(o, "body", body))
 		return;
 	if (!is_opaque && fg_utf8_ok(body))
 		fg_object_add_text(o, "body_text", body);
 	else
-		fg_object_add_base64(o, "body_base64", body);
+		add_base64(o, "body_base64", body);
 }
 
 void fg_object_open(struct fg_object *o, const char *name)

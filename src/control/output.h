@@ -46,11 +46,7 @@ void fg_object_add_bool(struct fg_object *o, const char *name, bool value);
 /** Bytes that are not UTF-8 become U+FFFD. */
 void fg_object_add_text(struct fg_object *o, const char *name, struct fg_span value);
 void fg_object_add_string(struct fg_object *o, const char *name, const char *value);
-void fg_object_add_base64(struct fg_object *o, const char *name, struct fg_span value);
 void fg_object_add_time(struct fg_object *o, const char *name, int64_t utc_us);
-
-/** Returns false, and adds nothing, when @value is not JSON. */
-bool fg_object_add_json(struct fg_object *o, const char *name, struct fg_span value);
 
 /**
  * A message's body: as "body" when it is JSON, as "body_text" when it is other text, and as

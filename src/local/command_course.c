@@ -107,7 +107,8 @@ void fg_desk_await_sending(struct fg_command_desk *d, struct fg_desk_command *c,
 		fg_desk_remember(d, TAILQ_FIRST(&d->unsent), now_ms);
 }
 
-void fg_desk_ended(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms)
+/* Its final record has been written: nothing more can happen to it. */
+static void ended(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms)
 {
 	const struct fg_command_rule *rule = fg_desk_rule(d, c);
 	bool is_silent = c->is_unanswered && c->device && c->place == &c->device->busy &&
@@ -156,7 +157,7 @@ static int finish(struct fg_command_desk *d, struct fg_desk_command *c, struct f
 	if (r < 0)
 		return r;
 	++*(c->answer_seq > 0 ? counter : &d->stats.done);
-	fg_desk_ended(d, c, now_ms);
+	ended(d, c, now_ms);
 	return 0;
 }
 

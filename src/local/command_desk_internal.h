@@ -85,9 +85,6 @@ int fg_desk_answer(struct fg_command_desk *d, struct fg_desk_command *c, struct 
 void fg_desk_refuse(struct fg_command_desk *d, struct fg_desk_command *c,
 		    enum fg_command_error verdict, const char *why, int64_t now_ms);
 
-/** Its final record has been written: nothing more can happen to it. */
-void fg_desk_ended(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms);
-
 /** Its answer (again) waits to be sent to its cloud. */
 void fg_desk_await_sending(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms);
 

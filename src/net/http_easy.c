@@ -250,7 +250,8 @@ int fg_http_target_next(const struct fg_libcurl *curl, const struct fg_http_targ
 	return r;
 }
 
-const char *fg_http_easy_header(const struct fg_libcurl *curl, CURL *easy, const char *name)
+/* The first header of the last answer with this @name, or NULL. Borrowed. */
+static const char *find_header(const struct fg_libcurl *curl, CURL *easy, const char *name)
 {
 	struct curl_header *header;
 
@@ -269,16 +270,16 @@ const char *fg_http_easy_location(const struct fg_libcurl *curl, CURL *easy,
 	curl->easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	if (status != 301 && status != 302 && status != 303 && status != 307 && status != 308)
 		return NULL;
-	return fg_http_easy_header(curl, easy, "Location");
+	return find_header(curl, easy, "Location");
 }
 
 void fg_http_easy_response(const struct fg_libcurl *curl, CURL *easy,
 			   const struct fg_http_spec *spec, struct fg_http_response *ret)
 {
 	const char *wanted = spec->is.wanted_header;
-	const char *type = fg_http_easy_header(curl, easy, "Content-Type");
-	const char *range = fg_http_easy_header(curl, easy, "Content-Range");
-	bool is_later = fg_http_easy_header(curl, easy, "Retry-After") != NULL;
+	const char *type = find_header(curl, easy, "Content-Type");
+	const char *range = find_header(curl, easy, "Content-Range");
+	bool is_later = find_header(curl, easy, "Retry-After") != NULL;
 	curl_off_t length = -1, later = 0;
 	long status = 0;
 
@@ -291,7 +292,7 @@ void fg_http_easy_response(const struct fg_libcurl *curl, CURL *easy,
 		.range = FG_CONTENT_RANGE_NONE,
 		.retry_after_s = is_later ? later : -1,
 		.content_type = type ? type : "",
-		.wanted_header = wanted ? fg_http_easy_header(curl, easy, wanted) : NULL,
+		.wanted_header = wanted ? find_header(curl, easy, wanted) : NULL,
 	};
 	if (range && fg_content_range_parse(range, &ret->range) < 0)
 		ret->range = FG_CONTENT_RANGE_NONE;

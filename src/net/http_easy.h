@@ -48,9 +48,6 @@ int fg_http_easy_new(const struct fg_libcurl *curl, const struct fg_http_spec *s
 		     const struct fg_http_easy_callbacks *callbacks, CURL **ret_easy,
 		     struct curl_slist **ret_headers);
 
-/** The first header of the last answer with this @name, or NULL. Borrowed. */
-const char *fg_http_easy_header(const struct fg_libcurl *curl, CURL *easy, const char *name);
-
 /** Where the answer redirects to, if it is a redirect that we follow for this method. Borrowed. */
 const char *fg_http_easy_location(const struct fg_libcurl *curl, CURL *easy,
 				  enum fg_http_method method);

@@ -9,7 +9,7 @@
 
 #include "util/cleanup.h"
 
-int fg_write_all(int fd, const void *data, size_t size)
+static int write_all(int fd, const void *data, size_t size)
 {
 	const char *at = data;
 
@@ -36,7 +36,7 @@ int fg_durable_put(int dir_fd, const char *temporary, const char *name, mode_t m
 	if (fd < 0)
 		return -errno;
 	for (size_t i = 0; i < n_parts; i++) {
-		r = fg_write_all(fd, parts[i].data, parts[i].size);
+		r = write_all(fd, parts[i].data, parts[i].size);
 		if (r < 0)
 			return r;
 	}

@@ -9,9 +9,6 @@
 
 #include "util/span.h"
 
-/** Write all of @data. Returns 0 or a negative errno. */
-int fg_write_all(int fd, const void *data, size_t size);
-
 /**
  * Write @parts, one behind the other, to @temporary, sync them and call that @name; both in the
  * directory @dir_fd (or AT_FDCWD). Which name it has is durable only when the directory is synced.
