@@ -333,7 +333,8 @@ static uint64_t read_version(struct fg_json_value paras)
 
 /*
  * A notice may come again, also in a later session, when the list has gone on. The answer to our own
- * question is the truth, whatever its version.
+ * question is the truth, whatever its version. What comes without it, before the question or instead of an
+ * answer, is true, too, but its version is not that of our list: the rest would never be asked for.
  */
 static int take_notice(struct hw *hw, struct fg_json_value paras,
 		       int (*take)(struct hw *hw, struct fg_json_value entry))
@@ -346,10 +347,12 @@ static int take_notice(struct hw *hw, struct fg_json_value paras,
 		return -EPROTO;
 	if (t->is_synced && version > 0 && version < t->version)
 		return 0;
-	if (version > 0)
-		t->version = version;
-	t->is_synced = true;
-	wait_for_more(hw);
+	if (t->is_synced || !hw->with.syncs || (t->is_waiting && !t->is_sync_due)) {
+		if (version > 0)
+			t->version = version;
+		t->is_synced = true;
+		wait_for_more(hw);
+	}
 	return hw_each(hw, paras, "devices", take);
 }
 
