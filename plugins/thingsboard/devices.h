@@ -77,7 +77,7 @@ struct tb_device {
 	uint64_t last_flight;    /* serial of the last data publish it was in */
 	uint32_t spoke_s;        /* uptime at its last publish */
 	uint32_t resume_s;       /* TB_PAUSED: uptime at which it ends */
-	uint64_t newest_seq;     /* of what was sent, and its time: see tb_is_out_of_date() */
+	uint64_t newest_seq;     /* of what was sent, and its time: see announce.c */
 	int64_t newest_us;
 	char *type; /* inside of a JSON string; NULL: the configured one */
 

@@ -169,9 +169,6 @@ bool tb_device_is_quiet(const struct tb *tb, const struct tb_device *device);
 /** See struct fg_plugin.encode. */
 int tb_encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_publish *out);
 
-/** Forget what the call has gathered so far. */
-void tb_call_reset(struct tb_call *call);
-
 /** Message @i can never be sent, for the reason given. */
 void tb_refuse(struct tb_call *call, size_t i, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
