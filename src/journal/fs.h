@@ -2,7 +2,7 @@
 
 /*
  * The file system as the journal needs it: few calls, paths relative to one directory, errors as
- * negative errno. fg_fs_posix() is the real one; tests/powercut puts a simulated disk in its place
+ * negative errno. fg_fs_posix_new() makes the real one; tests/powercut puts a simulated disk in its place
  * that forgets, tears and reorders whatever is not synced, and fails any call it is told to.
  *
  * Once the journal is open the loop only opens, reads and closes; the writer thread makes all calls

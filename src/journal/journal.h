@@ -90,7 +90,7 @@ struct fg_journal_options {
 	void (*committed)(void *arg, uint64_t committed);
 	/*
 	 * On the loop: cursor @link lost @records records up to @seq, because of @why (static
-	 * text). From within fg_cursor_read() too; do not use that cursor in it.
+	 * text). From within fg_pass_read() too; do not use that cursor in it.
 	 */
 	void (*lost)(void *arg, const char *link, uint64_t records, uint64_t seq, const char *why);
 	/*
