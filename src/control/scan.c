@@ -53,7 +53,7 @@ static int add_file(struct fg_scan *s, const char *name)
 	kind = strlen(name) < 20 || strlen(name) >= FG_SEGMENT_PATH_MAX
 		       ? FG_SEGMENT_NAME_OTHER
 		       : fg_segment_name_parse(name, &first_seq);
-	if (kind == FG_SEGMENT_NAME_OTHER)
+	if (kind == FG_SEGMENT_NAME_OTHER || kind == FG_SEGMENT_NAME_PASSED)
 		return 0;
 	if (s->n == s->capacity) {
 		size_t capacity = s->capacity > 0 ? 2 * s->capacity : 64;

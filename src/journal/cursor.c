@@ -310,6 +310,15 @@ void fg_cursor_cut(struct fg_cursor *c, uint64_t last, enum fg_loss loss, const 
 	report(c, records, last, loss, why);
 }
 
+void fg_cursor_passed(struct fg_cursor *c, uint64_t last)
+{
+	if (c->left_behind.lowest <= last) {
+		fg_left_behinds_cut(&c->left_behind, last);
+		c->n_changes++;
+	}
+	fg_cursor_mark_settled(c, 1, last, false);
+}
+
 static void trim_old(struct fg_cursor *c, int64_t max_age_ms)
 {
 	const struct fg_segments *l = c->set->lane;

@@ -87,6 +87,13 @@ int fg_cursors_load(struct fg_cursors *set, const uint8_t *data, size_t size, ui
  * saved. */
 int fg_cursors_load_unsynced(struct fg_cursors *set, const uint8_t *data, size_t size,
 			     uint64_t newest);
+
+/**
+ * All has been loaded, and the tables on disk been added: cursors go past those they stand in front of,
+ * as they did when the process lived that wrote them. They had settled all records below @passed_seq, which are
+ * gone; 0: nobody knows of such.
+ */
+void fg_cursors_loaded(struct fg_cursors *set, uint64_t passed_seq);
 void fg_cursors_free(struct fg_cursors *set);
 
 /** Sequence number @seq, above all others, is a cursor table; it has been read, or synced. */
@@ -145,6 +152,9 @@ void fg_cursor_done(struct fg_cursor *c);
  * a crash may have them sent again: not so when there never was a message for this link.
  */
 void fg_cursor_mark_settled(struct fg_cursor *c, uint64_t first, uint64_t last, bool may_be_sent);
+
+/** All up to @last was settled, for sessions left behind too, and is gone. */
+void fg_cursor_passed(struct fg_cursor *c, uint64_t last);
 
 /** Sequence number @seq is a table's: it joins what is settled in front of it. */
 void fg_cursor_join_table(struct fg_cursor *c, uint64_t seq);

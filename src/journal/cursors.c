@@ -34,12 +34,17 @@ uint64_t fg_cursors_tables_within(const struct fg_cursors *set, uint64_t first, 
 	return first > last ? 0 : tables_below(set, last + 1) - tables_below(set, first);
 }
 
-void fg_cursors_add_table(struct fg_cursors *set, uint64_t seq)
+static void join_table(struct fg_cursors *set, uint64_t seq)
 {
-	set->tables[set->n_tables++ % FG_CURSOR_TABLES_KNOWN] = seq;
 	for (unsigned i = 0; i < FG_CURSORS_MAX; i++)
 		if (set->slots[i].set)
 			fg_cursor_join_table(&set->slots[i], seq);
+}
+
+void fg_cursors_add_table(struct fg_cursors *set, uint64_t seq)
+{
+	set->tables[set->n_tables++ % FG_CURSOR_TABLES_KNOWN] = seq;
+	join_table(set, seq);
 }
 
 /* ---- the slots */
@@ -232,6 +237,18 @@ int fg_cursors_load_unsynced(struct fg_cursors *set, const uint8_t *data, size_t
 			return r;
 	}
 	return 0;
+}
+
+void fg_cursors_loaded(struct fg_cursors *set, uint64_t passed_seq)
+{
+	uint64_t n =
+		set->n_tables < FG_CURSOR_TABLES_KNOWN ? set->n_tables : FG_CURSOR_TABLES_KNOWN;
+
+	for (unsigned i = 0; i < FG_CURSORS_MAX && passed_seq > 0; i++)
+		if (set->slots[i].set)
+			fg_cursor_passed(&set->slots[i], passed_seq - 1);
+	for (uint64_t k = set->n_tables - n; k < set->n_tables; k++)
+		join_table(set, set->tables[k % FG_CURSOR_TABLES_KNOWN]);
 }
 
 /* ---- saving */

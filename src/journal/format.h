@@ -27,6 +27,10 @@
  * one that all readers have passed and that had damaged records in it; of the latter each lane
  * keeps eight.
  *
+ * "<sixteen digits>.passed", empty: all records below this number were settled by all cursors, and
+ * their segments have gone to make room on a full disk, where no cursor table could say so. The one
+ * with the highest number counts; it goes when the next segment is made, whose table says it.
+ *
  *   offset size
  *        0    8  magic "FGJRNL\r\n"
  *        8    4  CRC of bytes 12..(header size - 1)

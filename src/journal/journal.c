@@ -123,6 +123,7 @@ static int start_writer(struct fg_journal *j, const struct fg_recovered *found)
 		o.dirs[i] = lane_dirs[i];
 		o.segment_bytes[i] = j->lanes[i].segments.segment_bytes;
 		o.n_damaged[i] = found[i].n_damaged_files;
+		o.passed_seqs[i] = found[i].passed_seq;
 		memcpy(o.ids[i], j->lanes[i].segments.id, sizeof(o.ids[i]));
 	}
 	return fg_writer_new(&o, &j->writer);
@@ -166,6 +167,7 @@ static int load_cursors(struct fg_journal *j, const struct fg_recovered *found)
 						     newest);
 		if (r < 0)
 			return r;
+		fg_cursors_loaded(set, found[i].passed_seq);
 	}
 	return 0;
 }

@@ -18,6 +18,7 @@ enum file_state {
 	FILE_UNREADABLE, /* the header; to be set aside */
 	FILE_FOREIGN,    /* of another journal; ignored */
 	FILE_SET_ASIDE,  /* earlier */
+	FILE_MARK,       /* no segment: what was settled of those that have gone */
 	FILE_IN_THE_WAY, /* of another journal, where ours will go; to be set aside */
 };
 
@@ -28,6 +29,7 @@ struct file {
 	uint8_t id[16];
 	int64_t clock_ms, utc_us, newest_ms; /* in its header's table */
 	enum file_state state;
+	int error; /* of the disk, because of which its header could not be read; 0: none */
 };
 
 struct fg_recovery {
@@ -98,7 +100,10 @@ static int add_file(void *arg, const char *name)
 	}
 	r->files[r->n++] = (struct file){
 		.first_seq = first_seq,
-		.state = kind == FG_SEGMENT_NAME_DAMAGED ? FILE_SET_ASIDE : FILE_GOOD,
+		.size = r->lane->segment_bytes,
+		.state = kind == FG_SEGMENT_NAME_DAMAGED  ? FILE_SET_ASIDE
+			 : kind == FG_SEGMENT_NAME_PASSED ? FILE_MARK
+							  : FILE_GOOD,
 	};
 	return 0;
 }
@@ -110,22 +115,34 @@ static int compare_files(const void *a, const void *b)
 	return x->first_seq < y->first_seq ? -1 : x->first_seq > y->first_seq;
 }
 
-/* Into r->header. Returns 0, -EBADMSG, or -EPROTONOSUPPORT (version and features are told). */
+/* Read @size bytes. Returns 0, -EBADMSG when there are not as many, or what the disk says. */
+static int read_whole(struct fg_fs *fs, int file, uint8_t *data, size_t size, uint64_t offset)
+{
+	ssize_t n = fs->read(fs->ctx, file, data, size, offset);
+
+	if (n < 0)
+		return (int)n;
+	return (size_t)n == size ? 0 : -EBADMSG;
+}
+
+/* Into r->header. Returns 0, -EBADMSG, -EPROTONOSUPPORT (version and features are told), or what the
+ * disk says. */
 static int read_header(struct fg_recovery *r, int file, struct fg_segment_header *ret)
 {
 	struct fg_fs *fs = r->lane->fs;
 	const size_t least = FG_SEGMENT_HEADER_BYTES;
-	ssize_t rest;
 	size_t size;
+	int e;
 
-	if (fs->read(fs->ctx, file, r->header, least, 0) != (ssize_t)least)
-		return -EBADMSG;
+	e = read_whole(fs, file, r->header, least, 0);
+	if (e < 0)
+		return e;
 	size = fg_segment_header_claimed_size(r->header);
 	if (size < least)
 		return -EBADMSG;
-	rest = (ssize_t)(size - least);
-	if (rest > 0 && fs->read(fs->ctx, file, r->header + least, size - least, least) != rest)
-		return -EBADMSG;
+	e = read_whole(fs, file, r->header + least, size - least, least);
+	if (e < 0)
+		return e;
 	return fg_segment_header_decode(r->header, size, ret);
 }
 
@@ -149,49 +166,88 @@ static bool is_out_of_reach(int error)
 	       error == -ENFILE || error == -ENOMEM || error == -EINTR;
 }
 
+/* Those set aside with a number behind the name cannot be asked: a full segment is assumed. */
+static void look_at_set_aside(struct fg_recovery *r, struct file *f)
+{
+	struct fg_fs *fs = r->lane->fs;
+	char path[FG_SEGMENT_PATH_MAX];
+	int64_t size;
+	int file;
+
+	fg_segment_path(r->lane->dir, f->first_seq, FG_SEGMENT_DAMAGED_SUFFIX, path);
+	file = fs->open(fs->ctx, path, false);
+	if (file < 0)
+		return;
+	size = fs->size(fs->ctx, file);
+	if (size >= 0)
+		f->size = (uint64_t)size;
+	fs->close(fs->ctx, file);
+}
+
+/* Its header, and its size. Returns 0, or an error as read_header(). */
+static int read_file(struct fg_recovery *r, struct file *f, int file, struct fg_segment_header *ret)
+{
+	int64_t size = r->lane->fs->size(r->lane->fs->ctx, file);
+	int e = read_header(r, file, ret);
+
+	if (size < 0)
+		return (int)size;
+	f->size = (uint64_t)size;
+	return e;
+}
+
 /* Returns 0, with the state found, or an error: the journal must be left alone. */
 static int look_at_file(struct fg_recovery *r, struct file *f, struct fg_error *err)
 {
 	struct fg_fs *fs = r->lane->fs;
 	char path[FG_SEGMENT_PATH_MAX];
 	struct fg_segment_header header;
-	int64_t size;
 	int file, e;
 
-	/* Those set aside with a number behind the name cannot be asked; a full segment is assumed.
-	 */
-	f->size = r->lane->segment_bytes;
-	fg_segment_path(r->lane->dir, f->first_seq,
-			f->state == FILE_SET_ASIDE ? FG_SEGMENT_DAMAGED_SUFFIX : "", path);
+	fg_segment_path(r->lane->dir, f->first_seq, "", path);
 	file = fs->open(fs->ctx, path, false);
-	if (is_out_of_reach(file) && f->state != FILE_SET_ASIDE)
+	if (is_out_of_reach(file))
 		return fg_error_set(err, file,
 				    "journal: cannot open %s for reading and writing: %s", path,
 				    strerror(-file));
-	if (file < 0) {
-		f->state = f->state == FILE_SET_ASIDE ? FILE_SET_ASIDE : FILE_UNREADABLE;
-		return 0;
-	}
-	size = fs->size(fs->ctx, file);
-	if (size >= 0)
-		f->size = (uint64_t)size;
-	if (f->state == FILE_SET_ASIDE) {
+	e = file < 0 ? file : read_file(r, f, file, &header);
+	if (file >= 0)
 		fs->close(fs->ctx, file);
-		return 0;
-	}
-	e = read_header(r, file, &header);
-	fs->close(fs->ctx, file);
 	if (e == -EPROTONOSUPPORT)
 		return fg_error_set(err, e,
 				    "journal file %s was written by a later version (format %u, "
 				    "features 0x%x): run that version, or move the file away and "
 				    "lose what is in it",
 				    path, header.version, header.incompatible);
-	if (e < 0 || size < 0 || header.first_seq != f->first_seq)
-		f->state = FILE_UNREADABLE;
-	else
+	if (e == 0 && header.first_seq == f->first_seq) {
 		note_header(f, &header);
+		return 0;
+	}
+	f->state = FILE_UNREADABLE;
+	f->error = e == -EBADMSG ? 0 : e;
 	return 0;
+}
+
+/*
+ * What the disk does not give today may be whole. Of an older file the others tell who has settled what;
+ * without the newest nobody knows, and the links would start anew behind all that waits for them.
+ */
+static int check_newest(const struct fg_recovery *r, struct fg_error *err)
+{
+	char path[FG_SEGMENT_PATH_MAX];
+	const struct file *newest = NULL;
+
+	for (size_t i = 0; i < r->n; i++)
+		if (r->files[i].state == FILE_GOOD || r->files[i].state == FILE_UNREADABLE)
+			newest = &r->files[i];
+	if (!newest || newest->error == 0)
+		return 0;
+	fg_segment_path(r->lane->dir, newest->first_seq, "", path);
+	return fg_error_set(err, newest->error,
+			    "journal: cannot read %s: %s. Nothing is changed, since all may be "
+			    "there when the disk works again; if it does not, move the file away "
+			    "and lose what is in it",
+			    path, strerror(-newest->error));
 }
 
 /* The journal is the one most files belong to; of equals, the one of the newest. */
@@ -495,6 +551,18 @@ static uint64_t next_seq(const struct fg_recovery *r, uint64_t settled)
 	return next;
 }
 
+/* Those that have gone were the oldest: a mark beyond what is there is none of ours. */
+static uint64_t find_mark(const struct fg_recovery *r)
+{
+	uint64_t first = r->lane->n > 0 ? r->lane->items[0]->first_seq : 0;
+	uint64_t passed_seq = 0;
+
+	for (size_t i = 0; i < r->n; i++)
+		if (r->files[i].state == FILE_MARK && r->files[i].first_seq <= first)
+			passed_seq = r->files[i].first_seq;
+	return passed_seq;
+}
+
 static uint64_t count_lost(const struct fg_recovery *r)
 {
 	uint64_t n = 0;
@@ -525,10 +593,16 @@ int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t se
 	if (r->n > 0)
 		qsort(r->files, r->n, sizeof(*r->files), compare_files);
 	for (size_t i = 0; i < r->n; i++) {
-		e = look_at_file(r, &r->files[i], err);
+		if (r->files[i].state == FILE_SET_ASIDE)
+			look_at_set_aside(r, &r->files[i]);
+		else if (r->files[i].state == FILE_GOOD)
+			e = look_at_file(r, &r->files[i], err);
 		if (e < 0)
 			return e;
 	}
+	e = check_newest(r, err);
+	if (e < 0)
+		return e;
 	choose_id(r);
 	e = fill_lane(r);
 	if (e == 0 && l->n > 0)
@@ -542,6 +616,7 @@ int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t se
 	if (found.table.size > 0)
 		fg_cursor_table_decode(found.table.data, found.table.size, &newest);
 	find_clock(r, walk.told, &newest, &found);
+	found.passed_seq = find_mark(r);
 	found.damaged_records = walk.damaged;
 	found.next_seq = next_seq(r, highest_settled(found.table.data, &newest));
 	l->end_seq = found.next_seq;
@@ -551,7 +626,8 @@ int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t se
 		if (f->state == FILE_FOREIGN && f->first_seq >= found.next_seq)
 			f->state = FILE_IN_THE_WAY;
 		found.n_damaged_files += f->state == FILE_UNREADABLE || f->state == FILE_SET_ASIDE;
-		found.n_unusable_files += f->state != FILE_GOOD && f->state != FILE_SET_ASIDE;
+		found.n_unusable_files += f->state != FILE_GOOD && f->state != FILE_SET_ASIDE &&
+					  f->state != FILE_MARK;
 	}
 	*ret_found = found;
 	found = (struct fg_recovered){0};
@@ -603,15 +679,40 @@ static void write_again(struct fg_segments *l, int file, uint64_t from, uint64_t
 	}
 }
 
+/* One that counts is empty; the others have done their duty. */
+static void mend_mark(struct fg_recovery *r, const struct file *f)
+{
+	struct fg_fs *fs = r->lane->fs;
+	char path[FG_SEGMENT_PATH_MAX];
+	int file;
+
+	fg_passed_path(r->lane->dir, f->first_seq, path);
+	if (f->first_seq != find_mark(r)) {
+		fs->unlink(fs->ctx, path);
+		return;
+	}
+	file = fs->open(fs->ctx, path, false);
+	if (file < 0)
+		return;
+	fs->truncate(fs->ctx, file, 0);
+	fs->close(fs->ctx, file);
+}
+
 void fg_recovery_mend(struct fg_recovery *r)
 {
 	struct fg_segments *l = r->lane;
 	char path[FG_SEGMENT_PATH_MAX];
 	int file;
 
-	for (size_t i = 0; i < r->n; i++)
-		if (r->files[i].state == FILE_UNREADABLE || r->files[i].state == FILE_IN_THE_WAY)
-			set_aside(r, &r->files[i]);
+	for (size_t i = 0; i < r->n; i++) {
+		const struct file *f = &r->files[i];
+
+		if (f->state == FILE_MARK)
+			mend_mark(r, f);
+		/* What the disk does not give may be there with the next start. */
+		if ((f->state == FILE_UNREADABLE && f->error == 0) || f->state == FILE_IN_THE_WAY)
+			set_aside(r, f);
+	}
 	if (r->n == 0)
 		return;
 	/*

@@ -32,6 +32,9 @@ struct fg_recovered {
 	/* No segment can be read, nor a table with it: so many messages are in what there is, as far as
 	 * can be told, and who had settled them nobody knows. */
 	uint64_t lost_records;
+	/* All records below have been settled by all, as a mark says (format.h, section 1); 0: there is
+	 * none. */
+	uint64_t passed_seq;
 	unsigned n_damaged_files;  /* that have been set aside, earlier or now */
 	unsigned n_unusable_files; /* found now: unreadable, or of another journal */
 };
@@ -43,8 +46,8 @@ void fg_recovered_free(struct fg_recovered *r);
  * segment, and fills @l (segments, id, end_seq). @table, unless NULL: called for each cursor table
  * record of the newest segment, in order. Returns 0; -EPROTONOSUPPORT with a sentence when a later version wrote
  * a file; another negative errno with one when the directory cannot be read, when a file is out of
- * reach (-EACCES, -EROFS, -EMFILE …: it is whole, for all we know), or when the newest segment was
- * readable a moment ago and is not any more. On success the caller owns *@ret, and *@ret_found
+ * reach (-EACCES, -EROFS, -EMFILE …: it is whole, for all we know), or when the disk does not give the
+ * newest segment (-EIO): what waits for whom would be forgotten. Who starts us may try again. On success the caller owns *@ret, and *@ret_found
  * (fg_recovered_free()).
  */
 int fg_recovery_look(struct fg_segments *l, void (*table)(void *arg, uint64_t seq), void *arg,

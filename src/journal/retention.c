@@ -168,13 +168,13 @@ static void retire_oldest(struct fg_journal *j, struct fg_journal_batch *b, int 
 /*
  * Segments that every cursor is past, as far as the disk knows: after a crash nobody shall look for
  * records that are gone. On a full disk that knowledge may be stuck in a commit that does not fit;
- * then what is in memory must do.
+ * then what is in memory must do, and the segment leaves its name behind to say so.
  */
 void fg_retention_retire_passed(struct fg_journal *j, struct fg_journal_batch *b, int lane)
 {
 	struct fg_commit_part *p = &b->commit.parts[lane];
 	struct fg_segments *l = &j->lanes[lane].segments;
-	uint64_t low;
+	uint64_t low, saved;
 
 	if (!fg_cursors_any_open(&j->cursors[lane])) {
 		while (j->options.max_age_ms > 0 && l->n > 1 && p->n_retired < FG_RETIRED_MAX &&
@@ -182,9 +182,15 @@ void fg_retention_retire_passed(struct fg_journal *j, struct fg_journal_batch *b
 			retire_oldest(j, b, lane, false);
 		return;
 	}
-	low = fg_cursors_low(&j->cursors[lane], j->trouble != -ENOSPC);
-	while (l->n > 1 && p->n_retired < FG_RETIRED_MAX && low >= l->items[1]->first_seq - 1)
+	saved = fg_cursors_low(&j->cursors[lane], true);
+	low = j->trouble == -ENOSPC ? fg_cursors_low(&j->cursors[lane], false) : saved;
+	while (l->n > 1 && p->n_retired < FG_RETIRED_MAX && low >= l->items[1]->first_seq - 1) {
+		uint64_t end = l->items[1]->first_seq;
+
 		retire_oldest(j, b, lane, false);
+		if (saved < end - 1)
+			p->retired[p->n_retired - 1].passed_seq = end;
+	}
 }
 
 /*

@@ -71,6 +71,11 @@ void fg_segment_path(const char *dir, uint64_t first_seq, const char *suffix, ch
 	snprintf(out, FG_SEGMENT_PATH_MAX, "%s/%016" PRIx64 ".seg%s", dir, first_seq, suffix);
 }
 
+void fg_passed_path(const char *dir, uint64_t seq, char *out)
+{
+	snprintf(out, FG_SEGMENT_PATH_MAX, "%s/%016" PRIx64 FG_PASSED_SUFFIX, dir, seq);
+}
+
 enum fg_segment_name fg_segment_name_parse(const char *name, uint64_t *ret_first_seq)
 {
 	uint64_t seq = 0;
@@ -83,9 +88,11 @@ enum fg_segment_name fg_segment_name_parse(const char *name, uint64_t *ret_first
 		else
 			return FG_SEGMENT_NAME_OTHER;
 	}
+	*ret_first_seq = seq;
+	if (strcmp(name + 16, FG_PASSED_SUFFIX) == 0)
+		return FG_SEGMENT_NAME_PASSED;
 	if (strncmp(name + 16, ".seg", 4) != 0)
 		return FG_SEGMENT_NAME_OTHER;
-	*ret_first_seq = seq;
 	if (name[20] == '\0')
 		return FG_SEGMENT_NAME_SEGMENT;
 	/* A second file set aside under the same name has a number behind it. */

@@ -13,6 +13,7 @@
 #define FG_SEGMENT_PATH_MAX 64
 #define FG_SEGMENT_TMP "next.tmp"
 #define FG_SEGMENT_DAMAGED_SUFFIX ".damaged"
+#define FG_PASSED_SUFFIX ".passed"
 #define FG_SEGMENT_MARKS 64
 #define FG_SEGMENTS_OPEN_MAX 16
 /* No record is smaller: a header, and a device of one byte or a cursor table of two. */
@@ -55,13 +56,18 @@ int fg_segment_header_decode(const uint8_t *data, size_t size, struct fg_segment
 /** "<dir>/<sixteen digits>.seg<suffix>" to @out of FG_SEGMENT_PATH_MAX. */
 void fg_segment_path(const char *dir, uint64_t first_seq, const char *suffix, char *out);
 
+/** "<dir>/<sixteen digits>.passed" to @out of FG_SEGMENT_PATH_MAX. */
+void fg_passed_path(const char *dir, uint64_t seq, char *out);
+
 enum fg_segment_name {
 	FG_SEGMENT_NAME_OTHER,
 	FG_SEGMENT_NAME_SEGMENT,
 	FG_SEGMENT_NAME_DAMAGED,
+	FG_SEGMENT_NAME_PASSED,
 };
 
-/** What kind of name @name is; sets *@ret_first_seq unless it is another one. */
+/** What kind of name @name, of 20 bytes at least, is; sets *@ret_first_seq, the number in it, unless it is
+ * another one. */
 enum fg_segment_name fg_segment_name_parse(const char *name, uint64_t *ret_first_seq);
 
 /* ---- list */

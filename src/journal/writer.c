@@ -23,6 +23,7 @@ struct active {
 	int file;     /* -1: none */
 	uint64_t used;
 	uint64_t on_disk;
+	uint64_t passed_seq; /* of the mark that is there (format.h, section 1); 0: none */
 };
 
 struct fg_writer {
@@ -97,6 +98,18 @@ static int make_dir(struct fg_writer *w, struct active *a)
 	return 0;
 }
 
+/* It has done its duty, or another one does. */
+static void forget_mark(struct fg_writer *w, struct active *a)
+{
+	char mark[FG_SEGMENT_PATH_MAX];
+
+	if (a->passed_seq == 0)
+		return;
+	fg_passed_path(a->dir, a->passed_seq, mark);
+	w->fs->unlink(w->fs->ctx, mark);
+	a->passed_seq = 0;
+}
+
 /* A fresh file under the temporary name, in place of one that a crash or an error has left there.
  */
 static int open_tmp(struct fg_writer *w, const char *path)
@@ -142,6 +155,29 @@ static int fill_segment(struct fg_writer *w, struct active *a, struct fg_commit 
 	return w->fs->sync(w->fs->ctx, file);
 }
 
+/*
+ * What is left of segment @path is its name, changed into a mark. The name first: a segment without a
+ * header would count as damaged. Errors are ignored as in retire(): then too much is told as lost after
+ * a crash, and nothing is.
+ */
+static void leave_mark(struct fg_writer *w, struct active *a, const char *path, uint64_t passed_seq)
+{
+	char mark[FG_SEGMENT_PATH_MAX];
+	int file;
+
+	fg_passed_path(a->dir, passed_seq, mark);
+	if (w->fs->rename(w->fs->ctx, path, mark) < 0)
+		return;
+	w->fs->sync_dir(w->fs->ctx, a->dir);
+	file = w->fs->open(w->fs->ctx, mark, false);
+	if (file >= 0) {
+		w->fs->truncate(w->fs->ctx, file, 0);
+		w->fs->close(w->fs->ctx, file);
+	}
+	forget_mark(w, a);
+	a->passed_seq = passed_seq;
+}
+
 /* Make the lane's next segment: a name *.seg appears only once its header is durable. */
 static int make_segment(struct fg_writer *w, struct active *a, struct fg_commit *c,
 			struct fg_commit_part *part)
@@ -174,11 +210,13 @@ static int make_segment(struct fg_writer *w, struct active *a, struct fg_commit 
 static int write_part(struct fg_writer *w, struct active *a, struct fg_commit *c,
 		      struct fg_commit_part *part)
 {
+	bool is_new;
 	int r;
 
 	if (a->file >= 0 && a->used + part->size > a->segment_bytes)
 		seal(w, a);
-	if (a->file < 0) {
+	is_new = a->file < 0;
+	if (is_new) {
 		r = make_segment(w, a, c, part);
 		if (r < 0)
 			return r;
@@ -197,6 +235,8 @@ static int write_part(struct fg_writer *w, struct active *a, struct fg_commit *c
 	part->segment_bytes = a->on_disk;
 	part->is_written = true;
 	c->bytes_written += part->size;
+	if (is_new)
+		forget_mark(w, a);
 	return 0;
 }
 
@@ -238,6 +278,8 @@ static void retire(struct fg_writer *w, struct active *a, struct fg_commit_part 
 			fg_segment_path(a->dir, gone->first_seq, FG_SEGMENT_DAMAGED_SUFFIX, aside);
 			if (w->fs->rename(w->fs->ctx, path, aside) == 0)
 				a->n_damaged++;
+		} else if (gone->passed_seq > 0) {
+			leave_mark(w, a, path, gone->passed_seq);
 		} else {
 			w->fs->unlink(w->fs->ctx, path);
 		}
@@ -322,6 +364,7 @@ int fg_writer_new(const struct fg_writer_options *options, struct fg_writer **re
 			.dir = options->dirs[i],
 			.segment_bytes = options->segment_bytes[i],
 			.n_damaged = options->n_damaged[i],
+			.passed_seq = options->passed_seqs[i],
 			.file = -1,
 		};
 		memcpy(w->lanes[i].id, options->ids[i], 16);

@@ -17,6 +17,9 @@
 struct fg_retired {
 	uint64_t first_seq;
 	bool is_damaged; /* set aside instead of deleted */
+	/* All have passed it, and the disk has no room to say so: the number of the first record behind
+	 * it; else 0. */
+	uint64_t passed_seq;
 	bool is_late; /* only once the lanes written before are on disk: see the cap in retention.c */
 };
 
@@ -57,7 +60,8 @@ struct fg_writer_options {
 	const char *dirs[FG_N_LANES];
 	uint64_t segment_bytes[FG_N_LANES];
 	uint8_t ids[FG_N_LANES][16];
-	unsigned n_damaged[FG_N_LANES]; /* files set aside so far */
+	unsigned n_damaged[FG_N_LANES];   /* files set aside so far */
+	uint64_t passed_seqs[FG_N_LANES]; /* of the mark that is there; 0: none */
 	bool is_threaded;
 	void (*notify)(void *arg); /* from the thread: fg_writer_take() has something */
 	void *arg;

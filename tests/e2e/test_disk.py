@@ -155,8 +155,9 @@ class Disk(EndToEnd):
         self.broker, self.cloud = self.field(), self.thingsboard()
         gateway = self.gateway(self.broker, clouds=[self.cloud_config(self.cloud, max_in_flight_records=200)],
                                start=False)
-        gateway.start(env={"LD_PRELOAD": os.path.join(BUILD, "tests/e2e/slow_sync.so"), "SLOW_SYNC": self.shim,
-                           "ASAN_OPTIONS": "verify_asan_link_order=0"})
+        self.env = {"LD_PRELOAD": os.path.join(BUILD, "tests/e2e/slow_sync.so"), "SLOW_SYNC": self.shim,
+                    "ASAN_OPTIONS": "verify_asan_link_order=0"}
+        gateway.start(env=self.env)
         self.broker.wait_subscribed(gateway.client_id())
         wait_for(lambda: self.cloud.events("connect"), 20, "the cloud sees a login")
         self.source = self.publisher(self.broker)
@@ -196,6 +197,21 @@ class Disk(EndToEnd):
 
     def test_a_disk_whose_writes_fail_for_a_while_loses_nothing(self):
         self.refuses(full=errno.EIO)
+
+    def test_a_disk_that_cannot_be_read_at_the_start_is_told_and_loses_nothing(self):
+        gateway = self.on_a_shim()
+        self.cloud.outage()
+        self.source.burst(300)
+        wait_for(lambda: gateway.journalled() == 300, 20, "all of it in the journal")
+        gateway.kill9()
+        self.disk(unreadable=errno.EIO)
+        gateway.start(env=self.env)
+        self.assertEqual(gateway.wait_end(), 1)
+        self.assertRegex(gateway.log(), r"cannot read main/[0-9a-f]{16}\.seg: Input/output error\. Nothing is changed")
+        self.disk()
+        gateway.start(env=self.env)
+        self.cloud.resume()
+        self.wait_delivered(self.cloud, self.source.sent)
 
     def test_a_disk_that_cannot_be_read_for_a_while_loses_nothing(self):
         gateway = self.on_a_shim()

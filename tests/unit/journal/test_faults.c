@@ -6,6 +6,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -258,6 +259,143 @@ static void full_disk_gets_room_from_what_links_have_settled(void **state)
 	world_free(w);
 }
 
+static int count_mark(void *arg, const char *name)
+{
+	*(unsigned *)arg += strlen(name) > 7 && strcmp(name + strlen(name) - 7, ".passed") == 0;
+	return 0;
+}
+
+static unsigned n_marks(struct world *w)
+{
+	unsigned n = 0;
+
+	w->options.fs->list(w->options.fs->ctx, "main", count_mark, &n);
+	return n;
+}
+
+static void what_made_room_on_a_full_disk_is_missed_by_nobody_after_a_kill(void **state)
+{
+	struct world *w = world_new();
+	struct fg_message messages[16];
+	struct fg_journal_stats stats;
+	struct fg_cursor *c = w->reader;
+	struct fg_pass *p;
+
+	(void)state;
+	honest_write = w->options.fs->write;
+	w->options.fs->write = full_write;
+	w->options.fs->allocate = no_allocate;
+	fill(w, 200);
+	is_full = true;
+	fill(w, 20);
+	for (uint64_t settled = 100; settled <= 190; settled += 90) {
+		fg_cursor_settle(c, 1, settled);
+		w->now_ms += 20000;
+		fg_journal_tick(w->j, w->now_ms);
+	}
+	assert_int_equal(w->trouble, -ENOSPC);
+	/* Twice, as somebody does who thinks that helps. */
+	for (int i = 0; i < 2; i++) {
+		w->j = fg_journal_free(w->j);
+		sim_disk_restart(w->disk);
+		assert_int_equal(n_marks(w), 1);
+		assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+		assert_int_equal(fg_cursor_open(w->j, FG_LANE_MAIN, "reader", 1000, &c), 0);
+		fg_journal_get_stats(w->j, &stats);
+		assert_true(stats.first_seq > 100);
+		assert_true(fg_cursor_watermark(c) >= stats.first_seq - 1);
+	}
+	assert_int_equal(fg_pass_open(c, &p), 0);
+	assert_true(read_some(p, messages, 16) > 0);
+	fg_pass_close(p);
+	assert_int_equal(w->n_lost, 0);
+	is_full = false;
+	fill(w, 1);
+	assert_int_equal(n_marks(w), 0);
+	world_free(w);
+}
+
+static void a_mark_beyond_what_is_there_settles_nothing(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	fill(w, 20);
+	sim_disk_put(w->disk, "main/00000000000000ff.passed", 0, "", 0);
+	w->j = fg_journal_free(w->j);
+	sim_disk_restart(w->disk);
+	assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+	assert_int_equal(fg_cursor_open(w->j, FG_LANE_MAIN, "reader", 1000, &w->reader), 0);
+	assert_int_equal(fg_cursor_watermark(w->reader), 0);
+	assert_int_equal(n_marks(w), 0);
+	world_free(w);
+}
+
+/* The newest segment's, and the oldest one's. */
+static void headers(struct world *w, char *newest, char *oldest)
+{
+	uint64_t size;
+
+	*newest = *oldest = 0;
+	for (unsigned seq = 1; seq < 4096; seq++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "main/%016x.seg", seq);
+		if (!sim_disk_bytes(w->disk, path, &size))
+			continue;
+		strcpy(newest, path);
+		if (!*oldest)
+			strcpy(oldest, path);
+	}
+	assert_string_not_equal(newest, oldest);
+}
+
+static void newest_segment_that_the_disk_does_not_give_is_waited_for(void **state)
+{
+	struct world *w = world_new();
+	char newest[64], oldest[64];
+
+	(void)state;
+	fill(w, 200);
+	w->j = fg_journal_free(w->j);
+	headers(w, newest, oldest);
+	for (int part = 0; part < 2; part++) {
+		sim_disk_bad_sector(w->disk, newest, part ? 1000 : 0, 16);
+		assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), -EIO);
+		assert_non_null(strstr(w->err.text, newest));
+		assert_non_null(strstr(w->err.text, "Input/output error"));
+	}
+	sim_disk_bad_sector(w->disk, newest, 0, 0);
+	assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+	check_nothing_is_lost(w);
+	assert_int_equal(w->n_lost, 0);
+	world_free(w);
+}
+
+static void older_segment_that_the_disk_does_not_give_stays_where_it_is(void **state)
+{
+	struct world *w = world_new();
+	struct fg_message messages[16];
+	char newest[64], oldest[64];
+	struct fg_pass *p;
+	uint64_t size;
+
+	(void)state;
+	fill(w, 200);
+	w->j = fg_journal_free(w->j);
+	headers(w, newest, oldest);
+	sim_disk_bad_sector(w->disk, oldest, 0, 16);
+	assert_int_equal(fg_journal_open(&w->options, &w->j, &w->err), 0);
+	assert_int_equal(fg_cursor_open(w->j, FG_LANE_MAIN, "reader", 1000, &w->reader), 0);
+	assert_int_equal(fg_pass_open(w->reader, &p), 0);
+	assert_true(read_some(p, messages, 16) > 0);
+	assert_true(messages[0].seq > 1);
+	assert_int_equal(w->n_lost, 1);
+	fg_pass_close(p);
+	assert_non_null(sim_disk_bytes(w->disk, oldest, &size));
+	world_free(w);
+}
+
 static void shutdown_with_a_dead_disk_returns(void **state)
 {
 	struct world *w = world_new();
@@ -498,6 +636,10 @@ int main(void)
 		cmocka_unit_test(each_call_that_fails_once_costs_nothing),
 		cmocka_unit_test(disk_that_refuses_for_a_while_stops_the_acknowledgements),
 		cmocka_unit_test(full_disk_gets_room_from_what_links_have_settled),
+		cmocka_unit_test(what_made_room_on_a_full_disk_is_missed_by_nobody_after_a_kill),
+		cmocka_unit_test(a_mark_beyond_what_is_there_settles_nothing),
+		cmocka_unit_test(newest_segment_that_the_disk_does_not_give_is_waited_for),
+		cmocka_unit_test(older_segment_that_the_disk_does_not_give_stays_where_it_is),
 		cmocka_unit_test(shutdown_with_a_dead_disk_returns),
 		cmocka_unit_test(file_whose_sync_failed_is_not_written_to_again),
 		cmocka_unit_test(what_is_there_after_a_kill_is_there_after_a_power_cut),
