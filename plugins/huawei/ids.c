@@ -10,9 +10,21 @@ static size_t prefix_size(const struct hw *hw)
 	return hw->with.product_id ? strlen(hw->with.product_id) + 1 : 0;
 }
 
+/* By the rule that is the connected device. */
+static bool is_own_by_rule(const struct hw *hw, struct fg_span name)
+{
+	const struct hw_device *device;
+
+	if (!hw_is_by_rule(hw, fg_span_str(hw->with.device_id), name))
+		return false;
+	device = hw_devices_find(&hw->devices, name);
+	return !device || !device->id;
+}
+
 bool hw_is_own(const struct hw *hw, const struct fg_message *m)
 {
-	return hw->with.mode == HW_MODE_DEVICE || fg_span_is(m->device, hw->with.device_id);
+	return hw->with.mode == HW_MODE_DEVICE || fg_span_is(m->device, hw->with.device_id) ||
+	       is_own_by_rule(hw, m->device);
 }
 
 struct fg_span hw_said_by(const struct hw *hw, const struct fg_message *m)
