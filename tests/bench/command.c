@@ -7,6 +7,7 @@
  *	--hold      send all, print "held" when all have arrived, read a line, then answer all
  *	--echo      no gateway: publish to the near broker what it sends back, for comparison
  */
+#include "tool.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -45,18 +46,12 @@ static struct sent *commands;
 static unsigned n_arrived, n_back, n_twice;
 static bool has_probed, is_answering;
 
-static void fail(const char *what, int r)
-{
-	fprintf(stderr, "command: %s: %s\n", what, strerror(-r));
-	exit(1);
-}
-
 static void connect_peer(struct peer *p, unsigned port, const char *client_id)
 {
 	p->fd = wire_connect((uint16_t)port, client_id, 5000000000u);
 	p->in = malloc(IN_SIZE);
 	if (p->fd < 0 || !p->in)
-		fail("connect", p->fd);
+		tool_fail("connect", p->fd);
 }
 
 /* At QoS 0: what is measured is the way, not our own broker's bookkeeping. */
@@ -73,7 +68,7 @@ static void publish(struct peer *p, const char *topic, const char *payload)
 	memcpy(packet + at + topic_size, payload, payload_size);
 	r = wire_write_all(p->fd, packet, at + topic_size + payload_size);
 	if (r < 0)
-		fail("publish", r);
+		tool_fail("publish", r);
 }
 
 static void subscribe(struct peer *p, const char *filter)
@@ -85,7 +80,7 @@ static void subscribe(struct peer *p, const char *filter)
 	memcpy(packet + 6, filter, size);
 	r = wire_write_all(p->fd, packet, 7 + size);
 	if (r < 0)
-		fail("subscribe", r);
+		tool_fail("subscribe", r);
 }
 
 /* ---- what is sent, and what comes */
@@ -126,7 +121,7 @@ static void arrived(const char *topic, const char *payload)
 
 	if (sscanf(payload, "{\"n\":%u", &n) != 1 ||
 	    sscanf(topic, "cmd/%19[^/]/go/%39s", device, id) != 2)
-		fail(topic, -EPROTO);
+		tool_fail(topic, -EPROTO);
 	has_probed = true;
 	c = n < options.commands ? &commands[n] : &probe;
 	snprintf(c->answer_topic, sizeof(c->answer_topic), "done/%s/%s", device, id);
@@ -157,7 +152,7 @@ static void take_publish(const struct peer *p, const uint8_t *packet, size_t siz
 
 	if (body + 2 + topic_size > size || topic_size >= sizeof(topic) ||
 	    size - body - 2 - topic_size >= sizeof(payload))
-		fail("PUBLISH", -EPROTO);
+		tool_fail("PUBLISH", -EPROTO);
 	snprintf(topic, sizeof(topic), "%.*s", (int)topic_size, (const char *)packet + body + 2);
 	snprintf(payload, sizeof(payload), "%.*s", (int)(size - body - 2 - topic_size),
 		 (const char *)packet + body + 2 + topic_size);
@@ -176,7 +171,7 @@ static void receive(struct peer *p)
 	if (n < 0 && errno == EINTR)
 		return;
 	if (n <= 0)
-		fail("read", n < 0 ? -errno : -ECONNRESET);
+		tool_fail("read", n < 0 ? -errno : -ECONNRESET);
 	p->used += (size_t)n;
 	while ((size = wire_frame(p->in + at, p->used - at, &body)) > 0) {
 		if ((p->in[at] & 0xf0) == WIRE_PUBLISH)
@@ -184,7 +179,7 @@ static void receive(struct peer *p)
 		at += (size_t)size;
 	}
 	if (size < 0)
-		fail("packet", -EPROTO);
+		tool_fail("packet", -EPROTO);
 	memmove(p->in, p->in + at, p->used - at);
 	p->used -= at;
 }
@@ -215,7 +210,7 @@ static void wait_count(const unsigned *n, const char *what)
 
 	while (*n < options.commands) {
 		if (wire_now_ns() > give_up_ns)
-			fail(what, -ETIMEDOUT);
+			tool_fail(what, -ETIMEDOUT);
 		wait_until(give_up_ns);
 	}
 }
@@ -228,7 +223,7 @@ static void open_up(void)
 		uint64_t until_ns = wire_now_ns() + PROBE_PAUSE_NS;
 
 		if (i == 300)
-			fail("no command gets through", -ETIMEDOUT);
+			tool_fail("no command gets through", -ETIMEDOUT);
 		send_command(options.commands + i);
 		while (!has_probed && wire_now_ns() < until_ns)
 			wait_until(until_ns);
@@ -256,7 +251,7 @@ static void answer_all(void)
 	puts("held");
 	fflush(stdout);
 	if (!fgets(line, sizeof(line), stdin))
-		fail("stdin", -EPIPE);
+		tool_fail("stdin", -EPIPE);
 	is_answering = true;
 	for (unsigned n = 0; n < options.commands; n++)
 		answer(&commands[n]);
@@ -275,7 +270,7 @@ static void print_times(const char *name, bool is_back)
 	unsigned n = options.commands;
 
 	if (!ns)
-		fail("memory", -ENOMEM);
+		tool_fail("memory", -ENOMEM);
 	for (unsigned i = 0; i < n; i++)
 		ns[i] = is_back ? commands[i].back_ns - commands[i].answered_ns
 				: commands[i].arrived_ns - commands[i].sent_ns;
@@ -327,7 +322,7 @@ static void read_options(int argc, char **argv)
 		}
 	}
 	if (options.commands == 0 || options.devices == 0 || options.rate == 0)
-		fail("arguments", -EINVAL);
+		tool_fail("arguments", -EINVAL);
 }
 
 int main(int argc, char **argv)
@@ -335,7 +330,7 @@ int main(int argc, char **argv)
 	read_options(argc, argv);
 	commands = calloc(options.commands, sizeof(*commands));
 	if (!commands)
-		fail("memory", -ENOMEM);
+		tool_fail("memory", -ENOMEM);
 	connect_peer(&far, options.far_port, "bench-cloud");
 	connect_peer(&near, options.near_port, "bench-devices");
 	subscribe(&far, "v1/gateway/rpc");

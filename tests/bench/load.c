@@ -5,6 +5,7 @@
  * anybody. When all are acknowledged one more sample, the marker, goes to
  * sensors/bench-end/climate: whoever keeps the order sees it last. Prints one JSON object.
  */
+#include "tool.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -57,12 +58,6 @@ static struct {
 
 static struct publisher publishers[MAX_PUBLISHERS];
 static int epoll_fd = -1;
-
-static void fail(const char *what, int r)
-{
-	fprintf(stderr, "load: %s: %s\n", what, strerror(-r));
-	exit(1);
-}
 
 static void put_digits(uint8_t *at, size_t width, uint64_t value)
 {
@@ -126,7 +121,7 @@ static void publisher_watch_write(struct publisher *p, bool on)
 		return;
 	p->wants_write = on;
 	if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, p->fd, &event) < 0)
-		fail("epoll_ctl", -errno);
+		tool_fail("epoll_ctl", -errno);
 }
 
 /** Write what lies in the buffer. Returns true when nothing is left. */
@@ -140,7 +135,7 @@ static bool publisher_flush(struct publisher *p)
 			return false;
 		}
 		if (n < 0)
-			fail("write", -errno);
+			tool_fail("write", -errno);
 		p->out_sent += (size_t)n;
 	}
 	p->out_used = p->out_sent = 0;
@@ -177,13 +172,13 @@ static uint32_t publisher_read(struct publisher *p)
 	if (n < 0 && errno == EAGAIN)
 		return 0;
 	if (n <= 0)
-		fail("read", n < 0 ? -errno : -ECONNRESET);
+		tool_fail("read", n < 0 ? -errno : -ECONNRESET);
 	for (ssize_t i = 0; i < n; i++) {
 		p->in[p->in_used++] = data[i];
 		if (p->in_used < 4)
 			continue;
 		if (p->in[0] != WIRE_PUBACK)
-			fail("expected PUBACK", -EPROTO);
+			tool_fail("expected PUBACK", -EPROTO);
 		p->in_used = 0;
 		n_acked++;
 	}
@@ -204,13 +199,13 @@ static void publisher_open(struct publisher *p, unsigned index)
 	publisher_shape(p, device);
 	p->out = malloc(OUT_SIZE);
 	if (!p->out)
-		fail("memory", -ENOMEM);
+		tool_fail("memory", -ENOMEM);
 	p->fd = wire_connect((uint16_t)options.port, id, 5000000000u);
 	if (p->fd < 0)
-		fail("connect", p->fd);
+		tool_fail("connect", p->fd);
 	if (fcntl(p->fd, F_SETFL, O_NONBLOCK) < 0 ||
 	    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, p->fd, &event) < 0)
-		fail("epoll", -errno);
+		tool_fail("epoll", -errno);
 }
 
 /** The marker, after everything else has been acknowledged. Returns when it has been, too. */
@@ -222,17 +217,17 @@ static uint64_t send_marker(void)
 	int r;
 
 	if (fcntl(p->fd, F_SETFL, 0) < 0)
-		fail("fcntl", -errno);
+		tool_fail("fcntl", -errno);
 	publisher_shape(p, "bench-end");
 	publisher_make(p, options.first_n + options.n_messages, utc_ms(), now_ns);
 	r = wire_write_all(p->fd, p->out, p->out_used);
 	if (r < 0)
-		fail("write", r);
+		tool_fail("write", r);
 	for (size_t used = 0; used < sizeof(answer);) {
 		ssize_t n = read(p->fd, answer + used, sizeof(answer) - used);
 
 		if (n <= 0)
-			fail("read", n < 0 ? -errno : -ECONNRESET);
+			tool_fail("read", n < 0 ? -errno : -ECONNRESET);
 		used += (size_t)n;
 	}
 	return now_ns;
@@ -252,7 +247,7 @@ static uint32_t pump_due(uint64_t start_ns, uint32_t n_sent, uint64_t *latest_ns
 		if (n_sent == options.n_messages || due_ns > now_ns)
 			return n_sent;
 		if (p->out_used + p->shape_size > OUT_SIZE)
-			fail("the broker does not take the rate", -ENOBUFS);
+			tool_fail("the broker does not take the rate", -ENOBUFS);
 		if (now_ns - due_ns > *latest_ns)
 			*latest_ns = now_ns - due_ns;
 		publisher_make(p, options.first_n + n_sent, utc_ms(), now_ns);
@@ -273,7 +268,7 @@ static int arm_timer(void)
 		every.it_interval.tv_nsec = 1000000000l / (long)options.rate;
 	if (fd < 0 || timerfd_settime(fd, 0, &every, NULL) < 0 ||
 	    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
-		fail("timerfd", -errno);
+		tool_fail("timerfd", -errno);
 	return fd;
 }
 
@@ -283,18 +278,6 @@ static void usage(FILE *to)
 	      "PER_S]\n"
 	      "            [--first-n N] [--prefix NAME] [--no-marker] [--timeout S]\n",
 	      to);
-}
-
-static unsigned number(const char *text, unsigned max)
-{
-	char *end;
-	unsigned long value = strtoul(text, &end, 10);
-
-	if (*text == '\0' || *end != '\0' || value > max) {
-		fprintf(stderr, "load: \"%s\" is not a number up to %u\n", text, max);
-		exit(2);
-	}
-	return (unsigned)value;
 }
 
 static void read_options(int argc, char **argv)
@@ -317,22 +300,22 @@ static void read_options(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
 		switch (c) {
 		case 'p':
-			options.port = number(optarg, 65535);
+			options.port = tool_number(optarg, 65535);
 			break;
 		case 'c':
-			options.n_publishers = number(optarg, MAX_PUBLISHERS);
+			options.n_publishers = tool_number(optarg, MAX_PUBLISHERS);
 			break;
 		case 'm':
-			options.n_messages = number(optarg, WIRE_N_MAX);
+			options.n_messages = tool_number(optarg, WIRE_N_MAX);
 			break;
 		case 'w':
-			options.window = number(optarg, 60000);
+			options.window = tool_number(optarg, 60000);
 			break;
 		case 'r':
-			options.rate = number(optarg, 1000000);
+			options.rate = tool_number(optarg, 1000000);
 			break;
 		case 'f':
-			options.first_n = number(optarg, WIRE_N_MAX);
+			options.first_n = tool_number(optarg, WIRE_N_MAX);
 			break;
 		case 'x':
 			options.prefix = optarg;
@@ -341,7 +324,7 @@ static void read_options(int argc, char **argv)
 			options.no_marker = true;
 			break;
 		case 't':
-			options.timeout_s = number(optarg, 3600);
+			options.timeout_s = tool_number(optarg, 3600);
 			break;
 		case 'h':
 			usage(stdout);
@@ -369,7 +352,7 @@ int main(int argc, char **argv)
 
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_fd < 0)
-		fail("epoll_create1", -errno);
+		tool_fail("epoll_create1", -errno);
 	for (unsigned i = 0; i < options.n_publishers; i++)
 		publisher_open(&publishers[i], i);
 
@@ -386,14 +369,14 @@ int main(int argc, char **argv)
 		int n = epoll_wait(epoll_fd, events, 64, -1);
 
 		if (n < 0 && errno != EINTR)
-			fail("epoll_wait", -errno);
+			tool_fail("epoll_wait", -errno);
 		for (int i = 0; i < n; i++) {
 			struct publisher *p = events[i].data.ptr;
 			uint64_t ticks;
 
 			if (!p) {
 				if (read(timer_fd, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
-					fail("timerfd", -errno);
+					tool_fail("timerfd", -errno);
 				n_sent = pump_due(start_ns, n_sent, &latest_ns);
 				continue;
 			}

@@ -4,6 +4,7 @@
  * took ("t":…). Prints "ready" once subscribed, and one JSON object at the end: when all expected
  * samples are there, when the last one (the marker) is there with --until-last, or at the time-out.
  */
+#include "tool.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -38,12 +39,6 @@ static struct {
 	bool is_last_seen;
 } state;
 
-static void fail(const char *what, int r)
-{
-	fprintf(stderr, "sink: %s: %s\n", what, strerror(-r));
-	exit(1);
-}
-
 static uint64_t digits(const char *at, const char *end)
 {
 	uint64_t value = 0;
@@ -76,7 +71,7 @@ static void take_sample(const char *at, const char *end, uint64_t now_ns)
 		uint64_t sent_ns = t ? digits(t + 4, end) - WIRE_T_BASE : 0;
 
 		if (!t || sent_ns > now_ns)
-			fail("a sample without its time", -EPROTO);
+			tool_fail("a sample without its time", -EPROTO);
 		state.latency_us[state.n_distinct] = (uint32_t)((now_ns - sent_ns) / 1000u);
 	}
 	state.n_distinct++;
@@ -90,7 +85,7 @@ static void take_publish(const uint8_t *packet, size_t size, size_t body)
 	uint64_t now_ns = wire_now_ns();
 
 	if (body + 2 + topic_size > size)
-		fail("PUBLISH", -EPROTO);
+		tool_fail("PUBLISH", -EPROTO);
 	if (topic_size > 0 && packet[body + 2] == '$') {
 		state.sys_received = digits(at, end);
 		return;
@@ -115,11 +110,11 @@ static void subscribe(int fd, const char *filter, uint8_t packet_id)
 	int r;
 
 	if (size > 100)
-		fail("filter", -EINVAL);
+		tool_fail("filter", -EINVAL);
 	memcpy(packet + 6, filter, size); /* the QoS that follows is 0 */
 	r = wire_write_all(fd, packet, 7 + size);
 	if (r < 0)
-		fail("subscribe", r);
+		tool_fail("subscribe", r);
 }
 
 /** Read once, take all whole packets. Returns how many SUBACKs were among them. */
@@ -133,7 +128,7 @@ static unsigned receive(int fd, uint8_t *in, size_t *in_used)
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return 0;
 	if (n <= 0)
-		fail("read", n < 0 ? -errno : -ECONNRESET);
+		tool_fail("read", n < 0 ? -errno : -ECONNRESET);
 	*in_used += (size_t)n;
 	while ((size = wire_frame(in + at, *in_used - at, &body)) > 0) {
 		uint8_t type = in[at] & 0xf0;
@@ -145,7 +140,7 @@ static unsigned receive(int fd, uint8_t *in, size_t *in_used)
 		at += (size_t)size;
 	}
 	if (size < 0 || (at == 0 && *in_used == IN_SIZE))
-		fail("packet", -EPROTO);
+		tool_fail("packet", -EPROTO);
 	memmove(in, in + at, *in_used - at);
 	*in_used -= at;
 	return n_subacks;
@@ -194,18 +189,6 @@ static void usage(FILE *to)
 	      to);
 }
 
-static unsigned number(const char *text, unsigned max)
-{
-	char *end;
-	unsigned long value = strtoul(text, &end, 10);
-
-	if (*text == '\0' || *end != '\0' || value > max) {
-		fprintf(stderr, "sink: \"%s\" is not a number up to %u\n", text, max);
-		exit(2);
-	}
-	return (unsigned)value;
-}
-
 static void read_options(int argc, char **argv)
 {
 	static const struct option table[] = {
@@ -225,15 +208,15 @@ static void read_options(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
 		switch (c) {
 		case 'p':
-			options.port = number(optarg, 65535);
+			options.port = tool_number(optarg, 65535);
 			break;
 		case 't':
 			if (options.n_topics == MAX_TOPICS)
-				fail("topics", -E2BIG);
+				tool_fail("topics", -E2BIG);
 			options.topics[options.n_topics++] = optarg;
 			break;
 		case 'e':
-			options.expect = number(optarg, WIRE_N_MAX);
+			options.expect = tool_number(optarg, WIRE_N_MAX);
 			break;
 		case 'u':
 			options.until_last = true;
@@ -242,13 +225,13 @@ static void read_options(int argc, char **argv)
 			options.has_latency = true;
 			break;
 		case 's':
-			options.sys_received = number(optarg, 4000000000u);
+			options.sys_received = tool_number(optarg, 4000000000u);
 			break;
 		case 'c':
-			options.connect_s = number(optarg, 3600);
+			options.connect_s = tool_number(optarg, 3600);
 			break;
 		case 'o':
-			options.timeout_s = number(optarg, 3600);
+			options.timeout_s = tool_number(optarg, 3600);
 			break;
 		case 'h':
 			usage(stdout);
@@ -278,11 +261,11 @@ int main(int argc, char **argv)
 	state.seen = calloc(1, options.expect / 8 + 1);
 	state.latency_us = calloc(options.has_latency ? options.expect : 1, sizeof(uint32_t));
 	if (!in || !state.seen || !state.latency_us)
-		fail("memory", -ENOMEM);
+		tool_fail("memory", -ENOMEM);
 	snprintf(id, sizeof(id), "bench-sink-%d", (int)getpid());
 	fd = wire_connect((uint16_t)options.port, id, options.connect_s * 1000000000ull);
 	if (fd < 0)
-		fail("connect", fd);
+		tool_fail("connect", fd);
 	until_ns = wire_now_ns() + options.timeout_s * 1000000000ull;
 
 	for (unsigned i = 0; i < options.n_topics; i++)
