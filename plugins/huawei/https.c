@@ -49,13 +49,23 @@ static enum fg_verdict judge_refusal(struct fg_span body)
 	return FG_SIGN_IN;
 }
 
+/* A page for people, as a proxy or a portal makes it. */
+static bool is_page(struct fg_span body)
+{
+	size_t i = 0;
+
+	while (i < body.size && memchr(" \t\r\n", body.data[i], 4))
+		i++;
+	return i < body.size && body.data[i] == '<';
+}
+
 static enum fg_verdict verdict_of(unsigned status, struct fg_span body)
 {
+	/* Something in between, which takes no message, or not this one. */
+	if (status / 100 == 3 || is_page(body))
+		return FG_RETRY;
 	if (status / 100 == 2)
 		return FG_ACCEPTED;
-	/* Something in between, or its idea of the path: none of it is about one message. */
-	if (status / 100 == 3)
-		return FG_LATER;
 	switch (status) {
 	case 400:
 	case 413:
@@ -64,7 +74,7 @@ static enum fg_verdict verdict_of(unsigned status, struct fg_span body)
 	case 401:
 	case 403:
 		return judge_refusal(body);
-	case 404: /* about the device */
+	case 404: /* about the device, or the path */
 	case 405:
 	case 407:
 	case 408:

@@ -651,6 +651,8 @@ static bool settle(struct fg_json_value step, struct fg_json_value code)
 	enum fg_verdict verdict;
 
 	get(step, "body", &body);
+	if (get_text(step, "text"))
+		body.text = fg_span_str(get_text(step, "text"));
 	if (at == 0)
 		while (at < play.n_sent && play.sent[at].is_settled)
 			at++;
