@@ -114,6 +114,7 @@ static void forget_id(struct hw_devices *devices, struct hw_device *device)
 	while (&devices->all[*at - 1] != device)
 		at = &devices->all[*at - 1].id_next;
 	*at = device->id_next;
+	devices->n_ids--;
 	free(device->id);
 	device->id = NULL;
 	forget_told(devices, device);
@@ -138,6 +139,7 @@ int hw_device_set_id(struct hw_devices *devices, struct hw_device *device, struc
 	forget_id(devices, device);
 	forget_told(devices, device);
 	device->id = copy;
+	devices->n_ids++;
 	bucket = id_bucket(devices, id);
 	device->id_next = *bucket;
 	*bucket = (uint32_t)(device - devices->all) + 1;

@@ -63,6 +63,7 @@ struct hw_devices {
 	struct hw_device *all; /* max; NULL: there is no table */
 	uint32_t *buckets;     /* by name; place + 1; 0: none */
 	uint32_t *id_buckets;  /* by id, of those that have one */
+	uint32_t n_ids;        /* how many have */
 	uint32_t bucket_mask;
 	uint32_t n, max;
 	uint32_t n_untold, next_untold; /* how many; where to look first */

@@ -54,11 +54,29 @@ void hw_put_device_id(const struct hw *hw, struct fg_text *text, struct fg_span 
 	fg_put_span(text, name);
 }
 
+/* Is the id it has been given to another one by IoTDA? */
+static bool is_taken(const struct hw *hw, struct fg_span name)
+{
+	char id[HW_DEVICE_ID_MAX];
+	struct fg_text text = fg_text_begin(id, sizeof(id));
+	const struct hw_device *device;
+
+	if (hw->devices.n_ids == 0)
+		return false;
+	hw_put_device_id(hw, &text, name);
+	device = hw_devices_find_id(&hw->devices, fg_text_span(&text));
+	return device && !fg_span_equal(hw_device_name(device), name);
+}
+
 const char *hw_device_name_fault(const struct hw *hw, struct fg_span name)
 {
 	if (!hw_is_id(name.data, name.size) || hw_device_id_size(hw, name) > HW_DEVICE_ID_MAX)
 		return "a device id of IoTDA has at most 128 letters, digits, '_' and '-': give "
 		       "the device another name in devices.rename";
+	if (is_taken(hw, name))
+		return "IoTDA has given the id that it has by the rule of product_id to another "
+		       "device: give this one its own node id there, or another name in "
+		       "devices.rename";
 	return NULL;
 }
 

@@ -224,8 +224,12 @@ int hw_each(struct hw *hw, struct fg_json_value paras, const char *name,
 /* What was called @id is no more: that is another one's now. */
 static void dispossess(struct hw *hw, struct fg_span id, const struct hw_device *heir)
 {
-	struct hw_device *device = hw_devices_find_id(&hw->devices, id);
+	struct hw_device *device;
+	struct fg_span name;
 
+	if (!hw_device_called(hw, id, &name))
+		return;
+	device = hw_devices_find(&hw->devices, name);
 	if (!device || device == heir)
 		return;
 	hw_device_set_id(&hw->devices, device, (struct fg_span){0});

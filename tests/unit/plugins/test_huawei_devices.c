@@ -79,7 +79,9 @@ static void an_id_that_changes_or_goes_is_not_found_any_more(void **state)
 		assert_ptr_equal(
 			hw_devices_find_id(&devices, numbered("id-", i, text, sizeof(text))),
 			i < 796 ? NULL : &devices.all[i % 4]);
+	assert_int_equal(devices.n_ids, 4);
 	assert_int_equal(hw_device_set_id(&devices, &devices.all[1], (struct fg_span){0}), 0);
+	assert_int_equal(devices.n_ids, 3);
 	assert_null(hw_devices_find_id(&devices, fg_span_str("id-797")));
 	assert_ptr_equal(hw_devices_find_id(&devices, fg_span_str("id-798")), &devices.all[2]);
 	hw_devices_close(&devices);
