@@ -16,8 +16,7 @@
  * the `ctx` that open() returns; one plugin may be opened several times, once for each configured
  * cloud. Nothing here takes ownership of a pointer it is handed: who gets one borrows it for the call
  * unless it says otherwise, and who wants to keep what it points to makes a copy. A span is never
- * NUL-terminated; other strings are. Errors are negative errno values; where a function says which it
- * returns, it returns no others.
+ * NUL-terminated; other strings are. Errors are negative errno values.
  *
  * Words: a link is one configured cloud, with the ctx that was opened for it. A session is one
  * connection to it; most links have only the one called "", see fg_plugin.session_of().
@@ -268,8 +267,8 @@ struct fg_host {
 	/* ---- sessions */
 
 	/**
-	 * SUBSCRIBE on @session (MQTT 3.1.1, 3.8), at QoS 0 or 1. A session begins without
-	 * subscriptions, so connected() is the place for it.
+	 * SUBSCRIBE on @session (MQTT 3.1.1, 3.8), at QoS 0 or 1. What is subscribed to is not kept for
+	 * the next session, so connected() is the place for it.
 	 * Returns 0, -ENOTCONN, -EINVAL (not a topic filter) or -ENOMEM.
 	 */
 	int (*subscribe)(void *host_ctx, const char *session, const char *filter, unsigned qos);
@@ -747,7 +746,7 @@ struct fg_plugin {
 
 	/**
 	 * A publish has been acknowledged or refused, or its request answered. May be NULL: codes below
-	 * 0x80 and 2xx are accepted.
+	 * 0x80 and 2xx are FG_ACCEPTED, all others FG_POISON.
 	 */
 	enum fg_verdict (*settled)(void *ctx, const char *session, const struct fg_settlement *how);
 
@@ -782,7 +781,7 @@ struct fg_plugin {
 	/** The cloud's interface for applications, for fieldgatectl. NULL: unknown to this plugin. */
 	const struct fg_rest *rest;
 
-	/** What devices may use while MQTT is blocked. NULL: unknown to this plugin. */
+	/** The way up by HTTP, while MQTT is blocked. NULL: there is none. */
 	const struct fg_http_uplink *http;
 };
 
