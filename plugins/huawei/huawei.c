@@ -64,7 +64,7 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 	}
 	hw->items = calloc(HW_MAX_ITEMS, sizeof(*hw->items));
 	hw->scratch = malloc(HW_MAX_REPORT);
-	if (!hw->items || !hw->scratch || hw_known_open(&hw->known) < 0)
+	if (!hw->items || !hw->scratch || hw_known_open(options.last_values_bytes, &hw->known) < 0)
 		return -ENOMEM;
 	if (options.mode == HW_MODE_GATEWAY &&
 	    (options.reports_status || options.syncs || options.adds) &&

@@ -28,18 +28,19 @@ struct service {
 };
 
 struct hw_known {
-	uint64_t seed; /* so that nobody can choose names that collide */
-	size_t size;   /* of all services */
+	uint64_t seed;    /* so that nobody can choose names that collide */
+	size_t size, max; /* of all services */
 	bool is_full;
 	struct service *buckets[N_BUCKETS];
 };
 
-int hw_known_open(struct hw_known **ret)
+int hw_known_open(size_t max, struct hw_known **ret)
 {
 	struct hw_known *known = calloc(1, sizeof(*known));
 
 	if (!known)
 		return -ENOMEM;
+	known->max = max;
 	RAND_bytes((unsigned char *)&known->seed, sizeof(known->seed));
 	*ret = known;
 	return 0;
@@ -105,8 +106,8 @@ static struct service *find(const struct hw_known *known, struct fg_span device,
 /* May @size bytes more be kept? */
 static bool has_room(struct hw_known *known, size_t size)
 {
-	known->is_full |= size > HW_KNOWN_MAX - known->size;
-	return size <= HW_KNOWN_MAX - known->size;
+	known->is_full |= size > known->max - known->size;
+	return size <= known->max - known->size;
 }
 
 /* NULL when there is no room. */

@@ -7,20 +7,20 @@
  *
  * Later is what the journal numbered higher, whatever order messages are sent in and whatever clock stamped
  * them. Memory is bounded, grows with what is kept, and is not asked for while values keep their size: a
- * service beyond HW_KNOWN_MAX is not kept, nor is a property beyond HW_KNOWN_SERVICE_MAX of its service. It
+ * service beyond its bound is not kept, nor is a property beyond HW_KNOWN_SERVICE_MAX of its service. It
  * is memory alone: after a restart a value is known once it is reported anew.
  */
 #include "common/text.h"
 #include "model/json.h"
 
-/* In all, and of one service: bytes. */
-#define HW_KNOWN_MAX ((size_t)8 << 20)
+/* Of one service: bytes. */
 #define HW_KNOWN_SERVICE_MAX ((size_t)16 << 10)
 
 struct hw_known;
 
-/** The caller owns *@ret, and releases it with hw_known_close(). Returns 0 or -ENOMEM. */
-int hw_known_open(struct hw_known **ret);
+/** At most @max bytes are kept, names included. The caller owns *@ret, and releases it with
+ * hw_known_close(). Returns 0 or -ENOMEM. */
+int hw_known_open(size_t max, struct hw_known **ret);
 
 /** Takes NULL. */
 void hw_known_close(struct hw_known *known);

@@ -35,6 +35,7 @@ enum {
 	OPTION_AUTO_ADD,
 	OPTION_ON_DELETE,
 	OPTION_MAX_DEVICES,
+	OPTION_LAST_VALUES,
 	OPTION_UNKNOWN_VERSION,
 	N_OPTIONS,
 };
@@ -160,6 +161,13 @@ const struct fg_option hw_option_table[] = {
 				.fallback = "10000",
 				.min = 1,
 				.max = 1000000},
+	[OPTION_LAST_VALUES] =
+		{.name = "last_values",
+		 .type = FG_OPTION_INTEGER,
+		 .help = "KiB of memory for what devices said last, for when IoTDA asks",
+		 .fallback = "1024",
+		 .min = 0,
+		 .max = 65536},
 	[OPTION_UNKNOWN_VERSION] = {.name = "unknown_version",
 				    .type = FG_OPTION_STRING,
 				    .help = "what IoTDA is told when it asks for a version nobody "
@@ -309,6 +317,7 @@ void hw_options_take(const struct fg_value *values, struct hw_options *ret)
 		.adds = values[OPTION_AUTO_ADD].number,
 		.recreates = values[OPTION_ON_DELETE].number == 1,
 		.max_devices = (uint32_t)values[OPTION_MAX_DEVICES].number,
+		.last_values_bytes = (size_t)values[OPTION_LAST_VALUES].number * 1024,
 		.unknown_version = values[OPTION_UNKNOWN_VERSION].string,
 		.max_rate = (uint32_t)values[OPTION_MAX_RATE].number,
 	};

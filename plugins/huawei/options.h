@@ -25,6 +25,7 @@ struct hw_options {
 	bool has_milliseconds;  /* in event_time */
 	bool has_service_names; /* a command is called service.command */
 	int64_t answer_within_ms;
+	size_t last_values_bytes;
 	bool packs; /* reports, with gzip */
 	bool syncs_time;
 	/* mode gateway */

@@ -186,14 +186,16 @@ static void append(struct hw *hw, struct hw_group *group, uint8_t *slot, struct 
 static void remember(struct hw *hw, struct fg_span device, const struct fg_message *m,
 		     struct fg_json_value properties)
 {
+	if (hw->with.last_values_bytes == 0)
+		return;
 	hw_known_note(hw->known, device, service_of(hw, m), m->seq, m->time_us, properties);
 	if (!hw_known_is_full(hw->known) || hw->has_warned_unkept)
 		return;
 	hw->has_warned_unkept = true;
-	hw->host->warn(
-		hw->host_ctx,
-		"not all that devices said last is kept (16 KiB of a service, 8 MiB in all): "
-		"when IoTDA asks for such properties, only the device can answer");
+	hw->host->warn(hw->host_ctx,
+		       "not all that devices said last is kept (at most 16 KiB of a service, and "
+		       "last_values in all): when IoTDA asks for such properties, only the device "
+		       "can answer");
 }
 
 static unsigned max_groups(const struct hw *hw)

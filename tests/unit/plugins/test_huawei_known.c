@@ -33,6 +33,8 @@ void *__wrap_realloc(void *old, size_t size)
 	return has_memory ? __real_realloc(old, size) : NULL;
 }
 
+#define KNOWN_MAX ((size_t)1 << 20)
+
 /* 2024-06-10T06:13:20Z, and the seconds behind it. */
 #define T0 1718000000
 #define AT(s) ((int64_t)(T0 + (s)) * 1000000)
@@ -41,7 +43,7 @@ static struct hw_known *begin(void)
 {
 	struct hw_known *known;
 
-	assert_int_equal(hw_known_open(&known), 0);
+	assert_int_equal(hw_known_open(KNOWN_MAX, &known), 0);
 	return known;
 }
 
@@ -201,9 +203,9 @@ static void memory_has_a_bound(void **state)
 	while (!hw_known_is_full(known)) {
 		snprintf(service, sizeof(service), "%u", n++);
 		note(known, "d", service, n, AT(0), said);
-		assert_in_range(n, 1, HW_KNOWN_MAX / 8000);
+		assert_in_range(n, 1, KNOWN_MAX / 8000);
 	}
-	assert_true(n > HW_KNOWN_MAX / 8000 / 4);
+	assert_true(n > KNOWN_MAX / 8000 / 4);
 	note(known, "d", "one more", n + 1, AT(0), "{\"a\":1}"); /* small ones still have room, … */
 	for (unsigned i = 0; i < 10000; i++) {
 		snprintf(service, sizeof(service), "more %u", i);
