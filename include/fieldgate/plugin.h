@@ -547,9 +547,9 @@ struct fg_settlement {
 /** What the plugin makes of that. */
 enum fg_verdict {
 	FG_ACCEPTED = 0, /* done */
-	FG_RETRY =
-		1, /* not now: send again after a pause; after a few times treat as FG_POISON, and
-			 after more and more of them while nothing is accepted in between */
+	/* Not now: send again after a pause; after a few times treat as FG_POISON, after more and more of
+	 * them while nothing is accepted in between. */
+	FG_RETRY = 1,
 	FG_LATER = 2,  /* a rate limit: send again after a pause, as often as it takes */
 	FG_POISON = 3, /* never again: find the message at fault and put it into quarantine */
 	/* HTTP: we are not who we say (any more). Sign in and send again; the second time in a row that
