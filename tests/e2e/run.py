@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Run the end-to-end tests: run.py [NAME...]; a NAME is a test's, or a part of it. --list names them all."""
+import collections
 import os
 import sys
 import time
@@ -78,6 +79,10 @@ def main(arguments):
     if broken:
         broken[0].debug()
     if arguments == ["--list"]:
+        twice = {name for name, n in collections.Counter(map(name_of, tests)).items() if n > 1}
+        if twice:
+            print("two tests have one name: " + ", ".join(sorted(twice)), file=sys.stderr)
+            return 1
         for test in tests:
             method = getattr(test, test._testMethodName)
             print("long" if getattr(method, "takes_long", False) else "e2e", name_of(test))

@@ -176,7 +176,7 @@ class Trouble(BootstrapTest):
         self.assertEqual(refused, ["password or certificate"] * 2, "at once a second time, in case the clock was wrong")
         self.assertEqual(self.service.requests(), [])
 
-    def test_an_answer_that_comes_twice_counts_once(self):
+    def test_an_address_that_comes_twice_counts_once(self):
         self.begin(start=False)
         self.service.fault({"times": 2})
         self.started()

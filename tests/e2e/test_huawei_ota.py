@@ -192,7 +192,7 @@ class Ota(HuaweiTest):
             self.assertRegex(part, "^bytes=[0-9]{7}-$")
         self.clean(upgrade)
 
-    def test_the_last_word_is_said_even_when_the_gateway_is_killed_before_it_could_be(self):
+    def test_iotda_hears_the_last_word_even_when_the_gateway_is_killed_before_it_could_be_said(self):
         self.begin()
         upgrade = self.cloud.upgrade(PUMP_1, "2.0", some_bytes(9000), asks=False)
         self.pump.announcement("2.0")
