@@ -21,7 +21,7 @@ static char *pumps[] = {"pump-*"};
 static char *horns[] = {"horn-*"};
 static struct fg_image_config rules[2];
 
-static int setup(void **state)
+static int setup_images(void **state)
 {
 	(void)state;
 	rules[0] = (struct fg_image_config){
@@ -74,19 +74,28 @@ static void serve(struct exchange *x)
 	exchange_write(x, image_bytes + from, SIZE - from);
 }
 
-static struct http_server *open_shelf(char url[64])
-{
-	struct http_server *server =
-		http_server_start(&(struct http_server_options){.handler = serve});
+static struct http_server *server;
+static char url[64];
 
+static int setup(void **state)
+{
 	memset(&shelf, 0, sizeof(shelf));
-	snprintf(url, 64, "http://localhost:%u/fw?Signature=a", http_server_port(server));
-	return server;
+	server = http_server_start(&(struct http_server_options){.handler = serve});
+	snprintf(url, sizeof(url), "http://localhost:%u/fw?Signature=a", http_server_port(server));
+	return setup_images(state);
+}
+
+static int teardown(void **state)
+{
+	int r = images_teardown(state);
+
+	http_server_stop(server);
+	return r;
 }
 
 /* ---- orders */
 
-static struct fg_image order_of(const char *device, const char *version, const char *url,
+static struct fg_image order_of(const char *device, const char *version, const char *place,
 				const char *order)
 {
 	return (struct fg_image){
@@ -96,7 +105,7 @@ static struct fg_image order_of(const char *device, const char *version, const c
 		.size = SIZE,
 		.algorithm = fg_span_str("SHA256"),
 		.checksum = fg_span_str(checksum),
-		.url = fg_span_str(url),
+		.url = fg_span_str(place),
 		.order = fg_span_str(order),
 	};
 }
@@ -124,8 +133,6 @@ static void hand_over(const struct fg_image *image)
 
 static void what_has_failed_is_tried_again_by_a_new_order_only(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -140,13 +147,10 @@ static void what_has_failed_is_tried_again_by_a_new_order_only(void **state)
 	image.order = fg_span_str("2");
 	assert_int_equal(begin("hw", &image), 0);
 	wait_for_state("pump-1", FG_IMAGES_HANDING);
-	http_server_stop(server);
 }
 
 static void a_new_token_takes_the_place_of_the_old_one(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -166,7 +170,6 @@ static void a_new_token_takes_the_place_of_the_old_one(void **state)
 	assert_string_equal(shelf.authorization, "Bearer t0k3n-2");
 	assert_int_equal(images->n, 1);
 	http_server_go(server);
-	http_server_stop(server);
 }
 
 static void occupy_downloads(void)
@@ -182,14 +185,14 @@ static void occupy_downloads(void)
 	}
 }
 
-/* Have firmware 2 of pump-1 there by way of @url, with nothing told since. */
-static void bring_to(enum fg_images_state state, const char *url)
+/* Have firmware 2 of pump-1 there by way of the shelf, with nothing told since. */
+static void bring_to(enum fg_images_state state)
 {
 	bool is_fetched = state != FG_IMAGES_QUEUED && state != FG_IMAGES_FETCHING;
 	struct fg_image image = order_of("pump-1", "2", is_fetched ? url : NOBODY, "1");
 
 	images_teardown(NULL);
-	assert_int_equal(setup(NULL), 0);
+	assert_int_equal(setup_images(NULL), 0);
 	if (state == FG_IMAGES_QUEUED)
 		occupy_downloads();
 	is_device_up = state != FG_IMAGES_READY;
@@ -220,27 +223,23 @@ static void another_token_counts_while_the_image_is_not_here(void **state)
 		{FG_IMAGES_UPDATED, FG_IMAGES_UPDATED, false, "hw:UPDATED"},
 		{FG_IMAGES_FAILED, FG_IMAGES_FETCHING, true, "hw:DOWNLOADING"},
 	};
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
 	image.authorization = fg_span_str("Bearer t0k3n");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		bring_to(rows[i].before, url);
+		bring_to(rows[i].before);
 		assert_int_equal(begin("hw", &image), 0);
 		assert_int_equal(entry("pump-1")->state, rows[i].after);
 		assert_string_equal(entry("pump-1")->authorization,
 				    rows[i].is_taken ? "Bearer t0k3n" : "");
 		assert_string_equal(told, rows[i].told);
 	}
-	http_server_stop(server);
 }
 
 static void an_url_that_is_signed_anew_is_that_of_the_same_image(void **state)
 {
-	char url[64], signed_anew[64];
-	struct http_server *server = open_shelf(url);
+	char signed_anew[64];
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -254,7 +253,6 @@ static void an_url_that_is_signed_anew_is_that_of_the_same_image(void **state)
 	assert_int_equal(begin("hw", &image), 0);
 	assert_int_equal(entry("pump-1")->state, FG_IMAGES_HANDED);
 	assert_int_equal(shelf.n, 1);
-	http_server_stop(server);
 }
 
 static void a_token_is_not_passed_on_to_a_device_that_fetches_itself(void **state)
@@ -299,8 +297,6 @@ static void what_has_failed_is_looked_at_anew_when_it_is_ordered_again(void **st
 
 static void an_image_of_one_cloud_that_cannot_be_leaves_that_of_another_alone(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 	struct fg_image large = order_of("pump-1", "3", url, "1");
 
@@ -314,13 +310,10 @@ static void an_image_of_one_cloud_that_cannot_be_leaves_that_of_another_alone(vo
 	large.size = SIZE;
 	assert_int_equal(begin("tb", &large), 0);
 	assert_string_equal(told, "tb:FAILED/3 hw:FAILED/1 tb:DOWNLOADING");
-	http_server_stop(server);
 }
 
 static void each_fault_is_told_apart(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -355,13 +348,10 @@ static void each_fault_is_told_apart(void **state)
 							.url = fg_span_str(url)}),
 			 -EINVAL);
 	assert_non_null(strstr(told, "FAILED/2"));
-	http_server_stop(server);
 }
 
 static void a_long_download_is_told_of_now_and_then(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -375,15 +365,12 @@ static void a_long_download_is_told_of_now_and_then(void **state)
 	fg_images_tell_download(entry("pump-1"), FG_IMAGE_DOWNLOADING, SIZE / 2, SIZE);
 	assert_string_equal(told, "hw:DOWNLOADING hw:GROWN");
 	http_server_go(server);
-	http_server_stop(server);
 }
 
 /* ---- what the cloud has been told */
 
 static void the_end_of_an_order_is_told_until_it_has_been_heard(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 	struct fg_span device = fg_span_str("pump-1");
 
@@ -407,13 +394,10 @@ static void the_end_of_an_order_is_told_until_it_has_been_heard(void **state)
 	restart();
 	fg_images_tell_all(images, "hw");
 	assert_string_equal(told, "hw:UPDATED");
-	http_server_stop(server);
 }
 
 static void a_failure_outlives_a_restart_until_it_has_been_heard(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -428,7 +412,6 @@ static void a_failure_outlives_a_restart_until_it_has_been_heard(void **state)
 	assert_int_equal(entry("pump-1")->state, FG_IMAGES_FAILED);
 	restart();
 	assert_null(entry("pump-1"));
-	http_server_stop(server);
 }
 
 /* As it was written before there were orders. */
@@ -465,8 +448,6 @@ static bool is_in_store(const char *text)
 
 static void a_token_is_kept_until_the_image_is_installed(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -478,7 +459,6 @@ static void a_token_is_kept_until_the_image_is_installed(void **state)
 	restart();
 	assert_int_equal(entry("pump-1")->state, FG_IMAGES_UPDATED);
 	assert_false(is_in_store("t0k3n"));
-	http_server_stop(server);
 }
 
 /* ---- what runs where */
@@ -553,8 +533,6 @@ static void what_a_broker_has_kept_is_believed_only_where_nothing_is_known(void 
 
 static void an_image_that_was_confirmed_is_what_runs(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -565,13 +543,10 @@ static void an_image_that_was_confirmed_is_what_runs(void **state)
 	runs("pump-1", FG_IMAGE_FIRMWARE, "2");
 	restart();
 	runs("pump-1", FG_IMAGE_FIRMWARE, "2");
-	http_server_stop(server);
 }
 
 static void a_device_that_tells_the_version_it_was_handed_has_installed_it(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -584,13 +559,11 @@ static void a_device_that_tells_the_version_it_was_handed_has_installed_it(void 
 	hear("pump-1", "{\"fw_version\":\"2\"}", false);
 	assert_int_equal(entry("pump-1")->state, FG_IMAGES_UPDATED);
 	assert_non_null(strstr(told, "hw:UPDATING hw:UPDATED"));
-	http_server_stop(server);
 }
 
 static void what_is_installed_is_heard_although_no_more_versions_can_be_remembered(void **state)
 {
-	char url[64], attributes[300], device[16];
-	struct http_server *server = open_shelf(url);
+	char attributes[300], device[16];
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -606,13 +579,10 @@ static void what_is_installed_is_heard_although_no_more_versions_can_be_remember
 	hear("pump-1", "{\"fw_version\":\"2\"}", false);
 	runs("pump-1", FG_IMAGE_FIRMWARE, "nobody knows");
 	assert_int_equal(entry("pump-1")->state, FG_IMAGES_UPDATED);
-	http_server_stop(server);
 }
 
 static void what_runs_already_is_not_fetched_where_the_cloud_says_so(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -629,14 +599,11 @@ static void what_runs_already_is_not_fetched_where_the_cloud_says_so(void **stat
 	told[0] = '\0';
 	assert_int_equal(begin("hw", &image), 0);
 	assert_string_equal(told, "hw:UPDATED");
-	http_server_stop(server);
 }
 
 static void
 what_was_installed_is_brought_again_when_the_device_has_told_another_version(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 
 	(void)state;
@@ -656,15 +623,12 @@ what_was_installed_is_brought_again_when_the_device_has_told_another_version(voi
 	told[0] = '\0';
 	assert_int_equal(begin("hw", &image), 0);
 	assert_string_equal(told, "hw:UPDATED");
-	http_server_stop(server);
 }
 
 /* ---- a device that says nothing */
 
 static void a_device_that_never_reports_gets_its_other_image_in_the_end(void **state)
 {
-	char url[64];
-	struct http_server *server = open_shelf(url);
 	struct fg_image image = order_of("pump-1", "2", url, "1");
 	struct fg_images_entry *other;
 
@@ -691,13 +655,12 @@ static void a_device_that_never_reports_gets_its_other_image_in_the_end(void **s
 	assert_int_equal(other->state, FG_IMAGES_UPDATED);
 	pump_reports("{\"state\":\"FAILED\",\"version\":\"2\"}");
 	assert_int_equal(entry("pump-1")->state, FG_IMAGES_FAILED);
-	http_server_stop(server);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, images_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(what_has_failed_is_tried_again_by_a_new_order_only),
 		TEST(a_new_token_takes_the_place_of_the_old_one),
 		TEST(another_token_counts_while_the_image_is_not_here),
