@@ -35,5 +35,8 @@ void disk_release(unsigned n);
 /** Calls of fdatasync() that wait, or did. */
 unsigned disk_held(void);
 
+/** _exit() with @status; but when the power is being cut by another thread, that is how it ends. */
+_Noreturn void disk_exit(int status);
+
 /** Cut the power in place of call number @n of any kind from now on: the process ends. */
 void disk_cut_power_at(unsigned n, const char *directory);

@@ -1028,15 +1028,15 @@ static int live_until(const struct ota_fixture *f, unsigned n)
 		disk_cut_power_at(n, f->directory);
 		if (fg_image_store_open(own.loop, own.connector, &own.options, &own.store, &err) <
 		    0)
-			_exit(1);
+			disk_exit(1);
 		image = ota_begin(&own, &d);
 		if (!fg_image_file_is_finished(image)) {
 			ota_fill(&own, image, CUT_IMAGE_BYTES, FG_IMAGE_PIECE_BYTES);
 			if (ota_verify(image) != 0)
-				_exit(2); /* what it went on with was not safe */
+				disk_exit(2); /* what it went on with was not safe */
 			ota_finish(&own, image);
 		}
-		_exit(ota_verify(image) == 0 ? 0 : 3);
+		disk_exit(ota_verify(image) == 0 ? 0 : 3);
 	}
 	assert_true(child > 0);
 	assert_int_equal(waitpid(child, &status, 0), child);
