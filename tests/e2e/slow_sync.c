@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +79,16 @@ static int setting(const char *name)
 	return atoi(text);
 }
 
+/* Does a call fail because of file @name? It is looked at once: it may go at any moment. */
+static bool has_fault(const char *name)
+{
+	int error = setting(name);
+
+	if (error > 0)
+		errno = error;
+	return error > 0;
+}
+
 static void note_tokens(int fd, const char *data, size_t size)
 {
 	const char *end = data + size, *at = data, *stop;
@@ -119,10 +130,8 @@ EXPORT ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset)
 
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "pwrite64");
-	if (setting("full") > 0) {
-		errno = setting("full");
+	if (has_fault("full"))
 		return -1;
-	}
 	note_tokens(fd, data, size);
 	return real(fd, data, size, offset);
 }
@@ -138,10 +147,8 @@ EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t size)
 
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "fallocate64");
-	if (setting("full") > 0) {
-		errno = setting("full");
+	if (has_fault("full"))
 		return -1;
-	}
 	return real(fd, mode, offset, size);
 }
 
@@ -156,10 +163,8 @@ EXPORT ssize_t pread64(int fd, void *data, size_t size, off64_t offset)
 
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "pread64");
-	if (setting("unreadable") > 0) {
-		errno = setting("unreadable");
+	if (has_fault("unreadable"))
 		return -1;
-	}
 	return real(fd, data, size, offset);
 }
 
@@ -174,10 +179,8 @@ static int open_real(int fd, const char *path, int flags, mode_t mode)
 
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "openat64");
-	if ((flags & O_CREAT) && setting("full") > 0) {
-		errno = setting("full");
+	if ((flags & O_CREAT) && has_fault("full"))
 		return -1;
-	}
 	return real(fd, path, flags, mode);
 }
 
