@@ -13,8 +13,12 @@
  * (1) Who is not on it then is called by the rule, or is not here.
  * (2) IoTDA waits 20 s for the answer.
  *
- * What is kept has been acknowledged, and is nowhere but in memory: whoever is killed meanwhile has lost
- * it. Of a request IoTDA says so to the application, after its 20 s, and it calls an upgrade failed.
+ * Messages and events are on disk before they are acknowledged, up to HW_EARLY_STORED_MAX bytes; what
+ * there is no room for, and requests, are in memory alone: whoever is killed meanwhile has lost them. Of a
+ * request IoTDA says so to the application, after its 20 s. When a message has been taken, it is for the
+ * host to bring it to disk in another place, and nobody says when it is there. So it is forgotten here a
+ * good while later, and taken twice by who is killed before: the host knows by its id that it is the
+ * same.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +32,12 @@ struct hw;
 /* What does not fit is taken at once. A message has 256 KiB at most. */
 #define HW_MAX_EARLY_BYTES (512 * 1024)
 
+/* Of what is on disk. The host has 16 KiB for all a plugin wants to remember. */
+#define HW_EARLY_STORED_MAX (8 * 1024)
+
+/* So long after it was taken it stays there. */
+#define HW_EARLY_FORGET_S 60u
+
 struct hw_early_entry;
 
 struct hw_early {
@@ -35,10 +45,16 @@ struct hw_early {
 	uint32_t kept_s; /* how long what is being taken was kept, begun seconds; 0: it was not */
 };
 
+/** What the last run has kept is kept on. */
+void hw_early_open(struct hw *hw);
+
 /** Keep @delivery, on "…/sys/" and @suffix, if it is for a sub-device IoTDA has yet to name. */
 bool hw_early_keep(struct hw *hw, const char *suffix, const struct fg_delivery *delivery);
 
 /** Take what is not to be kept any longer. */
 void hw_early_take(struct hw *hw);
+
+/** Each second. */
+void hw_early_tick(struct hw *hw);
 
 void hw_early_close(struct hw *hw);

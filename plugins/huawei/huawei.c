@@ -72,6 +72,7 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 		return -ENOMEM;
 	if (options.packs && hw_gzip_open(&hw->gzip) < 0)
 		return -ENOMEM;
+	hw_early_open(hw);
 	if (options.is_keep_alive_bent)
 		hw->host->warn(hw->host_ctx,
 			       "keep_alive is %u s: IoTDA takes 30 s to 20 min; %u s it is",
@@ -210,7 +211,7 @@ static void hw_woken(void *ctx, int64_t now_us)
 	(void)now_us;
 	hw->uptime_s++;
 	hw_topology_tick(hw);
-	hw_early_take(hw);
+	hw_early_tick(hw);
 	hw_ota_tick(hw);
 	hw_bootstrap_tick(hw);
 	hw->host->wake(hw->host_ctx, TICK_MS);

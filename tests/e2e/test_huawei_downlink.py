@@ -88,6 +88,21 @@ class Messages(DownlinkTest):
         self.assertEqual(served.wait_for("cmd/pump-1/note"), "x")
 
 
+    def test_a_message_of_iotda_for_a_device_it_has_yet_to_name_outlives_a_kill(self):
+        self.begin()
+        self.cloud.add_sub_device("another-id", node_id="pump-9")
+        self.gw.kill9()
+        self.cloud.set(answers_events=False)
+        self.gw.start()
+        self.wait_subscribed(2)
+        self.cloud.message("another-id", "x", "note")
+        self.wait_acknowledged()
+        self.gw.kill9()
+        self.cloud.set(answers_events=True)
+        self.gw.start()
+        self.assertEqual(self.served.wait_for("cmd/pump-9/note"), "x")
+
+
 class Shadow(DownlinkTest):
     def test_a_device_that_asks_gets_its_shadow(self):
         self.begin()

@@ -265,7 +265,7 @@ static int host_remember(void *host_ctx, const char *key, struct fg_span value)
 		return -EINVAL;
 	s->value = fg_span_of(text(value), value.size);
 	note("remember", "{\"key\":\"%s\",\"value\":%s}", key,
-	     value.size > 0 && *value.data == '{' ? text(value) : quoted(value));
+	     value.size > 0 && strchr("{[", *value.data) ? text(value) : quoted(value));
 	return 0;
 }
 

@@ -46,6 +46,8 @@ struct ground {
 	size_t n_messages;
 	char command_id[FG_COMMAND_ID_MAX];
 	size_t command_id_size;
+	char remembered[16384];
+	size_t remembered_size;
 };
 
 static void wake(void *host_ctx, int64_t in_ms)
@@ -122,6 +124,28 @@ static int image_version(void *host_ctx, struct fg_span device, enum fg_image_ki
 	return device.size > 0 && kind == FG_IMAGE_SOFTWARE ? 0 : -ENOENT;
 }
 
+static int remember(void *host_ctx, const char *key, struct fg_span value)
+{
+	struct ground *g = host_ctx;
+
+	(void)key;
+	REQUIRE(value.size <= sizeof(g->remembered));
+	REQUIRE(value.size == 0 || fuzz_is_json(value));
+	if (value.size > 0)
+		memcpy(g->remembered, value.data, value.size);
+	g->remembered_size = value.size;
+	return 0;
+}
+
+static int recall(void *host_ctx, const char *key, struct fg_span *ret)
+{
+	const struct ground *g = host_ctx;
+
+	(void)key;
+	*ret = fg_span_of(g->remembered, g->remembered_size);
+	return g->remembered_size > 0 ? 0 : -ENOENT;
+}
+
 static void offer_left(void *host_ctx, const char *session)
 {
 	struct ground *g = host_ctx;
@@ -146,6 +170,8 @@ static const struct fg_host host = {
 	.respond = fuzz_respond,
 	.wants_time = wants_time,
 	.tell_time = tell_time,
+	.remember = remember,
+	.recall = recall,
 	.image_begin = image_begin,
 	.image_told = fuzz_image_told,
 	.image_version = image_version,
@@ -450,6 +476,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	finish(&g);
 	for (size_t i = 0; i < g.n_messages; i++)
 		REQUIRE(g.states[i] != FG_OFFERED);
+	fg_plugin.close(g.ctx);
+	g.ctx = open_plugin(&g, *data); /* with what was remembered */
 	fg_plugin.close(g.ctx);
 	free(g.payload);
 	return 0;

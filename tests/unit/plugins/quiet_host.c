@@ -1,5 +1,6 @@
 #include "quiet_host.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -74,6 +75,21 @@ static bool wants_time(void *host_ctx)
 	return false;
 }
 
+static int remember(void *host_ctx, const char *key, struct fg_span value)
+{
+	(void)host_ctx;
+	(void)key;
+	return value.size <= 16384 ? 0 : -EMSGSIZE;
+}
+
+static int recall(void *host_ctx, const char *key, struct fg_span *ret)
+{
+	(void)host_ctx;
+	(void)key;
+	(void)ret;
+	return -ENOENT;
+}
+
 const struct fg_host quiet_host = {
 	.size = sizeof(struct fg_host),
 	.warn = warn,
@@ -82,5 +98,7 @@ const struct fg_host quiet_host = {
 	.wake = wake,
 	.offer_left = offer_left,
 	.refuse = refuse,
+	.remember = remember,
+	.recall = recall,
 	.wants_time = wants_time,
 };
