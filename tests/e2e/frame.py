@@ -43,6 +43,12 @@ def takes_long(test):
     return test
 
 
+def goes_first(test):
+    """Marks a test of more than a quarter of a minute: if it were begun last, nothing would run beside it."""
+    test.goes_first = True
+    return test
+
+
 def needs_root(test):
     can = subprocess.run(["unshare", "-m", "true"], stderr=subprocess.DEVNULL).returncode == 0
     return unittest.skipUnless(can, "needs root and a mount namespace of its own")(test)

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Run the end-to-end tests: run.py [NAME...]; a NAME is a test's, or a part of it. --list names them all."""
+"""Run the end-to-end tests: run.py [NAME...]; a NAME is a test's, or a part of it. --list names them all, each
+behind its suite and in front of its priority."""
 import collections
 import os
 import sys
@@ -85,7 +86,8 @@ def main(arguments):
             return 1
         for test in tests:
             method = getattr(test, test._testMethodName)
-            print("long" if getattr(method, "takes_long", False) else "e2e", name_of(test))
+            print("long" if getattr(method, "takes_long", False) else "e2e", name_of(test),
+                  1 if getattr(method, "goes_first", False) else 0)
         return 0
     exact = [t for t in tests if name_of(t) in arguments]
     chosen = exact or [t for t in tests if not arguments or any(a in t.id() for a in arguments)]

@@ -5,8 +5,8 @@ import os
 import socket
 import time
 
-from frame import (Certificates, Connect, EndToEnd, Script, Subscribe, free_port, needs_root, takes_long,
-                   wait_for)
+from frame import (Certificates, Connect, EndToEnd, Script, Subscribe, free_port, goes_first, needs_root,
+                   takes_long, wait_for)
 
 
 class Cloud(Script):
@@ -65,6 +65,7 @@ class Answers(EndToEnd):
         self.assertEqual([n for i, n in enumerate(self.script.taken) if n not in self.script.taken[:i]],
                          list(range(20)))
 
+    @goes_first
     def test_a_puback_of_0x97_then_close_is_tried_again_until_taken(self):
         refusals = []
 
@@ -128,6 +129,7 @@ class Answers(EndToEnd):
         wait_for(lambda: len(self.subject.quarantine()) == 1, 20, "one message in quarantine")
         self.assertEqual(json.loads(self.subject.quarantine()[0][3])["n"], 7)
 
+    @goes_first
     def test_a_connection_that_breaks_now_and_then_loses_nothing(self):
         dropped = []
 

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 
-from frame import BUILD, EndToEnd, MAPPING, SteadyLoad, wait_for
+from frame import BUILD, EndToEnd, MAPPING, SteadyLoad, goes_first, wait_for
 from test_faults import Cloud
 
 CTL = os.path.join(BUILD, "src", "fieldgatectl")
@@ -327,6 +327,7 @@ class Quarantine(EndToEnd):
         self.addCleanup(s.close)
         return s
 
+    @goes_first
     def test_clients_that_send_rubbish_half_a_line_or_nothing_harm_nobody(self):
         self.begin()
         silent = [self.connect() for _ in range(3)]

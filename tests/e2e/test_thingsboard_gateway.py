@@ -2,7 +2,7 @@
 import time
 
 from field_device import FieldDevice
-from frame import MAPPING, EndToEnd, wait_for
+from frame import MAPPING, EndToEnd, goes_first, wait_for
 
 ASK = {"topic": "ask/{device}/attributes", "request": {"kind": "attributes", "response": "answer/{device}",
                                                        "timeout": "10s"}}
@@ -329,6 +329,7 @@ class Limits(GatewayTest):
         cloud.set(limits=self.cloud_limits, enforce_limits=True)
         return cloud
 
+    @goes_first
     def test_a_cloud_that_takes_little_gets_everything_at_its_pace(self):
         self.begin(self.limits())
         publisher = self.publisher(self.site)
@@ -338,6 +339,7 @@ class Limits(GatewayTest):
         self.assertEqual((self.cloud.duplicates(), self.cloud.disorder("n"), self.cloud.complaints()), (0, [], []))
         self.assertEqual(len(self.cloud.events("connect")), 1, "a limit was broken")
 
+    @goes_first
     def test_a_backlog_of_many_devices_keeps_to_the_limits(self):
         cloud = self.limits()
         self.begin(cloud)
