@@ -13,6 +13,7 @@
  */
 /* Both names of each call are wrapped here, so neither may be an alias of the other. */
 #undef _FILE_OFFSET_BITS
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -89,17 +90,22 @@ static bool has_fault(const char *name)
 	return error > 0;
 }
 
+/* Of what stands around a token, a checksum say, anything may look like its marks. */
 static void note_tokens(int fd, const char *data, size_t size)
 {
-	const char *end = data + size, *at = data, *stop;
+	const char *end = data + size, *at = data;
 	char line[128];
 
 	while ((at = memmem(at, (size_t)(end - at), "@@", 2))) {
-		stop = memmem(at + 2, (size_t)(end - at - 2), "@@", 2);
-		if (!stop)
-			return;
+		const char *token = at + 2, *stop = token;
+
+		while (stop < end && isalnum((unsigned char)*stop))
+			stop++;
+		at++;
+		if (stop == token || end - stop < 2 || memcmp(stop, "@@", 2) != 0)
+			continue;
 		snprintf(line, sizeof(line), "write %d %lld %.*s\n", fd, now_ns(),
-			 (int)(stop - at - 2), at + 2);
+			 (int)(stop - token), token);
 		diary(line);
 		at = stop + 2;
 	}
