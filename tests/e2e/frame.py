@@ -332,6 +332,18 @@ def parse_quarantine(body):
     return link, reason, topic, body
 
 
+def set_disk(shim, **faults):
+    """What the disk does from now on, by the directory @shim that slow_sync.c looks into."""
+    for name in ("delay", "fail", "full", "unreadable"):
+        path = os.path.join(shim, name)
+        if faults.get(name) is not None:
+            with open(path + ".new", "w") as f:
+                f.write(str(faults[name]))
+            os.rename(path + ".new", path)
+        elif os.path.exists(path):
+            os.unlink(path)
+
+
 class EndToEnd(unittest.TestCase):
     """One test: a directory, and short names for what is mostly needed."""
 

@@ -11,7 +11,7 @@ import threading
 import time
 
 from field_device import FieldDevice
-from frame import BUILD, SteadyLoad, takes_long, wait_for
+from frame import BUILD, SteadyLoad, set_disk, takes_long, wait_for
 from test_huawei_gateway import COMMAND, in_iotda
 from test_loss import again_per_session
 from test_two_clouds import TwoClouds
@@ -172,15 +172,7 @@ class BadDays(TwoClouds):
         os.rename(self.path("shift.new"), self.path("shift"))
 
     def disk(self, **fault):
-        """What the disk does from now on; see slow_sync.c."""
-        for name in ("delay", "fail", "full", "unreadable"):
-            path = os.path.join(self.shim, name)
-            if name in fault:
-                with open(path + ".new", "w") as f:
-                    f.write(str(fault[name]))
-                os.rename(path + ".new", path)
-            elif os.path.exists(path):
-                os.unlink(path)
+        set_disk(self.shim, **fault)
 
     def start_gateway(self):
         shims = [os.path.join(BUILD, "tests/e2e", name) for name in ("fake_clock.so", "slow_sync.so")]

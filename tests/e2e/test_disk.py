@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 
-from frame import BUILD, EndToEnd, HERE, MAPPING, needs_root, wait_for
+from frame import BUILD, EndToEnd, HERE, MAPPING, needs_root, set_disk, wait_for
 
 sys.path.insert(0, os.path.join(HERE, ".."))
 import journal_reader  # noqa: E402
@@ -164,14 +164,7 @@ class Disk(EndToEnd):
         return gateway
 
     def disk(self, **faults):
-        for name in ("full", "fail", "unreadable"):
-            path = os.path.join(self.shim, name)
-            if name in faults:
-                with open(path + ".new", "w") as f:
-                    f.write(str(faults[name]))
-                os.rename(path + ".new", path)
-            elif os.path.exists(path):
-                os.unlink(path)
+        set_disk(self.shim, **faults)
 
     def refuses(self, **faults):
         """Acknowledgements stop, what is on disk goes out, and all goes on when the disk takes again."""

@@ -4,7 +4,8 @@ import os
 import random
 import time
 
-from frame import (Ack, EndToEnd, MAPPING, SteadyLoad, Subscribe, BUILD, needs_root, takes_long, wait_for)
+from frame import (Ack, EndToEnd, MAPPING, SteadyLoad, Subscribe, BUILD, needs_root, set_disk, takes_long,
+                   wait_for)
 
 
 def again_per_session(cloud):
@@ -176,13 +177,7 @@ class Commit(EndToEnd):
         wait_for(lambda: self.subject.is_up() and self.server.packets(Subscribe), 20, "the gateway subscribes")
 
     def disk(self, **settings):
-        for name in ("delay", "fail", "full"):
-            path = os.path.join(self.shim, name)
-            if settings.get(name) is not None:
-                with open(path, "w") as f:
-                    f.write(str(settings[name]))
-            elif os.path.exists(path):
-                os.unlink(path)
+        set_disk(self.shim, **settings)
 
     def diary(self):
         """([(fd, time, token)] of writes, [(fd, begin, end, result)] of syncs), times in seconds."""
