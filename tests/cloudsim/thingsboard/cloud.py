@@ -1,4 +1,5 @@
 """ThingsBoard for tests: start it, set faults, send down, ask what came."""
+import contextlib
 import json
 import os
 import threading
@@ -134,6 +135,15 @@ class ThingsBoard(Arrivals, Mosquitto):
         nobody takes it further."""
         return self._server.lock
 
+    @contextlib.contextmanager
+    def _caught_up(self):
+        """The server's lock, once it has taken in all that the broker has acknowledged: what is on record, where
+        tests see it first, may have yet to reach the server."""
+        if self.process:
+            self.control()  # answered behind all that
+        with self._server.lock:
+            yield
+
     # ---- commands
 
     def rpc(self, device, method, params=None, timeout_s=10, oneway=False, persistent=False, retries=None):
@@ -145,13 +155,13 @@ class ThingsBoard(Arrivals, Mosquitto):
 
     def rpc_begin(self, device, method, params=None, timeout_s=10, oneway=False, persistent=False, retries=None):
         """As rpc(), but returns at once an Rpc: wait(), is_done, state, reply, error, request_id, deliveries."""
-        with self._server.lock:
+        with self._caught_up():
             return self._server.rpcs.begin(self._server.device(device), method, params, timeout_s, oneway,
                                            persistent, retries)
 
     def rpc_find(self, id_):
         """The Rpc with that UUID, None if there is none."""
-        with self._server.lock:
+        with self._caught_up():
             return self._server.rpcs.find(id_)
 
     def rpc_state(self, id_):
@@ -170,13 +180,13 @@ class ThingsBoard(Arrivals, Mosquitto):
     def restart_actor(self, device):
         """The server's actor of @device restarts: ids begin at 0 again, pending persistent commands come again
         under another id, others are forgotten."""
-        with self._server.lock:
+        with self._caught_up():
             self._server.rpcs.restart_actor(self._server.device(device))
 
     def answer_client_rpc(self, method, answer, timeout_s=None):
         """What a device's own call of @method is answered with: JSON, or a function (device, params) → JSON.
         @timeout_s: when calls of other methods get {"error": "timeout"}, 60 unless set."""
-        with self._server.lock:
+        with self._caught_up():
             self._server.client_rpcs.methods[method] = answer
             if timeout_s is not None:
                 self._server.client_rpcs.timeout_s = timeout_s
@@ -185,22 +195,22 @@ class ThingsBoard(Arrivals, Mosquitto):
 
     def set_shared(self, device, values):
         """Set shared attributes {key: value}; who is subscribed is told."""
-        with self._server.lock:
+        with self._caught_up():
             self._server.attributes.set_shared(self._server.device(device), values)
 
     def delete_shared(self, device, *keys):
         """Delete shared attributes; who is subscribed is told. Returns which there were."""
-        with self._server.lock:
+        with self._caught_up():
             return self._server.attributes.delete_shared(self._server.device(device), keys)
 
     def shared(self, device):
         """{key: value} of the shared attributes."""
-        with self._server.lock:
+        with self._caught_up():
             return dict(self._server.device(device).shared)
 
     def client_attributes(self, device):
         """{key: value} of the client attributes the device has published."""
-        with self._server.lock:
+        with self._caught_up():
             return dict(self._server.device(device).client)
 
     # ---- sub-devices
@@ -211,19 +221,19 @@ class ThingsBoard(Arrivals, Mosquitto):
 
     def is_connected(self, device):
         """Whether a session of its own or a gateway's speaks for it."""
-        with self._server.lock:
+        with self._caught_up():
             found = self._server.devices.get(device)
             return bool(found and (found.session or found.gateway))
 
     def is_subscribed(self, device, topic):
         """Whether @device's own session has subscribed to @topic (and was within its limits)."""
-        with self._server.lock:
+        with self._caught_up():
             found = self._server.devices.get(device)
             return bool(found and found.session and topic in found.session.filters)
 
     def gateway_of(self, device):
         """The name of the gateway that speaks for @device now, None if none does."""
-        with self._server.lock:
+        with self._caught_up():
             found = self._server.devices.get(device)
             return found.gateway.device.name if found and found.gateway else None
 
@@ -231,18 +241,18 @@ class ThingsBoard(Arrivals, Mosquitto):
         """An operator renames a sub-device; the gateway is told by a command on its own topic, after which it
         still knows the device by the old name until it connects again. Returns the Rpc, None if no gateway
         has ever announced it."""
-        with self._server.lock:
+        with self._caught_up():
             return self._server.rename(self._server.devices[old], new)
 
     def delete(self, device):
         """An operator deletes a sub-device; the gateway is told by a command. Returns the Rpc or None."""
-        with self._server.lock:
+        with self._caught_up():
             return self._server.delete(self._server.devices[device])
 
     def gateway_disconnect(self, device, reason=150):
         """Tell the gateway (MQTT 5 only) that the session of @device has ended: 150 rate limit, 128 unspecified,
         129 QoS 0. False: nobody is there to be told."""
-        with self._server.lock:
+        with self._caught_up():
             found = self._server.device(device)
             if not found.gateway or found.gateway.version != 5:
                 return False
@@ -274,13 +284,13 @@ class ThingsBoard(Arrivals, Mosquitto):
         elif url:
             self._shelf = self._shelf or PackageShelf()
             package.url = self._shelf.put(package)
-        with self._server.lock:
+        with self._caught_up():
             self._server.ota.assign(self._server.device(device), package)
         return package
 
     def unassign(self, device, kind="fw"):
         """Take the package away: its nine keys are deleted."""
-        with self._server.lock:
+        with self._caught_up():
             self._server.ota.unassign(self._server.device(device), kind)
 
     def package_requests(self):
@@ -304,7 +314,7 @@ class ThingsBoard(Arrivals, Mosquitto):
         if not self._takes_provisioning:
             self._takes_provisioning = True
             self.config = [line for line in self.config if not line.startswith("use_username_as_clientid")]
-        with self._server.lock:
+        with self._caught_up():
             self._server.provisioning.profiles[key] = Profile(secret, waiting, fault)
 
     def provisioned(self):
@@ -313,13 +323,13 @@ class ThingsBoard(Arrivals, Mosquitto):
 
     def login(self, device):
         """What @device logs in with: {"token" | "basic" | "certificate_sha256"}; None if it cannot."""
-        with self._server.lock:
+        with self._caught_up():
             return self._server.login(device)
 
     def set_logins(self, devices):
         """Replace who may log in, as @devices when constructing; whose entry is gone or has changed is thrown
         out."""
-        with self._server.lock:
+        with self._caught_up():
             self._server.set_logins(list(devices))
         self.control()
 
