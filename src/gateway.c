@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "gateway_internal.h"
@@ -12,6 +11,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/random.h"
 
 static void gateway_freep(struct fg_gateway **g)
 {
@@ -167,16 +167,6 @@ static int lock_state_directory(struct fg_gateway *g, struct fg_error *err)
 	return 0;
 }
 
-uint64_t fg_gateway_random(void)
-{
-	static uint64_t n;
-	uint64_t random;
-
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
-		random = (uint64_t)fg_clock_utc_us() + n++;
-	return random;
-}
-
 static int start_links(struct fg_gateway *g, struct fg_error *err)
 {
 	for (size_t i = 0; i < g->config->n_clouds; i++) {
@@ -193,7 +183,7 @@ static int start_links(struct fg_gateway *g, struct fg_error *err)
 			.state_directory = g->config->state_directory,
 			.downlink = fg_gateway_downlink(g),
 			.stores = {fg_configs_store(g->configs), fg_images_store(g->images)},
-			.seed = fg_gateway_random(),
+			.seed = fg_random(),
 		};
 		struct fg_error why = {0};
 		int r;
@@ -220,7 +210,7 @@ static int start_brokers(struct fg_gateway *g, struct fg_error *err)
 			.command_map = g->command_map,
 			.images = g->images,
 			.config = &g->config->brokers[i],
-			.seed = fg_gateway_random(),
+			.seed = fg_random(),
 			.changed = fg_gateway_broker_changed,
 			.published = fg_gateway_published,
 			.arg = g,

@@ -7,6 +7,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/random.h"
 #include "util/span.h"
 
 /* Names and parameters of all open commands. */
@@ -341,7 +342,7 @@ static int open_desk(struct fg_gateway *g, struct fg_error *err)
 		.max_command_bytes = MAX_COMMAND_BYTES,
 		.max_alarm_bytes = g->config->journal.max_alarm_bytes,
 		.max_age_ms = g->config->journal.max_age_ms,
-		.seed = fg_gateway_random(),
+		.seed = fg_random(),
 		.ops = {.publish = publish_command,
 			.is_up = is_reachable,
 			.has_sent = has_sent,
@@ -376,7 +377,7 @@ static int open_images(struct fg_gateway *g, struct fg_error *err)
 		.connector = g->connector,
 		.http = g->http,
 		.config = g->config,
-		.seed = fg_gateway_random(),
+		.seed = fg_random(),
 		.publish = publish_image,
 		.is_up = is_there,
 		.progress = image_progress,

@@ -63,9 +63,6 @@ struct fg_gateway {
 	struct fg_complaint trouble, full;
 };
 
-/** Something nobody can foretell. */
-uint64_t fg_gateway_random(void);
-
 /* ---- gateway_journal.c */
 
 /** Open the timekeeper, then the journal, with callbacks that go round all stages. */

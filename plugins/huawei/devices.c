@@ -3,14 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static uint32_t hash_of(struct fg_span name)
-{
-	uint32_t hash = 2166136261u; /* FNV-1a */
-
-	for (size_t i = 0; i < name.size; i++)
-		hash = (hash ^ (unsigned char)name.data[i]) * 16777619u;
-	return hash;
-}
+#include "util/hash.h"
+#include "util/random.h"
 
 int hw_devices_open(struct hw_devices *devices, uint32_t max, bool adds)
 {
@@ -18,7 +12,12 @@ int hw_devices_open(struct hw_devices *devices, uint32_t max, bool adds)
 
 	while (n_buckets < max)
 		n_buckets *= 2;
-	*devices = (struct hw_devices){.max = max, .bucket_mask = n_buckets - 1, .adds = adds};
+	*devices = (struct hw_devices){
+		.max = max,
+		.bucket_mask = n_buckets - 1,
+		.seed = fg_random(),
+		.adds = adds,
+	};
 	devices->all = calloc(max, sizeof(*devices->all));
 	devices->buckets = calloc(n_buckets, sizeof(*devices->buckets));
 	devices->id_buckets = calloc(n_buckets, sizeof(*devices->id_buckets));
@@ -43,8 +42,8 @@ struct hw_device *hw_devices_find(const struct hw_devices *devices, struct fg_sp
 
 	if (!devices->all)
 		return NULL;
-	for (uint32_t at = devices->buckets[hash_of(name) & devices->bucket_mask]; at;
-	     at = device->hash_next) {
+	for (uint32_t at = devices->buckets[fg_hash(devices->seed, name) & devices->bucket_mask];
+	     at; at = device->hash_next) {
 		device = &devices->all[at - 1];
 		if (fg_span_equal(hw_device_name(device), name))
 			return device;
@@ -59,7 +58,7 @@ struct hw_device *hw_devices_get(struct hw_devices *devices, struct fg_span name
 
 	if (device || devices->n == devices->max)
 		return device;
-	bucket = &devices->buckets[hash_of(name) & devices->bucket_mask];
+	bucket = &devices->buckets[fg_hash(devices->seed, name) & devices->bucket_mask];
 	device = &devices->all[devices->n++];
 	memcpy(device->name, name.data, name.size);
 	device->name_size = (uint8_t)name.size;
@@ -73,7 +72,7 @@ struct hw_device *hw_devices_get(struct hw_devices *devices, struct fg_span name
 
 static uint32_t *id_bucket(const struct hw_devices *devices, struct fg_span id)
 {
-	return &devices->id_buckets[hash_of(id) & devices->bucket_mask];
+	return &devices->id_buckets[fg_hash(devices->seed, id) & devices->bucket_mask];
 }
 
 struct hw_device *hw_devices_find_id(const struct hw_devices *devices, struct fg_span id)

@@ -65,6 +65,7 @@ struct hw_devices {
 	uint32_t *id_buckets;  /* by id, of those that have one */
 	uint32_t n_ids;        /* how many have */
 	uint32_t bucket_mask;
+	uint64_t seed; /* so that nobody can choose names that collide */
 	uint32_t n, max;
 	uint32_t n_untold, next_untold; /* how many; where to look first */
 	uint32_t n_standing[HW_N_STANDINGS];

@@ -1,10 +1,11 @@
 #include "known.h"
 
 #include <errno.h>
-#include <openssl/rand.h>
 #include <stdlib.h>
 
 #include "text.h"
+#include "util/hash.h"
+#include "util/random.h"
 
 #define N_BUCKETS 4096 /* a power of two */
 #define MIN_CAPACITY 64
@@ -41,7 +42,7 @@ int hw_known_open(size_t max, struct hw_known **ret)
 	if (!known)
 		return -ENOMEM;
 	known->max = max;
-	RAND_bytes((unsigned char *)&known->seed, sizeof(known->seed));
+	known->seed = fg_random();
 	*ret = known;
 	return 0;
 }
@@ -68,13 +69,6 @@ bool hw_known_is_full(const struct hw_known *known)
 
 /* ------------------------------------------------------------------ services */
 
-static uint64_t hash_on(uint64_t hash, struct fg_span text)
-{
-	for (size_t i = 0; i < text.size; i++) /* FNV-1a */
-		hash = (hash ^ (unsigned char)text.data[i]) * 0x100000001b3;
-	return (hash ^ text.size) * 0x100000001b3;
-}
-
 static struct fg_span device_of(const struct service *s)
 {
 	return fg_span_of(s->names, s->device_size);
@@ -83,13 +77,6 @@ static struct fg_span device_of(const struct service *s)
 static struct fg_span name_of(const struct service *s)
 {
 	return fg_span_of(s->names + s->device_size, s->name_size);
-}
-
-static uint64_t hash_of(const struct hw_known *known, struct fg_span device, struct fg_span service)
-{
-	uint64_t hash = hash_on(hash_on(known->seed, device), service);
-
-	return hash ^ hash >> 32;
 }
 
 static struct service *find(const struct hw_known *known, struct fg_span device,
@@ -222,7 +209,7 @@ static size_t replace(struct hw_known *known, struct service *s, size_t at, size
 void hw_known_note(struct hw_known *known, struct fg_span device, struct fg_span service,
 		   uint64_t seq, int64_t time_us, struct fg_json_value properties)
 {
-	uint64_t hash = hash_of(known, device, service);
+	uint64_t hash = fg_hash(fg_hash(known->seed, device), service);
 	struct service *s = find(known, device, service, hash);
 	struct fg_json_member member;
 	struct fg_json_walk walk;

@@ -13,6 +13,7 @@
 
 #include "huawei.h"
 #include "model/utf8.h"
+#include "util/hash.h"
 
 #define OWN_HEAD "{\"services\":["
 #define REPORT_HEAD "{\"devices\":["
@@ -32,21 +33,12 @@ static size_t length(const char *text)
 
 /* ------------------------------------------------------------------ devices */
 
-static uint32_t hash_of(struct fg_span name)
-{
-	uint32_t hash = 2166136261u; /* FNV-1a */
-
-	for (size_t i = 0; i < name.size; i++)
-		hash = (hash ^ (unsigned char)name.data[i]) * 16777619u;
-	return hash;
-}
-
 /* The group of @device, or where a new one is to be noted: *@ret_slot. */
 static struct hw_group *find_group(struct hw *hw, struct fg_span device, uint8_t **ret_slot)
 {
 	struct hw_group *group;
 
-	for (uint32_t at = hash_of(device);; at++) {
+	for (uint64_t at = fg_hash(hw->devices.seed, device);; at++) {
 		*ret_slot = &hw->group_slots[at % HW_GROUP_SLOTS];
 		if (!**ret_slot)
 			return NULL;

@@ -5,7 +5,7 @@
  *	g/12/0123456789abcdef   to a sub-device, number 12     (v1/gateway/rpc)
  *	d/12/0123456789abcdef   to the connected device itself (v1/devices/me/rpc/response/12)
  *
- * The last part is a hash of device, method and params. ThingsBoard counts the commands of each
+ * The last part is fg_hash() of device, method and params. ThingsBoard counts the commands of each
  * device from 0, and again from 0 after its restart: with the hash a command that is delivered again
  * is told from a new one that only has the same number. (An unanswered persistent command that comes
  * back under another number after a restart of the server cannot be told from a new one.)
@@ -17,6 +17,7 @@
 
 #include "model/json.h"
 #include "thingsboard.h"
+#include "util/hash.h"
 
 #define MAX_METHOD 255
 
@@ -47,13 +48,6 @@ static void note(struct tb *tb, const struct address *to, const char *error)
 
 /* ------------------------------------------------------------------ down */
 
-static uint64_t hash_of(uint64_t hash, struct fg_span part)
-{
-	for (size_t i = 0; i < part.size; i++) /* FNV-1a */
-		hash = (hash ^ (unsigned char)part.data[i]) * 0x100000001b3u;
-	return (hash ^ 0xff) * 0x100000001b3u; /* no byte of UTF-8 */
-}
-
 static void hand_over(struct tb *tb, const struct address *to, struct fg_span method,
 		      struct fg_span params, bool is_one_way)
 {
@@ -65,9 +59,8 @@ static void hand_over(struct tb *tb, const struct address *to, struct fg_span me
 		.timeout_ms = tb->with.rpc_timeout_ms,
 		.is_one_way = is_one_way,
 	};
-	uint64_t hash = hash_of(0xcbf29ce484222325u, to->device);
+	uint64_t hash = fg_hash(fg_hash(fg_hash(0, to->device), method), params);
 
-	hash = hash_of(hash_of(hash, method), params);
 	snprintf(id, sizeof(id), "%c/%u/%016llx", to->is_own ? 'd' : 'g', to->number,
 		 (unsigned long long)hash);
 	command.id = command.key = fg_span_str(id);

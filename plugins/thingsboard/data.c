@@ -6,6 +6,7 @@
 
 #include "model/json.h"
 #include "thingsboard.h"
+#include "util/hash.h"
 
 /* {"ts":-9223372036854775,"values":} with room to spare. */
 #define STAMP_SIZE 48
@@ -358,12 +359,10 @@ static char *put_samples(struct tb *tb, struct tb_group *group, char *at)
 /* Note one attribute; an earlier one of the same name gives way. */
 static void merge_attribute(struct tb *tb, uint32_t n, struct fg_span name, struct fg_span text)
 {
-	uint32_t hash = 2166136261u; /* FNV-1a */
+	uint64_t hash = fg_hash(0, name);
 	uint64_t *slot;
 	const struct tb_attribute *other;
 
-	for (size_t i = 0; i < name.size; i++)
-		hash = (hash ^ (unsigned char)name.data[i]) * 16777619u;
 	for (;; hash++) {
 		slot = &tb->attribute_index[hash % TB_ATTRIBUTE_SLOTS];
 		if (*slot >> 32 != tb->attribute_stamp)

@@ -5,6 +5,8 @@
 
 #include "model/json.h"
 #include "util/cleanup.h"
+#include "util/hash.h"
+#include "util/random.h"
 
 /* How many of the longest unused devices are asked whether they can make room. */
 #define MAX_CANDIDATES 64
@@ -12,6 +14,7 @@
 struct tb_devices {
 	struct tb_device **buckets;
 	uint32_t bucket_mask;
+	uint64_t seed; /* so that nobody can choose names that collide */
 	struct tb_device **slots;
 	uint32_t n_slots, max;
 	uint32_t *free_slots; /* below n_slots, of devices that were forgotten */
@@ -21,26 +24,6 @@ struct tb_devices {
 		struct tb_device *first, *last;
 	} lines[TB_N_LINES];
 };
-
-static uint32_t hash_of(struct fg_span name)
-{
-	uint64_t h = name.size * UINT64_C(0x9e3779b97f4a7c15), part;
-	const char *at = name.data;
-	size_t n = name.size;
-
-	for (; n >= sizeof(part); at += sizeof(part), n -= sizeof(part)) {
-		memcpy(&part, at, sizeof(part));
-		h = (h ^ part) * UINT64_C(0xff51afd7ed558ccd);
-		h ^= h >> 32;
-	}
-	if (n > 0) {
-		part = 0;
-		memcpy(&part, at, n);
-		h = (h ^ part) * UINT64_C(0xff51afd7ed558ccd);
-		h ^= h >> 32;
-	}
-	return (uint32_t)h;
-}
 
 static void device_free(struct tb_device *device)
 {
@@ -66,6 +49,7 @@ int tb_devices_new(uint32_t max, struct tb_devices **ret_devices)
 		return -ENOMEM;
 	devices->max = max;
 	devices->bucket_mask = n_buckets - 1;
+	devices->seed = fg_random();
 	devices->buckets = calloc(n_buckets, sizeof(struct tb_device *));
 	devices->slots = calloc(max, sizeof(struct tb_device *));
 	devices->free_slots = calloc(max, sizeof(uint32_t));
@@ -115,7 +99,7 @@ static void enter_order(struct tb_devices *devices, struct tb_device *device)
 
 struct tb_device *tb_devices_find(struct tb_devices *devices, struct fg_span name)
 {
-	uint32_t hash = hash_of(name);
+	uint64_t hash = fg_hash(devices->seed, name);
 	struct tb_device *device = devices->buckets[hash & devices->bucket_mask];
 
 	while (device && (device->hash != hash || device->name_size != name.size ||
@@ -215,7 +199,7 @@ int tb_devices_add(struct tb_devices *devices, struct fg_span name,
 	memcpy(device->name, name.data, name.size);
 	device->name_size = name.size;
 	device->quoted_size = fg_json_quote(name, NULL, 0);
-	device->hash = hash_of(name);
+	device->hash = fg_hash(devices->seed, name);
 	device->hash_next = devices->buckets[device->hash & devices->bucket_mask];
 	devices->buckets[device->hash & devices->bucket_mask] = device;
 	devices->slots[device->slot] = device;

@@ -61,7 +61,7 @@ struct tb_device {
 		bool is_in;
 	} lines[TB_N_LINES];
 	uint32_t slot;
-	uint32_t hash;
+	uint64_t hash;
 
 	enum tb_device_state state;
 	bool is_live;       /* announce it again in the next session */

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "model/json.h"
+#include "util/hash.h"
 
 /* The server stores a number with more decimals as text. */
 #define MAX_DECIMALS 16
@@ -338,12 +339,10 @@ static bool is_text_number(struct fg_span raw)
 
 static void warn_text_number(struct tb_values *values, struct fg_span key)
 {
-	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+	uint64_t hash = fg_hash(0, key);
 
 	if (values->n_warned > TB_MAX_WARNED_KEYS)
 		return;
-	for (size_t i = 0; i < key.size; i++)
-		hash = (hash ^ (unsigned char)key.data[i]) * 0x100000001b3u;
 	for (unsigned i = 0; i < values->n_warned; i++)
 		if (values->warned[i] == hash)
 			return;

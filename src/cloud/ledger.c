@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/hash.h"
+
 #define FIRST_SIZE 64u
 
 void fg_ledger_init(struct fg_ledger *l, struct fg_cursor *cursor)
@@ -80,11 +82,7 @@ uint16_t fg_ledger_find(const struct fg_ledger *l, uint64_t seq)
 
 static uint8_t order_hash(struct fg_span device)
 {
-	uint32_t h = 2166136261u; /* FNV-1a: whoever aims at it delays attributes */
-
-	for (size_t i = 0; i < device.size; i++)
-		h = (h ^ (uint8_t)device.data[i]) * 16777619u;
-	return (uint8_t)(h ^ h >> 8 ^ h >> 16 ^ h >> 24);
+	return (uint8_t)fg_hash(0, device); /* whoever aims at it delays attributes */
 }
 
 /* Behind all others, but for what is read again when its track could not fall out. */

@@ -3,34 +3,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "util/span.h"
-
-/* FNV-1a over all of @size bytes, from a start that nobody outside knows. */
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size)
-{
-	const uint8_t *bytes = data;
-
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
-	return hash;
-}
-
-static uint64_t hash_span(uint64_t hash, struct fg_span span)
-{
-	hash = hash_bytes(hash, &span.size, sizeof(span.size));
-	return hash_bytes(hash, span.data, span.size);
-}
-
-static uint64_t hash_start(const struct fg_command_table *t)
-{
-	return UINT64_C(0xcbf29ce484222325) ^ t->seed;
-}
+#include "util/hash.h"
 
 static uint64_t hash_id(const struct fg_command_table *t, const struct fg_desk_identity *identity)
 {
-	uint64_t hash = hash_span(hash_start(t), identity->link);
+	uint64_t hash = fg_hash(t->seed, identity->link);
 
-	return hash_span(hash_span(hash, identity->device), identity->id);
+	return fg_hash(fg_hash(hash, identity->device), identity->id);
 }
 
 /* What tells it from the others of its link and device. */
@@ -41,14 +20,14 @@ static struct fg_span same_of(const struct fg_desk_identity *identity)
 
 static uint64_t hash_same(const struct fg_command_table *t, const struct fg_desk_identity *identity)
 {
-	uint64_t hash = hash_span(hash_start(t), identity->link);
+	uint64_t hash = fg_hash(t->seed, identity->link);
 
-	return hash_span(hash_span(hash, identity->device), same_of(identity));
+	return fg_hash(fg_hash(hash, identity->device), same_of(identity));
 }
 
 static size_t bucket(const struct fg_command_table *t, uint64_t hash)
 {
-	return (size_t)(hash ^ hash >> 32) & (t->n_buckets - 1);
+	return (size_t)hash & (t->n_buckets - 1);
 }
 
 int fg_command_table_init(struct fg_command_table *t, unsigned n, uint64_t seed)
@@ -237,7 +216,7 @@ struct fg_desk_command *fg_command_table_find_number(const struct fg_command_tab
 struct fg_desk_device *fg_command_table_find_device(const struct fg_command_table *t,
 						    struct fg_span name)
 {
-	uint64_t hash = hash_span(hash_start(t), name);
+	uint64_t hash = fg_hash(t->seed, name);
 	struct fg_desk_device *d = t->devices[bucket(t, hash)];
 
 	while (d && !(d->hash == hash && fg_span_equal(fg_span_of(d->name, d->name_size), name)))
@@ -265,7 +244,7 @@ static struct fg_desk_device *make_device(struct fg_command_table *t, struct fg_
 		return NULL;
 	put(d->name, name);
 	d->name_size = (uint8_t)name.size;
-	d->hash = hash_span(hash_start(t), name);
+	d->hash = fg_hash(t->seed, name);
 	TAILQ_INIT(&d->waiting);
 	TAILQ_INIT(&d->busy);
 	at = &t->devices[bucket(t, d->hash)];

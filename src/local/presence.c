@@ -2,9 +2,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "util/cleanup.h"
+#include "util/hash.h"
+#include "util/random.h"
 
 #define FIRST_BUCKETS 64
 
@@ -35,18 +36,6 @@ struct fg_presence {
 	struct device *watched;              /* none that is quieter is UP; NULL: none is */
 };
 
-static uint64_t hash_of(const struct fg_presence *p, struct fg_span name)
-{
-	uint64_t h = p->seed;
-
-	/* FNV-1a, from a seed of its own, and a finish that brings all bits down. */
-	for (size_t i = 0; i < name.size; i++)
-		h = (h ^ (uint8_t)name.data[i]) * 0x100000001b3;
-	h ^= h >> 32;
-	h *= 0xd6e8feb86659fd93;
-	return h ^ h >> 32;
-}
-
 static struct device *find_hashed(const struct fg_presence *p, struct fg_span name, uint64_t hash)
 {
 	struct device *d = p->buckets[hash & (p->n_buckets - 1)];
@@ -58,7 +47,7 @@ static struct device *find_hashed(const struct fg_presence *p, struct fg_span na
 
 static struct device *find(const struct fg_presence *p, struct fg_span name)
 {
-	return find_hashed(p, name, hash_of(p, name));
+	return find_hashed(p, name, fg_hash(p->seed, name));
 }
 
 /* ---- the order of silence */
@@ -125,7 +114,7 @@ static int grow(struct fg_presence *p)
 /* Returns it, or NULL without memory. */
 static struct device *find_or_add(struct fg_presence *p, struct fg_span name)
 {
-	uint64_t hash = hash_of(p, name);
+	uint64_t hash = fg_hash(p->seed, name);
 	struct device *d = find_hashed(p, name, hash);
 
 	if (d)
@@ -256,8 +245,7 @@ int fg_presence_new(const struct fg_presence_options *options, struct fg_presenc
 	if (!p)
 		return -ENOMEM;
 	p->with = *options;
-	if (getrandom(&p->seed, sizeof(p->seed), GRND_NONBLOCK) < 0)
-		p->seed = (uint64_t)(uintptr_t)p;
+	p->seed = fg_random();
 	p->n_buckets = FIRST_BUCKETS;
 	p->buckets = calloc(p->n_buckets, sizeof(struct device *));
 	if (!p->buckets)

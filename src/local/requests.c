@@ -4,9 +4,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "util/cleanup.h"
+#include "util/random.h"
 #include "util/span.h"
 
 struct open_request {
@@ -171,8 +171,7 @@ int fg_requests_new(const struct fg_requests_options *options, struct fg_request
 	if (!r)
 		return -ENOMEM;
 	r->with = *options;
-	if (getrandom(&r->run, sizeof(r->run), GRND_NONBLOCK) < 0)
-		r->run = (uint32_t)(uintptr_t)r;
+	r->run = (uint32_t)fg_random();
 	/* Pages nobody asks for are never touched. */
 	r->slots = calloc(FG_REQUESTS_MAX, sizeof(r->slots[0]));
 	if (!r->slots) {

@@ -1,0 +1,9 @@
+#pragma once
+
+#include <stdint.h>
+
+/**
+ * A number nobody outside knows, for seeds and jitter; no secret comes of it: so early after a boot that the
+ * kernel has none yet, it is the time and a count.
+ */
+uint64_t fg_random(void);
