@@ -129,8 +129,10 @@ static void device_moved(void *arg, struct fg_span device)
 {
 	struct fg_gateway *g = arg;
 
-	if (!g->is_stopping)
-		fg_configs_device_moved(g->configs, device);
+	if (g->is_stopping)
+		return;
+	fg_configs_device_moved(g->configs, device);
+	fg_command_desk_device_up(g->desk, device, fg_clock_monotonic_ms());
 }
 
 /* ---- what the command desk and images ask */
@@ -151,19 +153,19 @@ static void image_progress(void *arg, const char *link, const struct fg_image_pr
 		fg_link_image_progress(to, progress);
 }
 
-static bool is_reachable(void *arg, const char *broker, struct fg_span device)
+static enum fg_command_reach reach_device(void *arg, const char *broker, struct fg_span device)
 {
 	const struct fg_gateway *g = arg;
 	const struct fg_broker_client *b = broker_of(g, broker, device);
 
 	if (!fg_presence_is_up(g->presence, device))
-		return false;
+		return FG_REACH_DOWN;
 	if (b)
-		return fg_broker_client_is_online(b);
+		return fg_broker_client_is_online(b) ? FG_REACH_UP : FG_REACH_NO_BROKER;
 	for (size_t i = 0; i < g->config->n_brokers; i++)
 		if (g->brokers[i] && fg_broker_client_is_online(g->brokers[i]))
-			return true;
-	return false;
+			return FG_REACH_UNHEARD;
+	return FG_REACH_NO_BROKER;
 }
 
 static bool has_sent(void *arg, struct fg_span name, uint64_t seq)
@@ -344,7 +346,7 @@ static int open_desk(struct fg_gateway *g, struct fg_error *err)
 		.max_age_ms = g->config->journal.max_age_ms,
 		.seed = fg_random(),
 		.ops = {.publish = publish_command,
-			.is_up = is_reachable,
+			.reach = reach_device,
 			.has_sent = has_sent,
 			.is_connected = is_connected,
 			.arg = g},
@@ -399,7 +401,7 @@ int fg_gateway_open_downlink(struct fg_gateway *g, struct fg_error *err)
 	struct fg_presence_options presence = {
 		.inactivity_ms = g->config->inactivity_ms,
 		.changed = presence_changed,
-		/* The only broker has got all there is when it came. */
+		/* With one broker nobody has to know which one a device is at. */
 		.moved = g->config->n_brokers > 1 ? device_moved : NULL,
 		.arg = g,
 	};

@@ -57,11 +57,12 @@ const struct fg_command_rule *fg_desk_rule(const struct fg_command_desk *d,
 	return c->rule < 0 ? NULL : fg_command_map_rule(d->with.map, c->rule);
 }
 
-bool fg_desk_is_up(const struct fg_command_desk *d, const struct fg_command_rule *rule,
-		   struct fg_span device)
+enum fg_command_reach fg_desk_reach(const struct fg_command_desk *d,
+				    const struct fg_command_rule *rule, struct fg_span device)
 {
-	return !d->with.ops.is_up ||
-	       d->with.ops.is_up(d->with.ops.arg, rule ? rule->broker : NULL, device);
+	if (!d->with.ops.reach)
+		return FG_REACH_UP;
+	return d->with.ops.reach(d->with.ops.arg, rule ? rule->broker : NULL, device);
 }
 
 /* ------------------------------------------------------------------ the end */
@@ -223,13 +224,9 @@ static void plan_wait(struct fg_command_desk *d, struct fg_desk_command *c, int6
 	fg_command_table_due(&d->table, c, due);
 }
 
+/* It has not run, and goes out another time. */
 static void not_sent(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms)
 {
-	c->is_unreachable = true;
-	if (fg_desk_rule(d, c)->offline == FG_OFFLINE_REFUSE && !d->is_stopped) {
-		fg_desk_refuse(d, c, FG_COMMAND_OFFLINE, "the device is not there", now_ms);
-		return;
-	}
 	/*
 	 * When this note cannot be written, the mark stands: after a restart the command counts as
 	 * one that may have run. Until then we know better, and it needs no other mark. One that is
@@ -245,6 +242,16 @@ static void not_sent(struct fg_command_desk *d, struct fg_desk_command *c, int64
 	fg_command_table_wait(&d->table, c);
 	fg_desk_enter(d, c, FG_COMMAND_WAITING, now_ms);
 	plan_wait(d, c, now_ms);
+}
+
+/* As far as its broker knows nobody is there to take it. */
+static void not_taken(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms)
+{
+	c->is_unreachable = true;
+	if (fg_desk_rule(d, c)->offline == FG_OFFLINE_REFUSE && !d->is_stopped)
+		fg_desk_refuse(d, c, FG_COMMAND_OFFLINE, "the device is not there", now_ms);
+	else
+		not_sent(d, c, now_ms);
 }
 
 static void delivered(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms)
@@ -268,7 +275,7 @@ void fg_desk_published(struct fg_command_desk *d, struct fg_desk_command *c, uns
 		       int64_t now_ms)
 {
 	if (reason_code == REASON_NO_SUBSCRIBERS)
-		not_sent(d, c, now_ms);
+		not_taken(d, c, now_ms);
 	else if (reason_code >= REASON_FAILED)
 		fg_desk_refuse(d, c, FG_COMMAND_OFFLINE,
 			       "the device's broker has refused the message", now_ms);
@@ -331,10 +338,6 @@ static void send_out(struct fg_command_desk *d, struct fg_desk_command *c, int64
 	case -EAGAIN:
 		not_sent(d, c, now_ms);
 		return;
-	case -ENODEV:
-		fg_desk_refuse(d, c, FG_COMMAND_UNKNOWN_DEVICE,
-			       "nothing has been heard of the device", now_ms);
-		return;
 	case -EMSGSIZE:
 		fg_desk_refuse(d, c, FG_COMMAND_BAD_PARAMS,
 			       "the command is larger than the device's broker takes", now_ms);
@@ -367,6 +370,7 @@ static bool start_first(struct fg_command_desk *d, struct fg_desk_device *device
 {
 	struct fg_desk_command *c = TAILQ_FIRST(&device->waiting);
 	const struct fg_command_rule *rule;
+	enum fg_command_reach reach;
 	bool is_marked;
 
 	if (!c || c->state == FG_COMMAND_NEW || d->is_stopped)
@@ -376,13 +380,12 @@ static bool start_first(struct fg_command_desk *d, struct fg_desk_device *device
 		fg_desk_due(d, c, now_ms);
 		return true;
 	}
-	if (!fg_desk_is_up(d, rule, fg_desk_command_device(c))) {
-		if (rule->offline == FG_OFFLINE_WAIT)
-			return false;
+	reach = fg_desk_reach(d, rule, fg_desk_command_device(c));
+	if (reach == FG_REACH_DOWN && rule->offline == FG_OFFLINE_REFUSE) {
 		fg_desk_refuse(d, c, FG_COMMAND_OFFLINE, "the device is not there", now_ms);
 		return true;
 	}
-	if (now_ms < c->retry_ms || !fg_desk_has_turn(d, device, rule))
+	if (reach != FG_REACH_UP || now_ms < c->retry_ms || !fg_desk_has_turn(d, device, rule))
 		return false;
 	is_marked = c->is_marked;
 	if (!is_marked && fg_desk_write_mark(d, c, true) < 0) {
@@ -426,31 +429,43 @@ void fg_desk_command_committed(struct fg_command_desk *d, struct fg_desk_command
 
 /* ------------------------------------------------------------------ time, and room */
 
+/* Its deadline has come before it was published. */
+static void refuse_late(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms)
+{
+	enum fg_command_reach reach =
+		fg_desk_reach(d, fg_desk_rule(d, c), fg_desk_command_device(c));
+
+	if (reach == FG_REACH_NO_BROKER)
+		fg_desk_refuse(d, c, FG_COMMAND_OFFLINE,
+			       "the gateway had no session with the device's broker in time",
+			       now_ms);
+	else if (reach == FG_REACH_UNHEARD)
+		fg_desk_refuse(d, c, FG_COMMAND_UNKNOWN_DEVICE,
+			       "nothing was heard of the device in time to know which broker it "
+			       "is at",
+			       now_ms);
+	else if (reach == FG_REACH_DOWN || c->is_unreachable)
+		fg_desk_refuse(d, c, FG_COMMAND_OFFLINE, "the device was not there in time",
+			       now_ms);
+	else
+		fg_desk_refuse(d, c, FG_COMMAND_TIMEOUT,
+			       "there was no time left to hand the command to the device", now_ms);
+}
+
 void fg_desk_due(struct fg_command_desk *d, struct fg_desk_command *c, int64_t now_ms)
 {
-	bool is_down;
-
 	if (c->state == FG_COMMAND_SILENT) {
 		fg_desk_silence_over(d, c, now_ms);
-		return;
-	}
-	if (fg_desk_is_out(c)) {
+	} else if (fg_desk_is_out(c)) {
 		c->is_unanswered = true;
 		fg_desk_refuse(d, c, FG_COMMAND_UNKNOWN_OUTCOME,
 			       "the device has the command and has not answered in time", now_ms);
-		return;
-	}
-	if (now_ms < c->deadline_ms) { /* another attempt */
+	} else if (now_ms < c->deadline_ms) { /* another attempt */
 		plan_wait(d, c, now_ms);
 		fg_desk_pump(d, c->device, now_ms);
-		return;
+	} else {
+		refuse_late(d, c, now_ms);
 	}
-	is_down = c->is_unreachable ||
-		  !fg_desk_is_up(d, fg_desk_rule(d, c), fg_desk_command_device(c));
-	fg_desk_refuse(d, c, is_down ? FG_COMMAND_OFFLINE : FG_COMMAND_TIMEOUT,
-		       is_down ? "the device was not there in time"
-			       : "there was no time left to hand the command to the device",
-		       now_ms);
 }
 
 static int write_owed(struct fg_command_desk *d, int64_t now_ms)

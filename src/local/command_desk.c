@@ -177,7 +177,8 @@ static struct verdict judge(struct fg_command_desk *d, int rule, const struct fg
 		return (struct verdict){FG_COMMAND_BUSY,
 					"too many commands are open for this device"};
 	if (fg_command_map_rule(d->with.map, rule)->offline == FG_OFFLINE_REFUSE &&
-	    !fg_desk_is_up(d, fg_command_map_rule(d->with.map, rule), command->device))
+	    fg_desk_reach(d, fg_command_map_rule(d->with.map, rule), command->device) ==
+		    FG_REACH_DOWN)
 		return (struct verdict){FG_COMMAND_OFFLINE, "the device is not there"};
 	return verdict;
 }
@@ -238,7 +239,7 @@ static int take_accepted(struct fg_command_desk *d, struct fg_desk_command *c,
 	    fg_command_table_wait(&d->table, c) < 0)
 		return -ENOMEM;
 	c->is_marked = TAILQ_FIRST(&c->device->waiting) == c && fg_desk_has_turn(d, device, rule) &&
-		       fg_desk_is_up(d, rule, command->device);
+		       fg_desk_reach(d, rule, command->device) == FG_REACH_UP;
 	c->deadline_ms = now_ms + time_for(rule, command);
 	c->deadline_us = fg_desk_deadline_us(d, c, now_ms);
 	r = fg_desk_write_command(d, c, NULL, now_ms);

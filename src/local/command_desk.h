@@ -29,11 +29,16 @@
  * ENDED         |     -     |     -     |     -     |     -     |  late  | forgotten|     -
  *
  * "end" appends the final record and goes to ENDED; to OWED when the journal has no room; to SILENT
- * from (4) when the rule correlates nothing. "-": nothing happens.
- * (1) timeout; offline when the device is down: it has not run.
+ * from (4) when the rule correlates nothing. "-": nothing happens. "Its turn" is when nothing is in
+ * front of it and there is a way to its device (enum fg_command_reach): while the gateway has no
+ * session with the field broker, or does not know which one the device is at, every command waits,
+ * whatever `offline` says. So nothing is refused only because a cloud was quicker after a start.
+ * (1) It has not run. The answer tells what it has waited for: offline (the device; or its broker),
+ *     unknown_device (the device has never been heard), timeout (its turn, or the disk).
  * (2) `offline: refuse`: offline. `offline: wait`: stays.
- * (3) with QoS 0 DELIVERED at once. When the broker does not take it, or acknowledges it with "no
- *     matching subscribers" (MQTT 5, 3.4.2.1), it has not run: WAITING, or offline as in (2).
+ * (3) with QoS 0 DELIVERED at once. When the connection does not take it, it has not run: WAITING.
+ *     When the broker acknowledges it with "no matching subscribers" (MQTT 5, 3.4.2.1), neither:
+ *     WAITING, or offline as in (2).
  *     A broker that refuses it for good (0x80 and above) ends it: offline.
  *     A command without answers ends with the PUBACK.
  * (4) unknown_outcome: it may have run.
@@ -121,16 +126,23 @@ struct fg_command_view {
 	int64_t deadline_ms; /* monotonic */
 };
 
+/** Is there a way to a device? Of what holds, the first. */
+enum fg_command_reach {
+	FG_REACH_DOWN,      /* no: the device is known to have gone */
+	FG_REACH_NO_BROKER, /* no: the gateway has no session with the broker it is at */
+	FG_REACH_UNHEARD,   /* nobody knows at which of several brokers it is */
+	FG_REACH_UP,        /* yes, for all that is known */
+};
+
 struct fg_command_ops {
 	/**
-	 * Returns 0; -ENOTCONN or -EAGAIN (not now: it was not sent); -ENODEV (nobody knows where the
-	 * device is); any other negative errno: it never can be sent. With QoS 1 and 0 returned,
-	 * fg_command_desk_published() follows, unless the connection ends before. Never from within
-	 * the call.
+	 * Returns 0; -ENOTCONN or -EAGAIN (not now: it was not sent); any other negative errno: it
+	 * never can be sent. With QoS 1 and 0 returned, fg_command_desk_published() follows, unless
+	 * the connection ends before. Never from within the call.
 	 */
 	int (*publish)(void *arg, const struct fg_command_publish *publish);
-	/** Is @device there, and @broker to reach it; NULL: any that does? NULL: always. */
-	bool (*is_up)(void *arg, const char *broker, struct fg_span device);
+	/** How to reach @device at @broker; NULL: at the one it is at. NULL: always FG_REACH_UP. */
+	enum fg_command_reach (*reach)(void *arg, const char *broker, struct fg_span device);
 	/** Has @link nothing to send any more up to record @seq of the alarm lane? NULL: always. */
 	bool (*has_sent)(void *arg, struct fg_span link, uint64_t seq);
 	/** Is @link connected to its cloud? NULL: always. */
@@ -203,7 +215,8 @@ void fg_command_desk_published(struct fg_command_desk *d, uint64_t tag, unsigned
 int fg_command_desk_arrived(struct fg_command_desk *d, const struct fg_command_arrival *arrival,
 			    int64_t now_ms);
 
-/** A device has come (empty: any of them may have, a broker is back), or gone. */
+/** A device has come, or is heard at a broker for the first time (empty: any of them may have, a broker
+ * is back), or gone. */
 void fg_command_desk_device_up(struct fg_command_desk *d, struct fg_span device, int64_t now_ms);
 void fg_command_desk_device_down(struct fg_command_desk *d, struct fg_span device, int64_t now_ms);
 

@@ -69,9 +69,9 @@ void fg_desk_enter(struct fg_command_desk *d, struct fg_desk_command *c,
 const struct fg_command_rule *fg_desk_rule(const struct fg_command_desk *d,
 					   const struct fg_desk_command *c);
 
-/** Is there a way to @device for a command of @rule? */
-bool fg_desk_is_up(const struct fg_command_desk *d, const struct fg_command_rule *rule,
-		   struct fg_span device);
+/** How can @device be reached by a command of @rule? */
+enum fg_command_reach fg_desk_reach(const struct fg_command_desk *d,
+				    const struct fg_command_rule *rule, struct fg_span device);
 
 /** May a command of @rule start at @device (NULL: one that has none)? */
 bool fg_desk_has_turn(const struct fg_command_desk *d, const struct fg_desk_device *device,

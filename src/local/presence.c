@@ -162,39 +162,39 @@ static int enter(struct fg_presence *p, struct device *d, enum state state, bool
 	return r;
 }
 
-static struct device *hear(struct fg_presence *p, struct fg_span name, const char *source,
-			   int64_t now_ms)
+static int hear(struct fg_presence *p, struct fg_span name, const char *source, enum state state,
+		bool is_said, int64_t now_ms)
 {
 	struct device *d = find_or_add(p, name);
-	bool is_moved = d && d->source != source;
+	bool is_moved;
+	int r;
 
 	if (!d)
-		return NULL;
+		return -ENOMEM;
+	is_moved = d->source != source;
 	d->source = source;
 	d->heard_ms = now_ms;
 	if (d != p->liveliest) {
 		take_out(p, d);
 		put_last(p, d);
 	}
+	r = enter(p, d, state, is_said || d->state != UNKNOWN || p->with.inactivity_ms > 0);
+	/* Behind that: who is told may ask whether it is there. */
 	if (is_moved && p->with.moved)
 		p->with.moved(p->with.arg, name);
-	return d;
+	return r;
 }
 
 int fg_presence_heard(struct fg_presence *p, struct fg_span device, const char *source,
 		      int64_t now_ms)
 {
-	struct device *d = hear(p, device, source, now_ms);
-
-	return d ? enter(p, d, UP, d->state != UNKNOWN || p->with.inactivity_ms > 0) : -ENOMEM;
+	return hear(p, device, source, UP, false, now_ms);
 }
 
 int fg_presence_said(struct fg_presence *p, struct fg_span device, const char *source, bool is_up,
 		     int64_t now_ms)
 {
-	struct device *d = hear(p, device, source, now_ms);
-
-	return d ? enter(p, d, is_up ? UP : DOWN, true) : -ENOMEM;
+	return hear(p, device, source, is_up ? UP : DOWN, true, now_ms);
 }
 
 void fg_presence_tick(struct fg_presence *p, int64_t now_ms)

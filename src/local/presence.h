@@ -30,8 +30,8 @@ struct fg_presence_options {
 	 * changed then, and the same will be told again.
 	 */
 	int (*changed)(void *arg, struct fg_span device, bool is_up);
-	/* @device is heard at a source for the first time, or at another one than before. NULL:
-	 * nobody wants to know. */
+	/* @device is heard at a source for the first time, or at another one than before; behind
+	 * `changed`. NULL: nobody wants to know. */
 	void (*moved)(void *arg, struct fg_span device);
 	void *arg;
 };

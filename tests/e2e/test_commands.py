@@ -1,7 +1,9 @@
 """Commands, from the cloud's caller to the device and back: each is run at most once and has one answer."""
+import functools
 import json
 import os
 import random
+import signal
 import threading
 import time
 import urllib.request
@@ -594,16 +596,44 @@ class Outage(CommandTest):
         self.assertLess(len(self.cloud.samples()) - n_before, 1000, "it waited behind the backlog")
         self.assertEqual([r["data"] for r in self.cloud.replies()], ['"done"'])
 
-    def test_a_field_broker_that_is_away_makes_commands_offline(self):
-        machine = self.begin(BY_MEMBER)
+    def freeze_site(self):
+        """Its connections stand, and it answers nobody, until the function that is returned is called."""
+        self.site.process.send_signal(signal.SIGSTOP)
+        thaw = functools.partial(self.site.process.send_signal, signal.SIGCONT)
+        self.addCleanup(thaw)
+        return thaw
+
+    def test_a_command_that_comes_before_the_field_brokers_session_waits_for_it_and_runs_once(self):
+        machine = self.begin(BY_MEMBER, answer=lambda _, body: body["params"])
+        self.gw.kill9()
+        thaw = self.freeze_site()
+        self.gw.start()
+        wait_for(lambda: len(self.cloud.events("connect")) == 2, 20, "the cloud sees the login after the restart")
+        for n in range(3):
+            self.cloud.push("v1/gateway/rpc", json.dumps({"device": "pump-1", "data": {
+                "id": n, "method": "set", "params": n}}), "the gateway")
+        wait_for(lambda: sum(kind == 192 for kind, _ in records(self.gw.state, "alarm")) == 3, 20, "all are on disk")
+        self.assertEqual((machine.runs, self.cloud.replies()), ([], []))
+        thaw()
+        wait_for(lambda: len(self.cloud.replies()) == 3, 20, "all are answered")
+        self.assertEqual([r["data"] for r in self.cloud.replies()], ["0", "1", "2"])
+        self.assertEqual([body["params"] for _, body, _ in machine.runs], [0, 1, 2])
+
+    def test_a_command_is_offline_when_the_field_broker_does_not_come_in_time(self):
+        self.begin(BY_MEMBER, rpc_timeout="3s")
         self.site.kill()
         self.gw.wait_log("broker field: .*reconnecting")
-        self.assertEqual(self.error_of(self.cloud.rpc_begin("pump-1", "set", 1)), "offline")
+        reply = self.cloud.rpc_begin("pump-1", "set", 1, timeout_s=20).wait()
+        self.assertEqual(reply, {"code": "offline",
+                                 "error": "the gateway had no session with the device's broker in time"})
         self.site.start()
-        self.assertEqual(machine.runs, [])
+        machine = self.machine("pump-1", lambda _, body: body["params"])
+        wait_for(lambda: self.gw.status()["broker field"]["state"] == "online", 20, "the gateway is back there")
+        self.assertEqual(self.cloud.rpc_begin("pump-1", "set", 2, timeout_s=20).wait(), 2)
+        self.assertEqual([body["params"] for _, body, _ in machine.runs], [2])
 
     def test_a_rule_that_names_a_broker_asks_for_that_one_alone(self):
-        self.begin(rule(BY_MEMBER, broker="other"), machines=(), start=False)
+        self.begin(rule(BY_MEMBER, broker="other"), machines=(), start=False, rpc_timeout="3s")
         other = self.field(name="other")
         self.gw.config["local"]["brokers"].append(self.broker_config(other, "other"))
         self.gw.start()
@@ -617,7 +647,7 @@ class Outage(CommandTest):
         self.assertEqual(self.cloud.rpc_begin("pump-1", "set", 1).wait(), 1)
         other.kill()
         self.gw.wait_log("broker other: .*reconnecting")
-        self.assertEqual(self.error_of(self.cloud.rpc_begin("pump-1", "set", 2)), "offline")
+        self.assertEqual(self.error_of(self.cloud.rpc_begin("pump-1", "set", 2, timeout_s=20)), "offline")
         self.assertEqual((len(heard.runs), len(machine.runs)), (0, 1))
 
     def test_a_persistent_command_outlives_an_outage_of_the_cloud(self):

@@ -3,11 +3,12 @@ import gzip
 import base64
 import json
 import os
+import signal
 import time
 
 from cloudsim import GATEWAY
 from field_device import FieldDevice
-from frame import BUILD, MAPPING, TOPIC, wait_for
+from frame import BUILD, MAPPING, TOPIC, records, wait_for
 from test_huawei_gateway import COMMAND, PUMPS, HuaweiTest, in_iotda
 
 ASK = {"topic": "ask/{device}", "request": {"kind": "attributes", "response": "told/{device}"}}
@@ -101,6 +102,48 @@ class Messages(DownlinkTest):
         self.cloud.set(answers_events=True)
         self.gw.start()
         self.assertEqual(self.served.wait_for("cmd/pump-9/note"), "x")
+
+
+
+class Restart(DownlinkTest):
+    """IoTDA is there before the field broker is."""
+
+    def start_without_site(self, **options):
+        self.begin([COMMAND], **options)
+        self.gw.kill9()
+        self.site.process.send_signal(signal.SIGSTOP)
+        self.addCleanup(self.site.process.send_signal, signal.SIGCONT)
+        self.gw.start()
+        self.wait_subscribed(2)
+
+    def answer_each(self):
+        def react(_client, _user, message):
+            body = json.loads(message.payload)
+            self.served.received.append((message.topic, body["params"]))
+            self.served.mqtt.publish(message.topic + "/answer", json.dumps({"id": body["id"], "result": {}}), 1)
+        self.served.mqtt.on_message = react
+
+    def test_a_command_of_iotda_that_comes_before_the_field_brokers_session_waits_for_it(self):
+        self.start_without_site()
+        self.answer_each()
+        calls = [self.cloud.command_begin("p1_pump-1", "START", {"n": n}, "pump") for n in range(2)]
+        wait_for(lambda: sum(kind == 192 for kind, _ in records(self.gw.state, "alarm")) == 2, 20, "both are on disk")
+        self.assertEqual((self.served.received, [call.is_done for call in calls]), ([], [False] * 2))
+        self.site.process.send_signal(signal.SIGCONT)
+        self.assertEqual([call.wait()["result_code"] for call in calls], [0, 0])
+        self.assertEqual(self.served.bodies("cmd/pump-1/START"), [{"n": 0}, {"n": 1}])
+
+    def test_a_field_broker_that_does_not_come_in_time_is_what_iotda_is_told(self):
+        self.start_without_site(answer_within="1s")
+        self.answer_each()
+        call = self.cloud.command_begin("p1_pump-1", "START", {"n": 0}, "pump")
+        self.assertEqual(call.wait(), {
+            "result_code": 5, "response_name": "START_RESPONSE",
+            "paras": {"error": "offline", "text": "the gateway had no session with the device's broker in time"}})
+        self.site.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: self.gw.status()["broker field"]["state"] == "online", 20, "the gateway is there")
+        self.assertEqual(self.cloud.command_begin("p1_pump-1", "START", {"n": 1}, "pump").wait()["result_code"], 0)
+        self.assertEqual(self.served.bodies("cmd/pump-1/START"), [{"n": 1}])
 
 
 class Shadow(DownlinkTest):

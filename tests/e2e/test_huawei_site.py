@@ -14,6 +14,7 @@ from huawei.cloud import PROJECT_ID
 from test_huawei_gateway import HuaweiTest, in_iotda
 
 DEVICES = ["pump-%03d" % n for n in range(100)]
+NO_SESSION = {"error": "offline", "text": "the gateway had no session with the device's broker in time"}
 
 
 class SiteTest(HuaweiTest):
@@ -99,11 +100,11 @@ class Hundred(SiteTest):
         wait_for(lambda: len(served.received) >= 20, 20, "some are under way")
         self.gw.kill9()
         self.gw.start()
-        codes = [call.wait()["result_code"] for call in calls]
-        # 5: IoTDA was back before the field broker; 7: it came too late; 8: it was handed over, and whether it ran
-        # is not known.
-        self.assertLessEqual({0}, set(codes))
-        self.assertLessEqual(set(codes), {0, 5, 7, 8})
+        answers = [call.wait() for call in calls]
+        # 7: it came too late; 8: it was handed over, and whether it ran is not known. Nothing is offline only because
+        # IoTDA was back before the field broker: that is waited for, on a slow machine in vain.
+        self.assertLessEqual({0}, {answer["result_code"] for answer in answers})
+        self.assertEqual([a for a in answers if a["result_code"] not in (0, 7, 8) and a["paras"] != NO_SESSION], [])
         topics = [topic for topic, _ in served.received]
         self.assertEqual(len(topics), len(set(topics)), "none ran twice")
         # What was not known to be acknowledged at the kill is said again, and is the same again.

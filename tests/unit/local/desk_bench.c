@@ -110,13 +110,13 @@ static int note_publish(void *arg, const struct fg_command_publish *p)
 	return 0;
 }
 
-static bool device_is_up(void *arg, const char *broker, struct fg_span device)
+static enum fg_command_reach reach(void *arg, const char *broker, struct fg_span device)
 {
 	const struct desk_bench *b = arg;
 
 	assert_null(broker); /* no rule names one */
 	assert_true(device.size > 0);
-	return !b->is_down;
+	return b->reach;
 }
 
 static bool has_sent(void *arg, struct fg_span link, uint64_t seq)
@@ -167,6 +167,7 @@ int desk_bench_setup(void **state)
 	b->now_ms = 1000000;
 	b->utc_offset_us = INT64_C(1800000000000000);
 	b->is_clock_known = true;
+	b->reach = FG_REACH_UP;
 	b->options = (struct fg_command_desk_options){
 		.journal = b->lane,
 		.boot_id = "first boot",
@@ -176,7 +177,7 @@ int desk_bench_setup(void **state)
 		.max_alarm_bytes = 1 << 20,
 		.seed = 7,
 		.ops = {.publish = note_publish,
-			.is_up = device_is_up,
+			.reach = reach,
 			.has_sent = has_sent,
 			.is_connected = is_connected,
 			.trace = trace,
@@ -333,6 +334,15 @@ void assert_refused(struct desk_bench *b, const char *device, const char *id, co
 	snprintf(expected, sizeof(expected), "{\"error\":{\"code\":\"%s\",\"text\":\"", code);
 	if (strncmp(text, expected, strlen(expected)) != 0)
 		fail_msg("expected %s, got %s", code, text);
+}
+
+void assert_refused_with(struct desk_bench *b, const char *device, const char *id, const char *code,
+			 const char *text)
+{
+	char body[512];
+
+	snprintf(body, sizeof(body), "{\"error\":{\"code\":\"%s\",\"text\":\"%s\"}}", code, text);
+	assert_answered(b, device, id, body);
 }
 
 unsigned bench_responses(const struct desk_bench *b, const char *device, const char *id)

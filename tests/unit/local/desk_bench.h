@@ -34,7 +34,7 @@ struct desk_bench {
 	int64_t now_ms, boot_started_ms; /* now_ms is since the start of the first boot */
 	int64_t utc_offset_us;           /* what the wall clock says more than now_ms */
 	bool is_clock_known;
-	bool is_down; /* every device */
+	enum fg_command_reach reach; /* of every device */
 	bool is_cloud_away;
 	int publish_error;
 	uint64_t sent_seq; /* what the cloud has of the lane */
@@ -77,6 +77,9 @@ void bench_reboot(struct desk_bench *b, uint64_t n_kept, int64_t off_ms);
 void assert_answered(struct desk_bench *b, const char *device, const char *id, const char *body);
 /** … an error with this code. */
 void assert_refused(struct desk_bench *b, const char *device, const char *id, const char *code);
+/** … and this text. */
+void assert_refused_with(struct desk_bench *b, const char *device, const char *id, const char *code,
+			 const char *text);
 /** How many responses there are for @id of @device. */
 unsigned bench_responses(const struct desk_bench *b, const char *device, const char *id);
 /** State of the only open or silent command of @device and @id; FG_COMMAND_ENDED when there is none. */

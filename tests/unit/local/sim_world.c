@@ -112,14 +112,16 @@ static int publish(void *arg, const struct fg_command_publish *p)
 	return sim_field_publish(arg, p);
 }
 
-static bool is_up(void *arg, const char *broker, struct fg_span device)
+static enum fg_command_reach reach(void *arg, const char *broker, struct fg_span device)
 {
 	const struct sim_world *w = arg;
 
 	(void)broker; /* there is one */
 	for (unsigned i = 0; i < SIM_DEVICES; i++)
 		if (fg_span_is(device, device_names[i]))
-			return w->is_field_up && !w->seems_away[i];
+			return w->seems_away[i] ? FG_REACH_DOWN
+			       : w->is_field_up ? FG_REACH_UP
+						: FG_REACH_NO_BROKER;
 	abort();
 }
 
@@ -196,7 +198,7 @@ static void start(struct sim_world *w)
 		.max_alarm_bytes = 1 << 20,
 		.seed = sim_random(w, UINT64_MAX),
 		.ops = {.publish = publish,
-			.is_up = is_up,
+			.reach = reach,
 			.has_sent = has_sent,
 			.is_connected = is_connected,
 			.trace = trace,

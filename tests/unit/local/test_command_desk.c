@@ -118,7 +118,7 @@ static void a_one_way_command_that_is_refused_ends_without_a_response(void **sta
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit_command(b, "pump1", "7", ONE_WAY), 0);
 	bench_commit(b);
 	assert_int_equal(b->n_published, 0);
@@ -181,7 +181,7 @@ static void a_device_that_is_not_there_is_refused(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
 	assert_refused(b, "pump1", "7", "offline");
 }
@@ -435,12 +435,12 @@ static void a_command_that_may_wait_goes_when_its_device_comes(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit(b, "valve1", "7"), 0);
 	bench_commit(b);
 	bench_tick(b, 1000);
 	assert_int_equal(bench_state(b, "valve1", "7"), FG_COMMAND_WAITING);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	fg_command_desk_device_up(b->desk, fg_span_str("valve1"), bench_now(b));
 	assert_int_equal(b->n_published, 0);
 	bench_commit(b);
@@ -454,12 +454,12 @@ static void a_broker_that_is_back_may_bring_any_device(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	bench_submit(b, "valve1", "7");
 	bench_submit(b, "valve2", "7");
 	bench_submit(b, "motor1", "7");
 	bench_commit(b);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	fg_command_desk_device_up(b->desk, fg_span_str(NULL), bench_now(b));
 	bench_commit(b);
 	assert_int_equal(b->n_published, 3);
@@ -469,12 +469,12 @@ static void a_device_that_does_not_come_in_time_is_offline(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit(b, "valve1", "7"), 0);
 	bench_commit(b);
 	bench_tick(b, 7500);
 	assert_refused(b, "valve1", "7", "offline");
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	fg_command_desk_device_up(b->desk, fg_span_str("valve1"), bench_now(b));
 	bench_commit(b);
 	assert_int_equal(b->n_published, 0);
@@ -487,7 +487,7 @@ static void a_device_that_goes_takes_those_along_that_will_not_wait(void **state
 	bench_send(b, "lamp1", "1");
 	assert_int_equal(bench_submit(b, "lamp1", "2"), 0);
 	bench_commit(b);
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	fg_command_desk_device_down(b->desk, fg_span_str("lamp1"), bench_now(b));
 	assert_refused(b, "lamp1", "2", "offline");
 	/* what it has already it may still answer */
@@ -496,23 +496,236 @@ static void a_device_that_goes_takes_those_along_that_will_not_wait(void **state
 	assert_answered(b, "lamp1", "1", "{\"result\":1}");
 }
 
-static void a_device_may_go_while_its_command_is_written(void **state)
+static void a_device_that_goes_while_its_command_is_written_is_asked_all_the_same(void **state)
 {
 	struct desk_bench *b = *state;
 
 	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
-	b->publish_error = -ENOTCONN;
-	bench_commit(b);
-	assert_refused(b, "pump1", "7", "offline");
-
-	assert_int_equal(bench_submit(b, "valve1", "7"), 0);
-	bench_commit(b);
-	assert_int_equal(bench_state(b, "valve1", "7"), FG_COMMAND_WAITING);
-	b->publish_error = 0;
-	fg_command_desk_device_up(b->desk, fg_span_str("valve1"), bench_now(b));
+	b->reach = FG_REACH_DOWN;
+	fg_command_desk_device_down(b->desk, fg_span_str("pump1"), bench_now(b));
 	bench_commit(b);
 	assert_int_equal(b->n_published, 1);
 }
+
+/* ------------------------------------------------------------------ no way to the device yet */
+
+/* One of a rule that refuses for a device that has gone, one of a rule that waits. */
+static void submit_both(struct desk_bench *b)
+{
+	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
+	assert_int_equal(bench_submit(b, "valve1", "7"), 0);
+}
+
+static void assert_both_wait(struct desk_bench *b)
+{
+	assert_int_equal(bench_state(b, "pump1", "7"), FG_COMMAND_WAITING);
+	assert_int_equal(bench_state(b, "valve1", "7"), FG_COMMAND_WAITING);
+	assert_int_equal(b->n_published, 0);
+}
+
+/* The way is there, and each is published, once. */
+static void both_go(struct desk_bench *b, const char *who)
+{
+	b->reach = FG_REACH_UP;
+	b->publish_error = 0;
+	for (int i = 0; i < 2; i++) {
+		fg_command_desk_device_up(b->desk, fg_span_str(who), bench_now(b));
+		if (!who)
+			break;
+		who = "valve1";
+	}
+	assert_int_equal(b->n_published, 0); /* that they are going out is not on disk */
+	bench_commit(b);
+	assert_int_equal(b->n_published, 2);
+	bench_tick(b, 1000);
+	bench_commit(b);
+	fg_command_desk_device_up(b->desk, fg_span_str(NULL), bench_now(b));
+	assert_int_equal(b->n_published, 2);
+}
+
+static void a_command_waits_for_the_session_with_its_broker(void **state)
+{
+	struct desk_bench *b = *state;
+
+	b->reach = FG_REACH_NO_BROKER;
+	submit_both(b);
+	bench_commit(b);
+	assert_both_wait(b);
+	bench_tick(b, 5000);
+	assert_both_wait(b);
+	/* Its cloud has lost patience; that is the same command. */
+	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
+	bench_commit(b);
+	both_go(b, NULL);
+	assert_string_equal(b->last_states, "WWGGSS");
+	assert_int_equal(bench_stats(b).duplicates, 1);
+	assert_int_equal(b->published[0].expiry_s, 2); /* its time ran all the while */
+}
+
+static void a_session_that_comes_before_the_commit_is_not_waited_for(void **state)
+{
+	struct desk_bench *b = *state;
+
+	b->reach = FG_REACH_NO_BROKER;
+	submit_both(b);
+	b->reach = FG_REACH_UP;
+	fg_command_desk_device_up(b->desk, fg_span_str(NULL), bench_now(b));
+	bench_commit(b);
+	assert_int_equal(bench_state(b, "pump1", "7"), FG_COMMAND_GOING_OUT);
+	bench_commit(b);
+	assert_int_equal(b->n_published, 2);
+}
+
+static void a_command_whose_session_ends_as_it_goes_out_waits_for_the_next(void **state)
+{
+	struct desk_bench *b = *state;
+
+	submit_both(b);
+	assert_int_equal(bench_state(b, "pump1", "7"), FG_COMMAND_GOING_OUT);
+	b->reach = FG_REACH_NO_BROKER;
+	b->publish_error = -ENOTCONN;
+	bench_commit(b);
+	assert_both_wait(b);
+	bench_commit(b);
+	bench_tick(b, 5000);
+	assert_both_wait(b);
+	both_go(b, NULL);
+}
+
+static void a_connection_that_is_full_is_tried_again(void **state)
+{
+	struct desk_bench *b = *state;
+
+	submit_both(b);
+	b->publish_error = -EAGAIN;
+	bench_commit(b);
+	assert_both_wait(b);
+	b->publish_error = 0;
+	bench_tick(b, 999);
+	bench_commit(b);
+	assert_both_wait(b);
+	bench_tick(b, 1);
+	bench_commit(b);
+	assert_int_equal(b->n_published, 2);
+}
+
+static void what_waits_for_its_turn_waits_on_when_the_session_ends(void **state)
+{
+	struct desk_bench *b = *state;
+
+	bench_send(b, "lamp1", "1");
+	assert_int_equal(bench_submit(b, "lamp1", "2"), 0);
+	bench_commit(b);
+	b->reach = FG_REACH_NO_BROKER;
+	bench_tick(b, 1000);
+	assert_int_equal(bench_state(b, "lamp1", "1"), FG_COMMAND_SENT);
+	/* The answer of the first came with the next session. */
+	assert_int_equal(bench_answer(b, 0, "1"), 1);
+	assert_int_equal(bench_state(b, "lamp1", "2"), FG_COMMAND_WAITING);
+	b->reach = FG_REACH_UP;
+	fg_command_desk_device_up(b->desk, fg_span_str(NULL), bench_now(b));
+	bench_commit(b);
+	assert_int_equal(b->n_published, 2);
+}
+
+static void a_command_waits_until_its_device_is_heard_at_one_of_several_brokers(void **state)
+{
+	struct desk_bench *b = *state;
+
+	b->reach = FG_REACH_UNHEARD;
+	submit_both(b);
+	bench_commit(b);
+	assert_both_wait(b);
+	fg_command_desk_device_up(b->desk, fg_span_str(NULL), bench_now(b)); /* another broker */
+	bench_tick(b, 5000);
+	assert_both_wait(b);
+	both_go(b, "pump1");
+}
+
+static void the_answer_says_what_was_waited_for(void **state)
+{
+	static const struct {
+		enum fg_command_reach reach;
+		const char *code, *text;
+	} cells[] = {
+		{FG_REACH_DOWN, "offline", "the device was not there in time"},
+		{FG_REACH_NO_BROKER, "offline",
+		 "the gateway had no session with the device's broker in time"},
+		{FG_REACH_UNHEARD, "unknown_device",
+		 "nothing was heard of the device in time to know which broker it is at"},
+		{FG_REACH_UP, "timeout",
+		 "there was no time left to hand the command to the device"},
+	};
+	struct desk_bench *b = *state;
+
+	for (size_t i = 0; i < sizeof(cells) / sizeof(cells[0]); i++) {
+		char id[8];
+
+		snprintf(id, sizeof(id), "%zu", i);
+		b->reach = FG_REACH_NO_BROKER;
+		assert_int_equal(bench_submit(b, "valve1", id), 0);
+		bench_commit(b);
+		bench_tick(b, 7499);
+		assert_int_equal(bench_state(b, "valve1", id), FG_COMMAND_WAITING);
+		b->reach = cells[i].reach;
+		bench_tick(b, 1);
+		assert_refused_with(b, "valve1", id, cells[i].code, cells[i].text);
+	}
+	b->reach = FG_REACH_UP;
+	fg_command_desk_device_up(b->desk, fg_span_str(NULL), bench_now(b));
+	bench_commit(b);
+	assert_int_equal(b->n_published, 0);
+}
+
+static void who_waits_for_a_session_hears_when_the_device_has_gone(void **state)
+{
+	struct desk_bench *b = *state;
+
+	b->reach = FG_REACH_NO_BROKER;
+	submit_both(b);
+	bench_commit(b);
+	b->reach = FG_REACH_DOWN;
+	fg_command_desk_device_down(b->desk, fg_span_str("pump1"), bench_now(b));
+	assert_refused_with(b, "pump1", "7", "offline", "the device is not there");
+	fg_command_desk_device_down(b->desk, fg_span_str("valve1"), bench_now(b));
+	assert_int_equal(bench_state(b, "valve1", "7"), FG_COMMAND_WAITING);
+}
+
+static void a_one_way_command_waits_for_the_session_too(void **state)
+{
+	struct fg_command command = {.is_one_way = true};
+	struct desk_bench *b = *state;
+
+	b->reach = FG_REACH_NO_BROKER;
+	assert_int_equal(bench_submit_command(b, "horn1", "7", &command), 0);
+	assert_int_equal(bench_submit_command(b, "horn2", "7", &command), 0);
+	bench_commit(b);
+	bench_tick(b, 20000);
+	b->reach = FG_REACH_UP;
+	fg_command_desk_device_up(b->desk, fg_span_str("horn1"), bench_now(b));
+	bench_commit(b);
+	assert_int_equal(b->n_published, 1);
+	b->reach = FG_REACH_NO_BROKER;
+	bench_tick(b, 10000);
+	assert_int_equal(bench_state(b, "horn2", "7"), FG_COMMAND_ENDED);
+	assert_int_equal(bench_responses(b, "horn2", "7"), 0);
+}
+
+static void commands_that_wait_for_a_session_leave_no_room_for_more_than_there_may_be(void **state)
+{
+	struct desk_bench *b = *state;
+	char device[16];
+
+	b->reach = FG_REACH_NO_BROKER;
+	for (int i = 0; i < 120; i++) {
+		snprintf(device, sizeof(device), "pump%d", i);
+		assert_int_equal(bench_submit(b, device, "7"), 0);
+	}
+	assert_int_equal(bench_submit(b, "pump200", "7"), 0);
+	assert_refused(b, "pump200", "7", "busy");
+}
+
+/* ------------------------------------------------------------------ what the broker says */
 
 static void nobody_there_is_as_good_as_a_device_that_is_down(void **state)
 {
@@ -560,10 +773,10 @@ static void what_publish_says_decides(void **state)
 	static const struct {
 		int error;
 		const char *code;
-	} errors[] = {{-ENODEV, "unknown_device"}, {-EMSGSIZE, "bad_params"}, {-EINVAL, "offline"}};
+	} errors[] = {{-EMSGSIZE, "bad_params"}, {-EINVAL, "offline"}};
 	struct desk_bench *b = *state;
 
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		char device[16];
 
 		snprintf(device, sizeof(device), "valve%zu", i);
@@ -804,11 +1017,11 @@ static void a_refused_command_that_comes_again_is_refused_again(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
 	bench_commit(b);
 	b->sent_seq = b->lane->n_records;
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_tick(b, 1000);
 	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
 	assert_refused(b, "pump1", "7", "offline");
@@ -983,7 +1196,7 @@ static void a_refusal_without_room_is_owed(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	b->lane->append_error = -EAGAIN;
 	b->lane->fail_after = 1; /* its note is taken */
 	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
@@ -992,7 +1205,7 @@ static void a_refusal_without_room_is_owed(void **state)
 	bench_commit(b);
 	assert_int_equal(bench_responses(b, "pump1", "7"), 0);
 	b->lane->append_error = 0;
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_commit(b);
 	assert_refused(b, "pump1", "7", "offline");
 	assert_int_equal(b->n_published, 0);
@@ -1140,7 +1353,18 @@ int main(void)
 		DESK_TEST(a_broker_that_is_back_may_bring_any_device),
 		DESK_TEST(a_device_that_does_not_come_in_time_is_offline),
 		DESK_TEST(a_device_that_goes_takes_those_along_that_will_not_wait),
-		DESK_TEST(a_device_may_go_while_its_command_is_written),
+		DESK_TEST(a_device_that_goes_while_its_command_is_written_is_asked_all_the_same),
+		DESK_TEST(a_command_waits_for_the_session_with_its_broker),
+		DESK_TEST(a_session_that_comes_before_the_commit_is_not_waited_for),
+		DESK_TEST(a_command_whose_session_ends_as_it_goes_out_waits_for_the_next),
+		DESK_TEST(a_connection_that_is_full_is_tried_again),
+		DESK_TEST(what_waits_for_its_turn_waits_on_when_the_session_ends),
+		DESK_TEST(a_command_waits_until_its_device_is_heard_at_one_of_several_brokers),
+		DESK_TEST(the_answer_says_what_was_waited_for),
+		DESK_TEST(who_waits_for_a_session_hears_when_the_device_has_gone),
+		DESK_TEST(a_one_way_command_waits_for_the_session_too),
+		DESK_TEST(
+			commands_that_wait_for_a_session_leave_no_room_for_more_than_there_may_be),
 		DESK_TEST(nobody_there_is_as_good_as_a_device_that_is_down),
 		DESK_TEST(attempts_at_a_device_that_is_not_there_become_rare),
 		DESK_TEST(a_broker_that_refuses_for_good_ends_it),

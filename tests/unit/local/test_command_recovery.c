@@ -31,11 +31,11 @@ static void a_command_that_was_on_disk_is_delivered(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
 	bench_crash(b, ALL);
 	assert_int_equal(bench_state(b, "valve1", "7"), FG_COMMAND_WAITING);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_tick(b, 1000);
 	bench_commit(b);
 	assert_int_equal(b->n_published, 1);
@@ -58,6 +58,48 @@ static void a_command_that_was_going_out_is_not_published_again(void **state)
 	assert_int_equal(bench_state(b, "pump1", "7"), FG_COMMAND_DELIVERED);
 	bench_tick(b, 1);
 	assert_refused(b, "pump1", "7", "unknown_outcome");
+}
+
+static void a_command_that_is_read_before_there_is_a_session_waits_for_it(void **state)
+{
+	struct desk_bench *b = *state;
+
+	b->reach = FG_REACH_NO_BROKER;
+	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
+	assert_int_equal(bench_submit(b, "pump2", "7"), 0);
+	bench_crash(b, ALL);
+	bench_tick(b, 1000);
+	bench_commit(b);
+	assert_int_equal(bench_state(b, "pump1", "7"), FG_COMMAND_WAITING);
+	b->reach = FG_REACH_UP;
+	fg_command_desk_device_up(b->desk, fg_span_str("pump1"), bench_now(b));
+	bench_commit(b);
+	assert_int_equal(b->n_published, 1);
+	/* The same once more, with one that is at its device and one that still waits. */
+	b->reach = FG_REACH_NO_BROKER;
+	bench_crash(b, ALL);
+	bench_tick(b, 1000);
+	b->reach = FG_REACH_UP;
+	fg_command_desk_device_up(b->desk, fg_span_str(NULL), bench_now(b));
+	bench_commit(b);
+	assert_int_equal(b->n_published, 2);
+	assert_string_equal(b->published[1].device, "pump2");
+}
+
+static void a_command_that_finds_no_session_in_time_after_a_restart_has_not_run(void **state)
+{
+	struct desk_bench *b = *state;
+
+	b->reach = FG_REACH_NO_BROKER;
+	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
+	bench_crash(b, ALL);
+	bench_tick(b, 7499);
+	assert_int_equal(bench_state(b, "pump1", "7"), FG_COMMAND_WAITING);
+	bench_tick(b, 1);
+	assert_refused_with(b, "pump1", "7", "offline",
+			    "the gateway had no session with the device's broker in time");
+	bench_commit(b);
+	assert_int_equal(b->n_published, 0);
 }
 
 static void an_answer_may_come_after_the_restart(void **state)
@@ -123,11 +165,11 @@ static void an_answer_is_in_time_before_it_is_repeated(void **state)
 
 	assert_int_equal(bench_submit_command(b, "motor1", "7", &patient), 0);
 	bench_commit(b);
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	bench_crash(b, ALL);
 	bench_tick(b, 1000);
 	assert_int_equal(bench_answer(b, 0, "1"), 1);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_tick(b, 1000);
 	bench_commit(b);
 	assert_int_equal(b->n_published, 1);
@@ -184,11 +226,11 @@ static void what_waits_keeps_its_order(void **state)
 	struct desk_bench *b = *state;
 	static const char *const ids[] = {"a", "b", "c"};
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(bench_submit_command(b, "valve1", ids[i], &patient), 0);
 	bench_crash(b, ALL);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_tick(b, 1000);
 	for (unsigned i = 0; i < 3; i++) {
 		bench_commit(b);
@@ -228,10 +270,10 @@ static void a_refusal_that_was_not_on_disk_is_made_again(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
 	bench_crash(b, 1); /* its note */
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	assert_int_equal(bench_state(b, "pump1", "7"), FG_COMMAND_OWED);
 	bench_tick(b, 0);
 	assert_refused(b, "pump1", "7", "offline");
@@ -296,7 +338,7 @@ static void so_does_that_of_a_one_way_command(void **state)
 /* A command that is on disk, and whose field broker is not there. */
 static void comes_while_down(struct desk_bench *b)
 {
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
 	bench_commit(b);
 }
@@ -305,12 +347,12 @@ static void a_command_waits_on_over_a_reboot(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
 	bench_reboot(b, ALL, HOUR_MS);
 	bench_tick(b, 1000);
 	bench_commit(b);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_tick(b, 1000);
 	bench_commit(b);
 	assert_int_equal(b->n_published, 1);
@@ -322,11 +364,11 @@ static void a_command_whose_time_passes_during_a_reboot_has_not_run(void **state
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
 	assert_int_equal(bench_submit_command(b, "motor1", "7", &patient), 0);
 	bench_commit(b);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_reboot(b, ALL, 24 * HOUR_MS);
 	bench_tick(b, 0);
 	bench_commit(b);
@@ -383,7 +425,7 @@ static void a_clock_that_fell_back_during_a_reboot_cannot_make_it_late(void **st
 	comes_while_down(b);
 	b->utc_offset_us -= INT64_C(3) * HOUR_MS * 1000;
 	bench_reboot(b, ALL, HOUR_MS);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_tick(b, 1000);
 	bench_commit(b);
 	assert_int_equal(b->n_published, 0);
@@ -397,7 +439,7 @@ static void a_clock_that_leapt_during_a_reboot_ends_it(void **state)
 	comes_while_down(b);
 	b->utc_offset_us += INT64_C(10) * 365 * 24 * HOUR_MS * 1000;
 	bench_reboot(b, ALL, HOUR_MS);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_tick(b, 1000);
 	bench_commit(b);
 	assert_int_equal(b->n_published, 0);
@@ -446,7 +488,7 @@ static void a_clock_that_becomes_known_later_is_waited_for(void **state)
 	comes_while_down(b);
 	b->is_clock_known = false;
 	bench_reboot(b, ALL, HOUR_MS);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_tick(b, 1000);
 	bench_commit(b);
 	assert_int_equal(b->n_published, 0);
@@ -478,7 +520,7 @@ static void a_refusal_is_made_again_in_another_boot(void **state)
 {
 	struct desk_bench *b = *state;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit(b, "pump1", "7"), 0);
 	bench_reboot(b, 1, HOUR_MS);
 	bench_tick(b, 1000);
@@ -495,7 +537,7 @@ static void a_clock_that_does_not_become_known_ends_it(void **state)
 	comes_while_down(b);
 	b->is_clock_known = false;
 	bench_reboot(b, ALL, HOUR_MS);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_tick(b, 61000);
 	bench_commit(b);
 	assert_int_equal(b->n_published, 0);
@@ -587,7 +629,7 @@ static void the_cursor_stays_below_what_is_open(void **state)
 	lane_add_alarm(b->lane);
 	bench_commit(b);
 	assert_int_equal(lane_watermark(b->lane), 1);
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
 	lane_add_alarm(b->lane);
 	bench_commit(b);
@@ -600,7 +642,7 @@ static void a_note_that_is_about_to_go_is_written_again(void **state)
 	struct desk_bench *b = *state;
 	uint64_t copy;
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	assert_int_equal(bench_submit_command(b, "valve1", "7", &patient), 0);
 	for (int i = 0; i < 10; i++)
 		lane_add_alarm(b->lane);
@@ -620,7 +662,7 @@ static void a_note_that_is_about_to_go_is_written_again(void **state)
 	assert_int_equal(b->lane->n_records, copy); /* it is in the newer half now */
 	lane_cut(b->lane, copy - 1);
 	bench_crash(b, ALL);
-	b->is_down = false;
+	b->reach = FG_REACH_UP;
 	bench_tick(b, 1000);
 	bench_commit(b);
 	assert_int_equal(b->n_published, 1);
@@ -703,7 +745,7 @@ static void copies_that_find_no_room_are_made_later(void **state)
 	struct desk_bench *b = *state;
 	char id[8];
 
-	b->is_down = true;
+	b->reach = FG_REACH_DOWN;
 	for (int i = 0; i < 10; i++) {
 		snprintf(id, sizeof(id), "%d", i);
 		assert_int_equal(bench_submit_command(b, "valve1", id, &patient), 0);
@@ -755,6 +797,8 @@ int main(void)
 		DESK_TEST(a_command_that_was_not_on_disk_comes_again_from_its_cloud),
 		DESK_TEST(a_command_that_was_on_disk_is_delivered),
 		DESK_TEST(a_command_that_was_going_out_is_not_published_again),
+		DESK_TEST(a_command_that_is_read_before_there_is_a_session_waits_for_it),
+		DESK_TEST(a_command_that_finds_no_session_in_time_after_a_restart_has_not_run),
 		DESK_TEST(an_answer_may_come_after_the_restart),
 		DESK_TEST(an_answer_that_was_not_on_disk_comes_again_from_its_broker),
 		DESK_TEST(an_answer_that_was_on_disk_is_the_end),

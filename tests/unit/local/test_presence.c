@@ -11,6 +11,7 @@ static struct fg_presence *presence;
 static char told[4096]; /* "+name " and "-name ", in order */
 static int refusal;
 static unsigned n_moved;
+static bool was_up_when_moved;
 
 static int changed(void *arg, struct fg_span device, bool is_up)
 {
@@ -29,6 +30,7 @@ static void moved(void *arg, struct fg_span device)
 {
 	(void)arg;
 	assert_non_null(fg_presence_source(presence, device)); /* who is told may ask */
+	was_up_when_moved = fg_presence_is_up(presence, device);
 	n_moved++;
 }
 
@@ -113,6 +115,19 @@ static void that_a_device_is_elsewhere_is_told(void **state)
 	fg_presence_said(presence, fg_span_str("a"), other, true, 20);
 	assert_int_equal(n_moved, 2);
 	assert_ptr_equal(fg_presence_source(presence, fg_span_str("a")), other);
+	assert_true(was_up_when_moved);
+}
+
+static void a_device_that_is_first_heard_to_have_gone_is_told_so_wherever_it_is(void **state)
+{
+	(void)state;
+	make(0);
+	said("a", false);
+	assert_int_equal(n_moved, 1);
+	assert_false(was_up_when_moved);
+	refusal = -EAGAIN; /* where it is holds all the same */
+	said("b", false);
+	assert_int_equal(n_moved, 2);
 }
 
 static void each_cell_of_what_is_said(void **state)
@@ -228,6 +243,7 @@ int main(void)
 		TEST(an_unknown_device_counts_as_there),
 		TEST(the_first_message_is_told_only_where_silence_is_watched),
 		TEST(that_a_device_is_elsewhere_is_told),
+		TEST(a_device_that_is_first_heard_to_have_gone_is_told_so_wherever_it_is),
 		TEST(each_cell_of_what_is_said),
 		TEST(who_is_silent_for_too_long_has_gone),
 		TEST(silence_means_nothing_without_a_limit),
