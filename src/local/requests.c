@@ -29,7 +29,6 @@ struct fg_requests {
 	uint64_t n_asked;
 	struct open_request *slots; /* request n stands at n % FG_REQUESTS_MAX, or is over */
 	unsigned n_open;
-	struct fg_requests_stats stats;
 };
 
 static struct open_request *find(const struct fg_requests *r, struct fg_span ref)
@@ -109,7 +108,6 @@ int fg_requests_open(struct fg_requests *r, const struct fg_request *request, in
 	if (o->correlation_size > 0)
 		memcpy(o->text + o->topic_size + 1, request->correlation.data, o->correlation_size);
 	r->n_open++;
-	r->stats.asked++;
 	snprintf(ref, FG_REQUEST_REF_MAX, "%08" PRIx32 "-%" PRIu64, r->run, o->number);
 	return 0;
 }
@@ -131,13 +129,10 @@ void fg_requests_answer(struct fg_requests *r, struct fg_span ref, struct fg_spa
 {
 	struct open_request *o = find(r, ref);
 
-	if (!o) {
-		r->stats.late++;
+	if (!o)
 		return;
-	}
 	publish(r, o, body);
 	close_request(r, o);
-	r->stats.answered++;
 }
 
 void fg_requests_tick(struct fg_requests *r, int64_t now_ms)
@@ -152,14 +147,7 @@ void fg_requests_tick(struct fg_requests *r, int64_t now_ms)
 			continue;
 		publish(r, o, fg_span_str(body));
 		close_request(r, o);
-		r->stats.expired++;
 	}
-}
-
-void fg_requests_get_stats(const struct fg_requests *r, struct fg_requests_stats *ret)
-{
-	*ret = r->stats;
-	ret->open = r->n_open;
 }
 
 /* ---- life */

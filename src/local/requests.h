@@ -39,11 +39,6 @@ struct fg_request {
 	int64_t timeout_ms;
 };
 
-struct fg_requests_stats {
-	unsigned open;
-	uint64_t asked, answered, expired, late; /* late: answered when they were closed */
-};
-
 /** On success the caller owns *@ret. Returns 0 or -ENOMEM. */
 int fg_requests_new(const struct fg_requests_options *options, struct fg_requests **ret);
 struct fg_requests *fg_requests_free(struct fg_requests *r);
@@ -67,4 +62,3 @@ void fg_requests_answer(struct fg_requests *r, struct fg_span ref, struct fg_spa
 
 /** Now and then: answer what has waited for too long. */
 void fg_requests_tick(struct fg_requests *r, int64_t now_ms);
-void fg_requests_get_stats(const struct fg_requests *r, struct fg_requests_stats *ret);

@@ -117,9 +117,6 @@ bool fg_json_path_find(const struct fg_json_path *path, struct fg_json_value roo
 void fg_json_path_find_all(struct fg_json_path *const *paths, size_t n, struct fg_json_value root,
 			   struct fg_json_value *ret_values);
 
-/** The number of member/index steps; 0 for "$". */
-size_t fg_json_path_steps(const struct fg_json_path *path);
-
 /** The name of the path's only step if it has exactly one and that is a member, else a span of
  * NULL. */
 struct fg_span fg_json_path_only_member(const struct fg_json_path *path);

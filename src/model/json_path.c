@@ -262,11 +262,6 @@ void fg_json_path_find_all(struct fg_json_path *const *paths, size_t n, struct f
 	}
 }
 
-size_t fg_json_path_steps(const struct fg_json_path *path)
-{
-	return path->n_steps;
-}
-
 struct fg_span fg_json_path_only_member(const struct fg_json_path *path)
 {
 	if (path->n_steps != 1 || path->steps[0].is_index)

@@ -43,56 +43,6 @@ static bool has_wildcard(struct fg_span level)
 	       (memchr(level.data, '+', level.size) || memchr(level.data, '#', level.size));
 }
 
-bool fg_topic_filter_ok(struct fg_span filter)
-{
-	const char *end;
-	struct fg_span level;
-
-	if (!is_text_ok(filter))
-		return false;
-	end = filter.data + filter.size;
-	level = level_at(filter.data, end);
-	do {
-		if (!has_wildcard(level))
-			continue;
-		if (level.size != 1)
-			return false;
-		if (level.data[0] == '#' && level.data + 1 != end)
-			return false;
-	} while (next_level(&level, end));
-	return true;
-}
-
-bool fg_topic_matches(struct fg_span filter, struct fg_span topic)
-{
-	const char *filter_end, *topic_end;
-	struct fg_span wanted, level;
-
-	if (filter.size == 0 || topic.size == 0)
-		return false;
-	/*
-	 * A filter that starts with a wildcard does not match "$SYS/...": without this, "#" would
-	 * send the broker's own statistics to every cloud. (MQTT 3.1.1, 4.7.2)
-	 */
-	if (topic.data[0] == '$' && (filter.data[0] == '+' || filter.data[0] == '#'))
-		return false;
-	filter_end = filter.data + filter.size;
-	topic_end = topic.data + topic.size;
-	wanted = level_at(filter.data, filter_end);
-	level = level_at(topic.data, topic_end);
-	for (;;) {
-		if (fg_span_is(wanted, "#"))
-			return true;
-		if (!fg_span_is(wanted, "+") && !fg_span_equal(wanted, level))
-			return false;
-		if (!next_level(&wanted, filter_end))
-			return !next_level(&level, topic_end);
-		if (!next_level(&level, topic_end))
-			/* "a/#" includes the parent, "a" (4.7.1.2) */
-			return fg_span_is(wanted, "#");
-	}
-}
-
 /* ------------------------------------------------------------------ patterns */
 
 enum level_kind {
@@ -311,8 +261,13 @@ bool fg_topic_pattern_match(const struct fg_topic_pattern *pattern, struct fg_sp
 	struct fg_span part;
 
 	ret->count = 0;
-	if (topic.size == 0 ||
-	    (topic.data[0] == '$' && pattern->levels[0].kind != LEVEL_LITERAL)) /* 4.7.2 */
+	if (topic.size == 0)
+		return false;
+	/*
+	 * What starts with a wildcard does not match "$SYS/...": without this, "#" would send the
+	 * broker's own statistics to every cloud. (MQTT 3.1.1, 4.7.2)
+	 */
+	if (topic.data[0] == '$' && pattern->levels[0].kind != LEVEL_LITERAL)
 		return false;
 	end = topic.data + topic.size;
 	part = level_at(topic.data, end);

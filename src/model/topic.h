@@ -14,15 +14,6 @@
 /** A topic name as MQTT 3.1.1, 4.7.3 wants it: 1..65535 bytes of UTF-8, no NUL, no wildcard. */
 bool fg_topic_name_ok(struct fg_span topic);
 
-/** A topic filter as 4.7.1 wants it: '#' last and alone in its level, '+' alone in its level. */
-bool fg_topic_filter_ok(struct fg_span filter);
-
-/**
- * Does @topic match @filter? A filter that starts with a wildcard does not match a topic that
- * starts with '$' (4.7.2). "a/#" matches "a" (4.7.1.2).
- */
-bool fg_topic_matches(struct fg_span filter, struct fg_span topic);
-
 struct fg_topic_pattern;
 
 /** What a pattern captured. Spans point into the topic. */
@@ -46,8 +37,9 @@ const char *fg_topic_pattern_filter(const struct fg_topic_pattern *pattern);
 int fg_topic_pattern_capture(const struct fg_topic_pattern *pattern, struct fg_span name);
 
 /**
- * Match @topic, same rules as fg_topic_matches(), but that a {rest...} wants a level to capture:
- * the pattern "a/{rest...}" leaves "a" alone, though a broker that is asked for "a/#" sends it.
+ * Match @topic. What starts with a wildcard does not match a topic that starts with '$' (4.7.2), and "a/#"
+ * matches "a" (4.7.1.2); but a {rest...} wants a level to capture: the pattern "a/{rest...}" leaves "a"
+ * alone, though a broker that is asked for "a/#" sends it.
  * *@ret is meaningful when the result is true. Allocates nothing.
  */
 bool fg_topic_pattern_match(const struct fg_topic_pattern *pattern, struct fg_span topic,

@@ -721,8 +721,3 @@ void fg_mqtt_client_disconnect(struct fg_mqtt_client *c)
 	fg_mqtt_client_flush(c);
 	client_leave_call(c);
 }
-
-bool fg_mqtt_client_is_connected(const struct fg_mqtt_client *c)
-{
-	return c->is_connected;
-}

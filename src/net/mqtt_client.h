@@ -110,6 +110,3 @@ void fg_mqtt_client_resume(struct fg_mqtt_client *c);
 
 /** Send DISCONNECT and end; ended() follows with FG_MQTT_END_OWN once it is written. */
 void fg_mqtt_client_disconnect(struct fg_mqtt_client *c);
-
-/** True between connected() and ended(). */
-bool fg_mqtt_client_is_connected(const struct fg_mqtt_client *c);

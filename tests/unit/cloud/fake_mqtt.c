@@ -324,12 +324,6 @@ void fg_mqtt_client_disconnect(struct fg_mqtt_client *c)
 	fake_mqtt.is_disconnecting = true;
 }
 
-bool fg_mqtt_client_is_connected(const struct fg_mqtt_client *c)
-{
-	(void)c;
-	return fake_mqtt.is_connected;
-}
-
 /* ---- time */
 
 int64_t fg_clock_utc_us(void)

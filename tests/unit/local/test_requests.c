@@ -8,7 +8,6 @@
 #include "local/requests.h"
 
 static struct fg_requests *requests;
-static struct fg_requests_stats stats;
 static char published[1024];
 static unsigned n_published;
 
@@ -68,10 +67,6 @@ static void an_answer_goes_where_it_was_asked_for(void **state)
 	assert_false(fg_requests_is_open(requests, fg_span_str(ref)));
 	fg_requests_answer(requests, fg_span_str(ref), fg_span_str("{\"result\":2}"));
 	assert_int_equal(n_published, 1);
-	fg_requests_get_stats(requests, &stats);
-	assert_int_equal(stats.answered, 1);
-	assert_int_equal(stats.late, 1);
-	assert_int_equal(stats.open, 0);
 }
 
 static void what_nobody_answers_is_answered_in_time(void **state)
@@ -87,8 +82,6 @@ static void what_nobody_answers_is_answered_in_time(void **state)
 				       "\"the cloud has not answered in time\"}} qos=1");
 	fg_requests_tick(requests, 2000);
 	assert_int_equal(n_published, 1);
-	fg_requests_get_stats(requests, &stats);
-	assert_int_equal(stats.expired, 1);
 }
 
 static void a_cancelled_request_is_never_answered(void **state)
@@ -161,9 +154,8 @@ static void a_flood_is_bounded_and_frees_its_places(void **state)
 	fg_requests_answer(requests, fg_span_str(first), fg_span_str("{}"));
 	assert_string_equal(published, "hall first [] {} qos=1");
 	fg_requests_tick(requests, 1000);
-	fg_requests_get_stats(requests, &stats);
-	assert_int_equal(stats.open, 0);
 	assert_int_equal(n_published, FG_REQUESTS_MAX + 1);
+	assert_int_equal(ask("again", "", ref), 0);
 }
 
 static void a_flood_of_one_device_leaves_room_for_the_others(void **state)

@@ -661,12 +661,9 @@ static void a_path_that_is_not_one_is_refused_at_the_right_place(void **state)
 static void a_path_tells_whether_it_is_a_single_member(void **state)
 {
 	static const struct {
-		const char *text;
-		size_t n_steps;
-		const char *only_member;
+		const char *text, *only_member;
 	} cases[] = {
-		{"$", 0, ""},    {"$.ts", 1, "ts"}, {"$['t s']", 1, "t s"},
-		{"$[0]", 1, ""}, {"$.a.b", 2, ""},
+		{"$", ""}, {"$.ts", "ts"}, {"$['t s']", "t s"}, {"$[0]", ""}, {"$.a.b", ""},
 	};
 
 	(void)state;
@@ -675,7 +672,6 @@ static void a_path_tells_whether_it_is_a_single_member(void **state)
 		struct fg_json_fault fault;
 
 		assert_int_equal(fg_json_path_new(fg_span_str(cases[i].text), &path, &fault), 0);
-		assert_int_equal(fg_json_path_steps(path), cases[i].n_steps);
 		assert_true(fg_span_is(fg_json_path_only_member(path), cases[i].only_member));
 		fg_json_path_free(path);
 	}
