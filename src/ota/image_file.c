@@ -18,7 +18,6 @@
 
 enum image_state {
 	IMAGE_PARTIAL,
-	IMAGE_VERIFIED,
 	IMAGE_FINISHING,
 	IMAGE_FINISHED,
 };
@@ -42,7 +41,7 @@ struct fg_image_file {
 	bool is_rewound;   /* while the thread was at work: what it wrote of us is wrong */
 	bool is_awaited;   /* writable() is due */
 	bool is_sealing;
-	ev_timer slice; /* the next one to verify */
+	ev_timer slice; /* the next piece to verify */
 	ev_timer retry; /* for a thread */
 
 	struct fg_checksum *checksum; /* while it is being verified */
@@ -109,7 +108,7 @@ static void image_worked(struct fg_connector_job *job)
 		image->error = w->result;
 	image->is_rewound = false;
 	if (w->is_last || (image->state == IMAGE_FINISHING && image->error)) {
-		image->state = w->result < 0 ? IMAGE_VERIFIED : IMAGE_FINISHED;
+		image->state = w->result < 0 ? IMAGE_PARTIAL : IMAGE_FINISHED;
 		image_finished(image, w->result);
 		return;
 	}
@@ -416,7 +415,7 @@ int fg_image_file_write(struct fg_image_file *image, uint64_t offset, struct fg_
 
 int fg_image_file_rewind(struct fg_image_file *image)
 {
-	if (image->is_sealing || (image->state != IMAGE_PARTIAL && image->state != IMAGE_VERIFIED))
+	if (image->is_sealing || image->state != IMAGE_PARTIAL)
 		return -EINVAL;
 	/* First nothing may say that something is there. */
 	image->is_rewound = image->is_working;
@@ -431,31 +430,26 @@ int fg_image_file_rewind(struct fg_image_file *image)
 				      image->use.reserved_bytes);
 }
 
-/* Hash the next piece. Returns 1, 0 at the end, or a negative errno. */
-static int verify_piece(struct fg_image_file *image, size_t max_bytes)
+/* Hash the next piece. Returns 1 when there is more, 0 at the end, or a negative errno. */
+static int hash_piece(struct fg_image_file *image)
 {
-	uint8_t piece[16384];
+	uint8_t piece[FG_IMAGE_PIECE_BYTES];
+	uint64_t left = image->bytes - image->verified;
+	size_t want = left < sizeof(piece) ? (size_t)left : sizeof(piece);
+	ssize_t n;
 
-	while (max_bytes > 0 && image->verified < image->bytes) {
-		uint64_t left = image->bytes - image->verified;
-		size_t want = sizeof(piece) < max_bytes ? sizeof(piece) : max_bytes;
-		ssize_t n;
-
-		if (want > left)
-			want = (size_t)left;
+	do
 		n = pread(image->fd, piece, want, (off_t)image->verified);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		fg_checksum_update(image->checksum, piece, (size_t)n);
-		image->verified += (uint64_t)n;
-		max_bytes -= (size_t)n;
-	}
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n < 0 ? -errno : -EIO;
+	fg_checksum_update(image->checksum, piece, (size_t)n);
+	image->verified += (uint64_t)n;
 	return image->verified < image->bytes;
 }
 
-static int verify_all(struct fg_image_file *image, size_t max_bytes)
+/* Returns 1 when there is more to verify, 0 when size and checksum are right, or a negative errno. */
+static int verify_piece(struct fg_image_file *image)
 {
 	char text[FG_CHECKSUM_TEXT_SIZE];
 	int r = 0;
@@ -470,33 +464,26 @@ static int verify_all(struct fg_image_file *image, size_t max_bytes)
 		r = fg_checksum_new(image->description.algorithm, &image->checksum);
 	}
 	if (r == 0)
-		r = verify_piece(image, max_bytes);
+		r = hash_piece(image);
 	if (r != 0)
 		return r;
 	fg_checksum_final(image->checksum, text);
 	return fg_checksum_equal(text, image->description.checksum) ? 0 : -EBADMSG;
 }
 
-static int verify_slice(struct fg_image_file *image, size_t max_bytes)
+/* What is right becomes durable. Returns 0, or the disk's last error. */
+static int image_finish(struct fg_image_file *image)
 {
-	int r;
-
-	if (image->state == IMAGE_VERIFIED)
-		return 0;
-	r = verify_all(image, max_bytes);
-	if (r == 1)
-		return 1;
-	image->checksum = fg_checksum_free(image->checksum);
-	if (r == 0 && image->state == IMAGE_PARTIAL)
-		image->state = IMAGE_VERIFIED;
-	return r;
-}
-
-int fg_image_file_verify(struct fg_image_file *image, size_t max_bytes)
-{
-	if (image->state == IMAGE_FINISHING || image->is_sealing)
-		return -EINVAL;
-	return verify_slice(image, max_bytes);
+	if (image->error)
+		return image->error;
+	/* Give back what was taken beyond its end. */
+	if (ftruncate(image->fd, (off_t)image->bytes) < 0)
+		return -errno;
+	image->use.reserved_bytes = image->bytes;
+	image->state = IMAGE_FINISHING;
+	if (!image->is_working)
+		image_start_work(image, true);
+	return 0;
 }
 
 static void image_next_slice(struct fg_image_file *image)
@@ -508,7 +495,7 @@ static void image_next_slice(struct fg_image_file *image)
 static void image_slice(struct ev_loop *loop, ev_timer *w, int events)
 {
 	struct fg_image_file *image = w->data;
-	int r = verify_slice(image, FG_IMAGE_PIECE_BYTES);
+	int r = verify_piece(image);
 
 	(void)loop;
 	(void)events;
@@ -516,9 +503,10 @@ static void image_slice(struct ev_loop *loop, ev_timer *w, int events)
 		image_next_slice(image);
 		return;
 	}
+	image->checksum = fg_checksum_free(image->checksum);
 	image->is_sealing = false;
-	if (r == 0 && image->state == IMAGE_VERIFIED) {
-		r = fg_image_file_finish(image);
+	if (r == 0 && image->state == IMAGE_PARTIAL) {
+		r = image_finish(image);
 		if (r == 0)
 			return;
 	}
@@ -531,22 +519,6 @@ int fg_image_file_seal(struct fg_image_file *image)
 		return -EINVAL;
 	image->is_sealing = true;
 	image_next_slice(image);
-	return 0;
-}
-
-int fg_image_file_finish(struct fg_image_file *image)
-{
-	if (image->state != IMAGE_VERIFIED || image->is_sealing)
-		return -EINVAL;
-	if (image->error)
-		return image->error;
-	/* Give back what was taken beyond its end. */
-	if (ftruncate(image->fd, (off_t)image->bytes) < 0)
-		return -errno;
-	image->use.reserved_bytes = image->bytes;
-	image->state = IMAGE_FINISHING;
-	if (!image->is_working)
-		image_start_work(image, true);
 	return 0;
 }
 

@@ -9,28 +9,25 @@
  * page cache on the loop; what has to wait for the disk (fdatasync, rename, fsync of the directory)
  * is done on a thread of the connector, for every FG_IMAGE_SYNC_EVERY_BYTES and at the end.
  *
- *               | PARTIAL       | SEALING       | VERIFIED  | FINISHING        | FINISHED
- * --------------+---------------+---------------+-----------+------------------+-----------------
- * write()       | stay          | -EINVAL       | -EINVAL   | -EINVAL          | -EINVAL
- * rewind()      | stay          | -EINVAL       | PARTIAL   | -EINVAL          | -EINVAL
- * verify(), 0   | VERIFIED      | -EINVAL       | stay      | -EINVAL          | stay
- *   … mismatch  | stay          | -             | -         | -                | stay
- * seal()        | SEALING       | -EINVAL       | SEALING   | -EINVAL          | SEALING
- * a slice is    | -             | stay, or when | -         | -                | -
- *   read        |               |  it was wrong |           |                  |
- *               |               |  finished(),  |           |                  |
- *               |               |  PARTIAL; at  |           |                  |
- *               |               |  the end as   |           |                  |
- *               |               |  finish()     |           |                  |
- * finish()      | -EINVAL       | -EINVAL       | FINISHING | -EINVAL          | -EINVAL
- * thread is     | writable()    | -             | -         | finished() and   | -
- *   done        | when asked    |               |           | FINISHED, or     |
- *               | for           |               |           | VERIFIED         |
- * read()        | -EINVAL       | -EINVAL       | -EINVAL   | -EINVAL          | stay
- * free()        | kept as it is | kept          | kept      | kept, may finish | kept
- * remove()      | removed       | removed       | removed   | removed          | removed
+ *               | PARTIAL       | SEALING         | FINISHING        | FINISHED
+ * --------------+---------------+-----------------+------------------+-----------------
+ * write()       | stay          | -EINVAL         | -EINVAL          | -EINVAL
+ * rewind()      | stay          | -EINVAL         | -EINVAL          | -EINVAL
+ * seal()        | SEALING       | -EINVAL         | -EINVAL          | SEALING
+ * a piece is    | -             | stay; when it   | -                | -
+ *   verified    |               |  was the last   |                  |
+ *               |               |  FINISHING      |                  |
+ *   … wrong     | -             | finished() and  | -                | -
+ *               |               |  PARTIAL        |                  |
+ * thread is     | writable()    | writable()      | finished() and   | -
+ *   done        | when asked    | when asked      | FINISHED, or     |
+ *               | for           | for             | PARTIAL          |
+ * read()        | -EINVAL       | -EINVAL         | -EINVAL          | stay
+ * free()        | kept as it is | kept            | kept, may finish | kept
+ * remove()      | removed       | removed         | removed          | removed
  *
- * A FINISHED image may be sealed again, to see whether it has kept; it stays FINISHED.
+ * A FINISHED image may be sealed again, to see whether it has kept: finished() tells, and it is FINISHED
+ * as before.
  */
 #include "ota/image_store.h"
 #include "util/span.h"
@@ -45,8 +42,8 @@ struct fg_image_file;
 struct fg_image_file_ops {
 	/** There is room again after -EAGAIN of fg_image_file_write(). */
 	void (*writable)(void *owner);
-	/** What became of fg_image_file_finish() (0, or a negative errno of the disk) or of
-	 * fg_image_file_seal() (or what fg_image_file_verify() says). */
+	/** What became of fg_image_file_seal(): 0, -EMSGSIZE (not the announced size), -EBADMSG (wrong
+	 * checksum), or another negative errno, of the disk: then only fg_image_file_rewind() helps. */
 	void (*finished)(void *owner, int result);
 };
 
@@ -91,21 +88,10 @@ int fg_image_file_write(struct fg_image_file *image, uint64_t offset, struct fg_
 int fg_image_file_rewind(struct fg_image_file *image);
 
 /**
- * Read back and check at most @max_bytes (at least 1). Returns 1 when there is more to check, 0 when
- * size and checksum are right, -EMSGSIZE (not the announced size), -EBADMSG (wrong checksum), or
- * another negative errno. The next call after anything but 1 starts from the beginning.
- */
-int fg_image_file_verify(struct fg_image_file *image, size_t max_bytes);
-
-/**
- * Verify all in slices, one a turn of the loop, then finish. finished() tells, later.
- * Returns 0 or -EINVAL.
+ * Read back and check all, a piece (FG_IMAGE_PIECE_BYTES) a turn of the loop, then make it durable.
+ * finished() tells, later. Returns 0 or -EINVAL.
  */
 int fg_image_file_seal(struct fg_image_file *image);
-
-/** Make a verified image durable; finished() tells. Returns 0, -EINVAL, or the disk's last error:
- * then only fg_image_file_rewind() helps. */
-int fg_image_file_finish(struct fg_image_file *image);
 
 /** Read from a finished image. Returns how many bytes, 0 at its end, or a negative errno. */
 ssize_t fg_image_file_read(const struct fg_image_file *image, uint64_t offset, void *data,

@@ -173,21 +173,12 @@ void ota_fill(struct ota_fixture *f, struct fg_image_file *image, uint64_t size,
 	}
 }
 
-int ota_verify(struct fg_image_file *image)
+int ota_seal(struct ota_fixture *f, struct fg_image_file *image)
 {
-	int r;
+	unsigned n = f->n_finished;
 
-	do
-		r = fg_image_file_verify(image, 64 * KIB);
-	while (r == 1);
-	return r;
-}
-
-int ota_finish(struct ota_fixture *f, struct fg_image_file *image)
-{
-	assert_int_equal(ota_verify(image), 0);
-	assert_int_equal(fg_image_file_finish(image), 0);
-	ota_wait_for(f, &f->n_finished, f->n_finished + 1);
+	assert_int_equal(fg_image_file_seal(image), 0);
+	ota_wait_for(f, &f->n_finished, n + 1);
 	return f->result;
 }
 
@@ -199,7 +190,7 @@ void ota_put(struct ota_fixture *f, const char *owner, uint64_t size)
 	d.owner = owner;
 	image = ota_begin(f, &d);
 	ota_fill(f, image, size, FG_IMAGE_PIECE_BYTES);
-	assert_int_equal(ota_finish(f, image), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	fg_image_file_free(image);
 }
 

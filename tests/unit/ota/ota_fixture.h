@@ -39,9 +39,8 @@ int ota_try(struct ota_fixture *f, const struct fg_image_description *d,
 	    struct fg_image_file **ret);
 /** Write until @size bytes are there, in pieces of @piece; turns the loop when the disk is behind. */
 void ota_fill(struct ota_fixture *f, struct fg_image_file *image, uint64_t size, size_t piece);
-int ota_verify(struct fg_image_file *image);
-/** Verify and finish; returns what finished() was told. */
-int ota_finish(struct ota_fixture *f, struct fg_image_file *image);
+/** Seal; returns what finished() was told. */
+int ota_seal(struct ota_fixture *f, struct fg_image_file *image);
 /** An image that is whole and closed. */
 void ota_put(struct ota_fixture *f, const char *owner, uint64_t size);
 

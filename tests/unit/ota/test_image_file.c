@@ -68,7 +68,7 @@ static void an_image_arrives_is_checked_and_handed_out(void **state)
 	assert_int_equal(fg_image_file_bytes(image), 0);
 	assert_false(fg_image_file_is_finished(image));
 	ota_fill(f, image, 100001, 1234);
-	assert_int_equal(ota_finish(f, image), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	assert_true(fg_image_file_is_finished(image));
 	assert_content(image, 100001);
 	assert_int_equal(stat(fg_image_file_path(image), &st), 0);
@@ -80,12 +80,24 @@ static void an_image_arrives_is_checked_and_handed_out(void **state)
 	image = ota_begin(f, &d);
 	assert_true(fg_image_file_is_finished(image));
 	assert_int_equal(fg_image_file_bytes(image), 100001);
-	assert_int_equal(ota_verify(image), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	assert_content(image, 100001);
 	assert_null(fg_image_file_remove(image));
 	assert_int_equal(ota_count(f, "") - ota_count(f, "."), 0);
 	assert_null(fg_image_file_free(NULL));
 	assert_null(fg_image_file_remove(NULL));
+}
+
+/* Its last slice is verified, and the disk is to make it durable. */
+static void seal_up_to_the_disk(struct ota_fixture *f, struct fg_image_file *image)
+{
+	unsigned before = disk_count(DISK_FTRUNCATE), n_turns = 0;
+
+	assert_int_equal(fg_image_file_seal(image), 0);
+	for (; disk_count(DISK_FTRUNCATE) == before && n_turns < 1000; n_turns++)
+		ev_run(f->loop, EVRUN_ONCE);
+	assert_in_range(n_turns, 1, 999);
+	assert_int_equal(f->n_finished, 0);
 }
 
 static void it_is_durable_before_it_is_called_finished(void **state)
@@ -95,9 +107,8 @@ static void it_is_durable_before_it_is_called_finished(void **state)
 	struct fg_image_file *image = ota_begin(f, &d);
 
 	ota_fill(f, image, 10, 10);
-	assert_int_equal(ota_verify(image), 0);
 	disk_hold();
-	assert_int_equal(fg_image_file_finish(image), 0);
+	seal_up_to_the_disk(f, image);
 	ota_settle(f);
 	assert_int_equal(f->n_finished, 0);
 	assert_false(fg_image_file_is_finished(image));
@@ -117,7 +128,6 @@ static void each_operation_has_its_state(void **state)
 	char byte;
 
 	/* PARTIAL */
-	assert_int_equal(fg_image_file_finish(image), -EINVAL);
 	assert_int_equal(fg_image_file_read(image, 0, &byte, 1), -EINVAL);
 	assert_int_equal(fg_image_file_write(image, 1, fg_span_str("x")), -EINVAL);
 	assert_int_equal(write_one(image, FG_IMAGE_PIECE_BYTES + 1), -EINVAL);
@@ -127,32 +137,24 @@ static void each_operation_has_its_state(void **state)
 	assert_int_equal(fg_image_file_rewind(image), 0);
 	assert_int_equal(fg_image_file_bytes(image), 0);
 	ota_fill(f, image, 10, 10);
-	assert_int_equal(ota_verify(image), 0);
 
-	/* VERIFIED */
-	assert_int_equal(write_one(image, 0), -EINVAL);
-	assert_int_equal(fg_image_file_read(image, 0, &byte, 1), -EINVAL);
-	assert_int_equal(ota_verify(image), 0);
-	assert_int_equal(fg_image_file_rewind(image), 0);
-	ota_fill(f, image, 10, 10);
-	assert_int_equal(ota_verify(image), 0);
-
-	/* FINISHING */
-	assert_int_equal(fg_image_file_finish(image), 0);
-	assert_int_equal(fg_image_file_finish(image), -EINVAL);
-	assert_int_equal(fg_image_file_verify(image, 1), -EINVAL);
+	/* SEALING, FINISHING */
+	disk_hold();
+	seal_up_to_the_disk(f, image);
+	assert_int_equal(fg_image_file_seal(image), -EINVAL);
 	assert_int_equal(fg_image_file_rewind(image), -EINVAL);
 	assert_int_equal(write_one(image, 0), -EINVAL);
 	assert_int_equal(fg_image_file_read(image, 0, &byte, 1), -EINVAL);
+	disk_release(1);
 	ota_wait_for(f, &f->n_finished, 1);
 
 	/* FINISHED */
-	assert_int_equal(fg_image_file_finish(image), -EINVAL);
 	assert_int_equal(fg_image_file_rewind(image), -EINVAL);
 	assert_int_equal(write_one(image, 0), -EINVAL);
-	assert_int_equal(ota_verify(image), 0);
 	assert_int_equal(fg_image_file_read(image, 9, &byte, 1), 1);
 	assert_int_equal(byte, ota_byte(9));
+	assert_int_equal(ota_seal(f, image), 0);
+	assert_true(fg_image_file_is_finished(image));
 	fg_image_file_free(image);
 }
 
@@ -167,10 +169,9 @@ static void sealing_turns_the_loop_between_the_slices(void **state)
 	ota_fill(f, image, 10 * FG_IMAGE_PIECE_BYTES, FG_IMAGE_PIECE_BYTES);
 	assert_int_equal(fg_image_file_seal(image), 0);
 	assert_int_equal(fg_image_file_seal(image), -EINVAL);
-	assert_int_equal(fg_image_file_verify(image, 1), -EINVAL);
-	assert_int_equal(fg_image_file_finish(image), -EINVAL);
 	assert_int_equal(fg_image_file_rewind(image), -EINVAL);
 	assert_int_equal(write_one(image, 0), -EINVAL);
+	assert_int_equal(fg_image_file_read(image, 0, &byte, 1), -EINVAL);
 	for (; disk_count(DISK_FTRUNCATE) == before && n_turns < 1000; n_turns++)
 		ev_run(f->loop, EVRUN_ONCE); /* until it is verified */
 	assert_in_range(n_turns, 10, 999);
@@ -238,7 +239,7 @@ static void sealing_tells_what_is_wrong(void **state)
 	ota_wait_for(f, &f->n_finished, 3);
 	assert_int_equal(f->result, -EIO);
 	disk_fail(DISK_RENAME, 1, EIO);
-	assert_int_equal(fg_image_file_seal(image), 0); /* it is VERIFIED by now */
+	assert_int_equal(fg_image_file_seal(image), 0);
 	ota_wait_for(f, &f->n_finished, 4);
 	assert_int_equal(f->result, -EIO);
 	fg_image_file_free(image);
@@ -263,7 +264,7 @@ static void a_link_in_place_of_the_description_is_not_followed(void **state)
 	strcpy(strrchr(link, '.'), ".tmp");
 	assert_int_equal(symlink(victim, link), 0);
 	ota_fill(f, image, 1000, 1000);
-	assert_int_equal(ota_finish(f, image), -ELOOP);
+	assert_int_equal(ota_seal(f, image), -ELOOP);
 	assert_int_equal(stat(victim, &st), 0);
 	assert_int_equal(st.st_size, 4);
 	fg_image_file_remove(image);
@@ -275,31 +276,15 @@ static void wrong_size_and_wrong_checksum_are_found(void **state)
 	struct fg_image_description d = ota_description(1000);
 	struct fg_image_file *image = ota_begin(f, &d);
 
-	assert_int_equal(fg_image_file_verify(image, 1), -EMSGSIZE);
+	assert_int_equal(ota_seal(f, image), -EMSGSIZE);
 	ota_fill(f, image, 999, 999);
-	assert_int_equal(fg_image_file_verify(image, 1), -EMSGSIZE);
+	assert_int_equal(ota_seal(f, image), -EMSGSIZE);
 	assert_int_equal(write_one(image, 1), 0); /* a NUL: wrong */
-	assert_int_equal(ota_verify(image), -EBADMSG);
-	assert_int_equal(fg_image_file_finish(image), -EINVAL);
-	assert_int_equal(ota_verify(image), -EBADMSG); /* and again from the beginning */
+	assert_int_equal(ota_seal(f, image), -EBADMSG);
+	assert_int_equal(ota_seal(f, image), -EBADMSG); /* and again from the beginning */
 	assert_int_equal(fg_image_file_rewind(image), 0);
 	ota_fill(f, image, 1000, 100);
-	assert_int_equal(ota_finish(f, image), 0);
-	fg_image_file_free(image);
-}
-
-static void verifying_takes_as_many_calls_as_the_slice_says(void **state)
-{
-	struct ota_fixture *f = *state;
-	struct fg_image_description d = ota_description(100000);
-	struct fg_image_file *image = ota_begin(f, &d);
-	unsigned n = 1;
-
-	ota_fill(f, image, 100000, FG_IMAGE_PIECE_BYTES);
-	while (fg_image_file_verify(image, 1000) == 1)
-		n++;
-	assert_int_equal(n, 100);
-	assert_int_equal(fg_image_file_verify(image, 1000), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	fg_image_file_free(image);
 }
 
@@ -323,7 +308,7 @@ static void each_algorithm_verifies(void **state)
 		d.checksum = text;
 		image = ota_begin(f, &d);
 		ota_fill(f, image, 5000, 700);
-		assert_int_equal(ota_finish(f, image), 0);
+		assert_int_equal(ota_seal(f, image), 0);
 		fg_image_file_free(image);
 	}
 }
@@ -341,7 +326,7 @@ static void decay_of_a_finished_image_is_found(void **state)
 	close(fd);
 	image = ota_begin(f, &d);
 	assert_true(fg_image_file_is_finished(image));
-	assert_int_equal(ota_verify(image), -EBADMSG);
+	assert_int_equal(ota_seal(f, image), -EBADMSG);
 	fg_image_file_remove(image);
 
 	ota_put(f, d.owner, 1000);
@@ -381,7 +366,7 @@ static void a_restart_goes_on_with_what_is_safe(void **state)
 	image = ota_begin(f, &d);
 	assert_int_equal(fg_image_file_bytes(image), safe);
 	ota_fill(f, image, 5 * MIB, FG_IMAGE_PIECE_BYTES);
-	assert_int_equal(ota_finish(f, image), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	assert_content(image, 5 * MIB);
 	assert_int_equal(ota_count(f, ".part"), 0);
 	fg_image_file_free(image);
@@ -525,7 +510,7 @@ static void without_a_checksum_nothing_is_gone_on_with(void **state)
 	assert_int_equal(leave_partial(f, &d), 0);
 	image = ota_begin(f, &d);
 	ota_fill(f, image, 5 * MIB, FG_IMAGE_PIECE_BYTES);
-	assert_int_equal(ota_finish(f, image), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	fg_image_file_free(image);
 }
 
@@ -538,9 +523,9 @@ static void an_image_of_unknown_size_takes_no_more_room_than_it_needs(void **sta
 
 	d.size = 0;
 	image = ota_begin(f, &d);
-	assert_int_equal(fg_image_file_verify(image, 1), -EMSGSIZE); /* nothing is no image */
+	assert_int_equal(ota_seal(f, image), -EMSGSIZE); /* nothing is no image */
 	ota_fill(f, image, 3000, 1000);
-	assert_int_equal(ota_finish(f, image), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	assert_int_equal(stat(fg_image_file_path(image), &st), 0);
 	assert_true(st.st_blocks * 512 < 64 * 1024);
 	fg_image_file_free(image);
@@ -571,7 +556,7 @@ static void no_text_of_a_cloud_reaches_the_file_system(void **state)
 		image = ota_begin(f, &d);
 		assert_true(fg_image_file_bytes(image) > 0);
 		ota_fill(f, image, 2 * MIB, FG_IMAGE_PIECE_BYTES);
-		assert_int_equal(ota_finish(f, image), 0);
+		assert_int_equal(ota_seal(f, image), 0);
 		assert_true(strncmp(fg_image_file_path(image), f->directory,
 				    strlen(f->directory)) == 0);
 		assert_int_equal(strspn(fg_image_file_path(image) + strlen(f->directory) + 1,
@@ -754,7 +739,7 @@ static void a_file_system_that_fills_up_leaves_what_is_there(void **state)
 	assert_int_equal(fg_image_file_bytes(image), 5000);
 	disk_fail(DISK_PWRITE, 1, EINTR);
 	ota_fill(f, image, 10000, 1000);
-	assert_int_equal(ota_finish(f, image), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	assert_content(image, 10000);
 	fg_image_file_free(image);
 }
@@ -791,7 +776,7 @@ static void a_disk_that_is_behind_holds_the_source(void **state)
 	ota_wait_for(f, &f->n_writable, 1);
 	disk_release(100);
 	ota_fill(f, image, 12 * MIB, FG_IMAGE_PIECE_BYTES);
-	assert_int_equal(ota_finish(f, image), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	assert_content(image, 12 * MIB);
 	fg_image_file_free(image);
 }
@@ -815,12 +800,12 @@ static void a_disk_error_sticks_until_all_is_written_again(void **state)
 		ota_fill(f, image, 2 * MIB, FG_IMAGE_PIECE_BYTES);
 		ota_settle(f);
 		disk_fail_after(calls[i], skip, EIO);
-		assert_int_equal(ota_finish(f, image), -EIO);
+		assert_int_equal(ota_seal(f, image), -EIO);
 		assert_false(fg_image_file_is_finished(image));
-		assert_int_equal(fg_image_file_finish(image), -EIO);
+		assert_int_equal(ota_seal(f, image), -EIO);
 		assert_int_equal(fg_image_file_rewind(image), 0);
 		ota_fill(f, image, 2 * MIB, FG_IMAGE_PIECE_BYTES);
-		assert_int_equal(ota_finish(f, image), 0);
+		assert_int_equal(ota_seal(f, image), 0);
 		assert_content(image, 2 * MIB);
 		fg_image_file_remove(image);
 		ota_settle(f);
@@ -836,8 +821,7 @@ static void an_error_of_a_sync_on_the_way_is_told_at_the_end(void **state)
 	disk_hold();
 	disk_fail(DISK_FDATASYNC, 1, EIO);
 	ota_fill(f, image, MIB, FG_IMAGE_PIECE_BYTES);
-	assert_int_equal(ota_verify(image), 0);
-	assert_int_equal(fg_image_file_finish(image), 0); /* while the first sync goes on */
+	seal_up_to_the_disk(f, image); /* while the first sync goes on */
 	disk_release(100);
 	ota_wait_for(f, &f->n_finished, 1);
 	assert_int_equal(f->result, -EIO);
@@ -853,8 +837,7 @@ static void finishing_waits_for_the_sync_that_goes_on(void **state)
 
 	disk_hold();
 	ota_fill(f, image, MIB, FG_IMAGE_PIECE_BYTES);
-	assert_int_equal(ota_verify(image), 0);
-	assert_int_equal(fg_image_file_finish(image), 0);
+	seal_up_to_the_disk(f, image);
 	disk_release(2);
 	ota_wait_for(f, &f->n_finished, 1);
 	assert_int_equal(f->result, 0);
@@ -903,7 +886,7 @@ static void what_the_disk_said_of_forgotten_bytes_is_forgotten(void **state)
 	assert_int_equal(ota_count(f, ".info"), 0);
 	disk_release(100);
 	ota_fill(f, image, 3 * MIB, FG_IMAGE_PIECE_BYTES);
-	assert_int_equal(ota_finish(f, image), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	assert_content(image, 3 * MIB);
 	fg_image_file_free(image);
 }
@@ -985,7 +968,7 @@ static void without_a_thread_it_waits_for_one(void **state)
 	close(pipe_fds[1]);
 	ota_wait_for(f, &f->n_writable, 1);
 	ota_fill(f, image, 8 * MIB, FG_IMAGE_PIECE_BYTES);
-	assert_int_equal(ota_finish(f, image), 0);
+	assert_int_equal(ota_seal(f, image), 0);
 	fg_image_file_free(image);
 	for (int i = 0; i < FG_CONNECTOR_MAX_JOBS; i++)
 		ota_wait_for(f, &sleepers[i].n_done, 1);
@@ -1032,11 +1015,10 @@ static int live_until(const struct ota_fixture *f, unsigned n)
 		image = ota_begin(&own, &d);
 		if (!fg_image_file_is_finished(image)) {
 			ota_fill(&own, image, CUT_IMAGE_BYTES, FG_IMAGE_PIECE_BYTES);
-			if (ota_verify(image) != 0)
+			if (ota_seal(&own, image) != 0)
 				disk_exit(2); /* what it went on with was not safe */
-			ota_finish(&own, image);
 		}
-		disk_exit(ota_verify(image) == 0 ? 0 : 3);
+		disk_exit(ota_seal(&own, image) == 0 ? 0 : 3);
 	}
 	assert_true(child > 0);
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -1084,7 +1066,6 @@ int main(void)
 		TEST(sealing_tells_what_is_wrong),
 		TEST(a_link_in_place_of_the_description_is_not_followed),
 		TEST(wrong_size_and_wrong_checksum_are_found),
-		TEST(verifying_takes_as_many_calls_as_the_slice_says),
 		TEST(each_algorithm_verifies),
 		TEST(decay_of_a_finished_image_is_found),
 		TEST(a_restart_goes_on_with_what_is_safe),
