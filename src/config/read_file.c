@@ -7,33 +7,14 @@
 #include <sys/stat.h>
 
 #include "util/cleanup.h"
-
-static int read_all(int fd, char *data, size_t room, size_t *ret_size)
-{
-	size_t size = 0;
-
-	while (size < room) {
-		ssize_t n = read(fd, data + size, room - size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		size += (size_t)n;
-	}
-	*ret_size = size;
-	return 0;
-}
+#include "util/io.h"
 
 int fg_read_file(const char *path, size_t max_bytes, char **ret_data, size_t *ret_size)
 {
 	FG_CLEANUP(fg_close_p) int fd = -1;
 	struct stat st;
-	size_t size = 0;
+	ssize_t size;
 	char *data;
-	int r;
 
 	/* O_NONBLOCK: opening a FIFO must not wait for somebody who writes to it. */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -49,17 +30,17 @@ int fg_read_file(const char *path, size_t max_bytes, char **ret_data, size_t *re
 	data = malloc(max_bytes + 1);
 	if (!data)
 		return -ENOMEM;
-	r = read_all(fd, data, max_bytes + 1, &size);
-	if (r == 0 && size > max_bytes)
-		r = -EFBIG;
-	if (r < 0) {
+	size = fg_read_all(fd, data, max_bytes + 1);
+	if (size > (ssize_t)max_bytes)
+		size = -EFBIG;
+	if (size < 0) {
 		explicit_bzero(data, max_bytes + 1);
 		free(data);
-		return r;
+		return (int)size;
 	}
 	data[size] = '\0';
 	*ret_data = data;
-	*ret_size = size;
+	*ret_size = (size_t)size;
 	return 0;
 }
 

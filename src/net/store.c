@@ -11,6 +11,7 @@
 #include "util/cleanup.h"
 #include "util/crc32c.h"
 #include "util/durable.h"
+#include "util/io.h"
 #include "util/log.h"
 
 #define MAGIC "FGSTORE1"
@@ -145,25 +146,6 @@ static int set_aside(struct fg_store *s)
 	return 0;
 }
 
-/* Reads at most @max bytes of @fd. Returns how many, or a negative errno. */
-static ssize_t read_all(int fd, uint8_t *data, size_t max)
-{
-	size_t size = 0;
-
-	while (size < max) {
-		ssize_t n = read(fd, data + size, max - size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		size += (size_t)n;
-	}
-	return (ssize_t)size;
-}
-
 static int read_file(struct fg_store *s)
 {
 	FG_CLEANUP(fg_free_p) uint8_t *data = malloc(s->with.max_bytes + 1);
@@ -176,7 +158,7 @@ static int read_file(struct fg_store *s)
 	fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	size = read_all(fd, data, s->with.max_bytes + 1);
+	size = fg_read_all(fd, data, s->with.max_bytes + 1);
 	close(fd);
 	if (size < 0)
 		return (int)size;

@@ -8,23 +8,7 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
-
-static int write_all(int fd, const void *data, size_t size)
-{
-	const char *at = data;
-
-	while (size > 0) {
-		ssize_t n = write(fd, at, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		at += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
+#include "util/io.h"
 
 int fg_durable_put(int dir_fd, const char *temporary, const char *name, mode_t mode,
 		   const struct fg_span *parts, size_t n_parts)
@@ -36,7 +20,7 @@ int fg_durable_put(int dir_fd, const char *temporary, const char *name, mode_t m
 	if (fd < 0)
 		return -errno;
 	for (size_t i = 0; i < n_parts; i++) {
-		r = write_all(fd, parts[i].data, parts[i].size);
+		r = fg_write_all(fd, parts[i].data, parts[i].size);
 		if (r < 0)
 			return r;
 	}
