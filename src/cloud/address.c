@@ -5,24 +5,18 @@
 #include <string.h>
 #include <strings.h>
 
+#include "net/tls_config.h"
+
 /* The link's material for another host; `server_name` is what the URL's host is called. */
 static int make_tls(struct fg_address *a, const struct fg_tls_config *config, const char *host,
 		    struct fg_error *err)
 {
-	const struct fg_tls_params params = {
-		.host = host,
-		.ca = config->ca,
-		.certificate = config->certificate,
-		.key = config->key,
-		.key_password = config->key_password,
-		.is_insecure = config->is_insecure,
-	};
 	struct fg_tls *made;
 	int r;
 
 	if (a->made && strcasecmp(a->made_for, host) == 0)
 		return 0;
-	r = fg_tls_new(&params, &made, err);
+	r = fg_tls_for_host(config, host, &made, err);
 	if (r < 0)
 		return r;
 	fg_tls_free(a->made);

@@ -7,6 +7,7 @@
 
 #include "cloud/link_internal.h"
 #include "cloud/session_key.h"
+#include "net/tls_config.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -165,23 +166,6 @@ static void link_resumed(struct ev_loop *loop, ev_timer *w, int events)
 
 /* ---- life */
 
-static int link_load_tls(struct fg_link *link, struct fg_error *err)
-{
-	const struct fg_cloud_config *config = link->with.config;
-	struct fg_tls_params params = {
-		.host = config->tls.server_name ? config->tls.server_name : config->url.host,
-		.ca = config->tls.ca,
-		.certificate = config->tls.certificate,
-		.key = config->tls.key,
-		.key_password = config->tls.key_password,
-		.is_insecure = config->tls.is_insecure,
-	};
-
-	if (!config->url.is_tls)
-		return 0;
-	return fg_tls_new(&params, &link->common.tls, err);
-}
-
 static int link_open_plugin(struct fg_link *link, struct fg_error *err)
 {
 	struct fg_open with = {
@@ -330,7 +314,8 @@ int fg_link_new(const struct fg_link_options *options, struct fg_link **ret, str
 	ev_timer_init(&link->wake, fg_link_woken, 0., 0.);
 	link->resume.data = link->wake.data = link;
 
-	r = link_load_tls(link, err);
+	r = fg_tls_for_url(&link->with.config->tls, &link->with.config->url, &link->common.tls,
+			   err);
 	if (r == 0)
 		r = link_open_memory(link, err);
 	if (r == 0)
@@ -362,7 +347,8 @@ int fg_link_check(const struct fg_link_options *options, struct fg_error *err)
 	link->with = *options;
 	ev_init(&link->resume, link_resumed);
 	ev_init(&link->wake, fg_link_woken);
-	r = link_load_tls(link, err);
+	r = fg_tls_for_url(&link->with.config->tls, &link->with.config->url, &link->common.tls,
+			   err);
 	return r < 0 ? r : link_open_plugin(link, err);
 }
 

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/tls_config.h"
 #include "util/cleanup.h"
 
 #define KEEP_ALIVE_S 60
@@ -138,21 +139,6 @@ static int attempt(struct fg_field *f, int64_t timeout_ms, struct fg_error *err)
 	return 0;
 }
 
-static int make_tls(const struct fg_broker_config *broker, struct fg_tls **ret,
-		    struct fg_error *err)
-{
-	const struct fg_tls_params params = {
-		.host = broker->tls.server_name ? broker->tls.server_name : broker->url.host,
-		.ca = broker->tls.ca,
-		.certificate = broker->tls.certificate,
-		.key = broker->tls.key,
-		.key_password = broker->tls.key_password,
-		.is_insecure = broker->tls.is_insecure,
-	};
-
-	return broker->url.is_tls ? fg_tls_new(&params, ret, err) : 0;
-}
-
 static void field_freep(struct fg_field **f)
 {
 	fg_field_free(*f);
@@ -174,7 +160,7 @@ int fg_field_open(struct ev_loop *loop, struct fg_connector *connector,
 	f->arg = arg;
 	f->mqtt_version = broker->mqtt_version ? broker->mqtt_version : FG_MQTT_5;
 	snprintf(f->client_id, sizeof(f->client_id), "fieldgate-roundtrip-%ld", (long)getpid());
-	r = make_tls(broker, &f->tls, err);
+	r = fg_tls_for_url(&broker->tls, &broker->url, &f->tls, err);
 	if (r < 0)
 		return r;
 	r = attempt(f, timeout_ms, err);

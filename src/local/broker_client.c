@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "net/mqtt_client.h"
+#include "net/tls_config.h"
 #include "util/backoff.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -384,23 +385,6 @@ static void broker_waited(struct ev_loop *loop, ev_timer *w, int events)
 
 /* ---- life */
 
-static int load_tls(const struct fg_broker_config *config, struct fg_tls **ret,
-		    struct fg_error *err)
-{
-	struct fg_tls_params params = {
-		.host = config->tls.server_name ? config->tls.server_name : config->url.host,
-		.ca = config->tls.ca,
-		.certificate = config->tls.certificate,
-		.key = config->tls.key,
-		.key_password = config->tls.key_password,
-		.is_insecure = config->tls.is_insecure,
-	};
-
-	if (!config->url.is_tls)
-		return 0;
-	return fg_tls_new(&params, ret, err);
-}
-
 /* Shared subscriptions (MQTT 5, 4.8.2): several gateways divide the messages. */
 static int add_filter(char ***filters, size_t *n, const char *share, const char *filter)
 {
@@ -449,7 +433,7 @@ static void free_filters(char **filters, size_t n)
 int fg_broker_client_check(const struct fg_broker_config *config, struct fg_error *err)
 {
 	struct fg_tls *tls = NULL;
-	int r = load_tls(config, &tls, err);
+	int r = fg_tls_for_url(&config->tls, &config->url, &tls, err);
 
 	fg_tls_free(tls);
 	return r;
@@ -474,7 +458,7 @@ int fg_broker_client_new(const struct fg_broker_client_options *options,
 	fg_backoff_init(&b->backoff, options->seed, options->config->max_reconnect_delay_ms);
 	ev_timer_init(&b->wait, broker_waited, 0., 0.);
 	b->wait.data = b;
-	r = load_tls(options->config, &b->tls, err);
+	r = fg_tls_for_url(&options->config->tls, &options->config->url, &b->tls, err);
 	if (r < 0)
 		return r;
 	r = make_filters(b);
