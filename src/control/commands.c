@@ -87,6 +87,25 @@ const char *fg_ctl_file_fault(const struct fg_scan_file *f, char *out)
 	return NULL;
 }
 
+bool fg_ctl_tell_file_faults(const char *lane, const struct fg_scan *s)
+{
+	const struct fg_scan_file *files;
+	bool has_any = false;
+	size_t n;
+
+	files = fg_scan_files(s, &n);
+	for (size_t i = 0; i < n; i++) {
+		char text[256];
+		const char *fault = fg_ctl_file_fault(&files[i], text);
+
+		if (!fault)
+			continue;
+		has_any = true;
+		fg_ctl_fail("%s: %s: %s", lane, files[i].name, fault);
+	}
+	return has_any;
+}
+
 int fg_ctl_flush(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))

@@ -48,6 +48,9 @@ int fg_ctl_locate(const char *option, int argc, char **argv, int n_after, int *a
  * set aside. To @out of 256. */
 const char *fg_ctl_file_fault(const struct fg_scan_file *f, char *out);
 
+/** Say so of each file of @lane that has such a fault. Returns whether one has. */
+bool fg_ctl_tell_file_faults(const char *lane, const struct fg_scan *s);
+
 /** What @q says, as members of @o. */
 void fg_ctl_add_quarantined(struct fg_object *o, const struct fg_quarantined *q);
 

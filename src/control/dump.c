@@ -232,24 +232,13 @@ static int walk_lane(struct dump *d, const char *lane, struct fg_scan *s)
 
 static int dump_lane(struct dump *d, const struct fg_located_lane *lane)
 {
-	const struct fg_scan_file *files;
 	struct fg_error err = {0};
 	struct fg_scan *s;
-	size_t n;
 	int r;
 
 	if (fg_scan_open(lane->fd, &s, &err) < 0)
 		return fg_ctl_fail("%s: %s", lane->name, err.text);
-	files = fg_scan_files(s, &n);
-	for (size_t i = 0; i < n; i++) {
-		char text[256];
-		const char *fault = fg_ctl_file_fault(&files[i], text);
-
-		if (!fault)
-			continue;
-		d->is_incomplete = true;
-		fg_ctl_fail("%s: %s: %s", lane->name, files[i].name, fault);
-	}
+	d->is_incomplete |= fg_ctl_tell_file_faults(lane->name, s);
 	fg_scan_skip_to(s, d->from);
 	r = walk_lane(d, lane->name, s);
 	fg_scan_free(s);

@@ -144,23 +144,6 @@ static void take_record(struct quarantine *q, const char *lane, const struct fg_
 	q->each(q, e->first_seq, &message);
 }
 
-static void tell_files(struct quarantine *q, const char *lane, struct fg_scan *s)
-{
-	const struct fg_scan_file *files;
-	size_t n;
-
-	files = fg_scan_files(s, &n);
-	for (size_t i = 0; i < n; i++) {
-		char text[256];
-		const char *fault = fg_ctl_file_fault(&files[i], text);
-
-		if (!fault)
-			continue;
-		q->is_incomplete = true;
-		fg_ctl_fail("%s: %s: %s", lane, files[i].name, fault);
-	}
-}
-
 static void tell_lost(struct quarantine *q, const char *lane, const struct fg_scan_event *e)
 {
 	if (q->number != 0 && (q->number < e->first_seq || e->last_seq < q->number))
@@ -221,7 +204,7 @@ static int walk_lane(struct quarantine *q, const struct fg_located_lane *lane)
 			if (r < 0)
 				break;
 			if (is_first)
-				tell_files(q, lane->name, s);
+				q->is_incomplete |= fg_ctl_tell_file_faults(lane->name, s);
 			is_first = false;
 			r = turn == 0 ? find_settled(s, &settled)
 				      : walk_window(q, lane->name, s, &settled);
