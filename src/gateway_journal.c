@@ -162,7 +162,7 @@ static unsigned max_left_behind(const struct fg_gateway *g)
 	unsigned n = FG_MAX_CLOUDS;
 
 	for (size_t i = 0; i < g->config->n_clouds; i++)
-		if (fg_plugin_get(g->clouds[i].plugin)->session_of)
+		if (fg_plugin_get(g->clouds[i].plugin)->has_device_sessions)
 			n = FG_LEFT_BEHIND_MAX;
 	return n;
 }

@@ -19,7 +19,7 @@
  * NUL-terminated; other strings are. Errors are negative errno values.
  *
  * Words: a link is one configured cloud, with the ctx that was opened for it. A session is one
- * connection to it; most links have only the one called "", see fg_plugin.session_of().
+ * connection to it; most links have only the one called "", see fg_plugin.has_device_sessions().
  */
 
 #include <stdbool.h>
@@ -773,10 +773,17 @@ struct fg_plugin {
 	void (*image_progress)(void *ctx, const struct fg_image_progress *progress);
 
 	/**
-	 * The session that carries @device's messages: its name to @out of 256 bytes, NUL-terminated.
-	 * NULL: the link has one session, "".
+	 * Has each device a session of its own, called by the cloud's name for the device? Asked once,
+	 * after open(). NULL, or false: the link has one session, "".
+	 *
+	 * Such a session is opened when its device has something to send. One that is down, slow or
+	 * refused delays no other: it falls behind, and catches up alone. When the cloud calls its
+	 * device otherwise (rename(), or the operator by the configuration), it ends in good order and
+	 * a session of the new name sends the rest; when the cloud does not get the device any more
+	 * (mute()), it ends, and what waited for it is dropped. A device whose name the cloud uses for
+	 * another one gets no session: its messages go into quarantine.
 	 */
-	void (*session_of)(void *ctx, struct fg_span device, char *out);
+	bool (*has_device_sessions)(void *ctx);
 
 	/** The cloud's interface for applications, for fieldgatectl. NULL: unknown to this plugin. */
 	const struct fg_rest *rest;

@@ -58,6 +58,7 @@ static void session_stopped(struct fg_cloud_session *s)
 
 	session_enter(s, FG_LINK_STOPPED);
 	s->client = fg_mqtt_client_free(s->client);
+	s->has_stopped = true;
 	s->stopped = NULL;
 	if (stopped)
 		stopped(s->stopped_arg);
@@ -535,8 +536,8 @@ static void session_freep(struct fg_cloud_session **s)
 	fg_cloud_session_free(*s);
 }
 
-int fg_cloud_session_new(struct fg_session_common *common, const char *name, const char *client_id,
-			 uint64_t seed, struct fg_cloud_session **ret)
+int fg_cloud_session_new(struct fg_session_common *common, struct fg_span device,
+			 const char *client_id, uint64_t seed, struct fg_cloud_session **ret)
 {
 	FG_CLEANUP(session_freep) struct fg_cloud_session *s = calloc(1, sizeof(*s));
 	struct fg_hold_options hold = {
@@ -555,14 +556,15 @@ int fg_cloud_session_new(struct fg_session_common *common, const char *name, con
 	ev_timer_init(&s->wait, waited, 0., 0.);
 	ev_init(&s->tick, ticked);
 	s->wait.data = s->tick.data = s;
-	s->client_id = strdup(client_id);
-	if (!s->client_id || asprintf(&s->label, "%s%s%s", common->config->name,
-				      name[0] ? " session " : "", name) < 0)
-		return -ENOMEM;
-	r = fg_outbox_session_open(common->outbox, name, &s->out);
+	r = fg_outbox_session_open(common->outbox, device, &s->out);
 	if (r < 0)
 		return r;
 	fg_outbox_session_set_owner(s->out, s);
+	s->client_id = strdup(client_id);
+	if (!s->client_id ||
+	    asprintf(&s->label, "%s%s%s", common->config->name, device.size > 0 ? " session " : "",
+		     fg_cloud_session_name(s)) < 0)
+		return -ENOMEM;
 	if (common->http) {
 		r = fg_http_carrier_new(common, s->out, s->label, ~seed, &s->http);
 		if (r < 0)
@@ -638,6 +640,21 @@ enum fg_link_state fg_cloud_session_state(const struct fg_cloud_session *s)
 const char *fg_cloud_session_name(const struct fg_cloud_session *s)
 {
 	return fg_outbox_session_name(s->out);
+}
+
+struct fg_span fg_cloud_session_device(const struct fg_cloud_session *s)
+{
+	return fg_outbox_session_device(s->out);
+}
+
+bool fg_cloud_session_is_outdated(const struct fg_cloud_session *s)
+{
+	return fg_outbox_session_is_outdated(s->out);
+}
+
+bool fg_cloud_session_has_stopped(const struct fg_cloud_session *s)
+{
+	return s->has_stopped;
 }
 
 const char *fg_cloud_session_why(const struct fg_cloud_session *s, int64_t *ret_retry_ms)

@@ -72,10 +72,10 @@ struct fg_session_common {
 
 struct fg_cloud_session;
 
-/** Make the session called @name ("" for the link's only one), and @client_id for a plugin that does
- * not care. On success the caller owns *@ret. Returns 0, -EEXIST, -EINVAL or -ENOMEM. */
-int fg_cloud_session_new(struct fg_session_common *common, const char *name, const char *client_id,
-			 uint64_t seed, struct fg_cloud_session **ret);
+/** Make the session of field device @device (empty: the link's only one), and @client_id for a plugin
+ * that does not care. On success the caller owns *@ret. Returns 0 or as fg_outbox_session_open(). */
+int fg_cloud_session_new(struct fg_session_common *common, struct fg_span device,
+			 const char *client_id, uint64_t seed, struct fg_cloud_session **ret);
 
 /** Release at once, whatever the state. Takes NULL. */
 struct fg_cloud_session *fg_cloud_session_free(struct fg_cloud_session *s);
@@ -117,6 +117,14 @@ void fg_cloud_session_clock_set(struct fg_cloud_session *s, bool is_learnt);
 
 enum fg_link_state fg_cloud_session_state(const struct fg_cloud_session *s);
 const char *fg_cloud_session_name(const struct fg_cloud_session *s);
+
+/** Does the cloud call its device otherwise by now, or not get it any more? It has to be stopped then,
+ * and another one takes its place: see fg_outbox_session_is_outdated(). */
+bool fg_cloud_session_is_outdated(const struct fg_cloud_session *s);
+
+/** Was it stopped, and has come to its end? */
+bool fg_cloud_session_has_stopped(const struct fg_cloud_session *s);
+struct fg_span fg_cloud_session_device(const struct fg_cloud_session *s);
 
 /** How its last attempt or session ended, while it is not online; or NULL. *@ret_retry_ms: until the next
  * attempt, in FG_LINK_BACKOFF; else 0. */

@@ -30,7 +30,7 @@ struct fg_cloud_session {
 	bool is_setup, is_timed; /* as the plugin said */
 	bool has_tried_anew;     /* refused for its credentials; since the last session */
 	bool is_renewing;        /* DRAINING: connect again at once */
-	bool is_stopping;
+	bool is_stopping, has_stopped;
 	struct fg_hold hold; /* nothing is written before it is over */
 	const char
 		*given_back; /* why the session has to end, once the plugin is through; or NULL */

@@ -1,9 +1,7 @@
 /*
  * What becomes of a record that a pass has read: whose it is, and whether it is taken now.
  */
-#include "cloud/devices.h"
 #include "cloud/feed.h"
-#include "cloud/names.h"
 #include "cloud/outbox_internal.h"
 #include "util/log.h"
 
@@ -31,17 +29,17 @@ static struct fg_track *track_of(struct fg_feed *f, const struct fg_message *m,
 }
 
 static enum fg_fate take(struct fg_feed *f, const struct fg_reading *r, struct fg_track *t,
-			 const struct fg_message *m, uint16_t *ret_entry)
+			 const struct fg_message *m, struct fg_span device, uint16_t *ret_entry)
 {
 	if (fg_ledger_reserve(&f->ledger, 1) == 0)
 		return FG_FATE_STOP;
-	*ret_entry = fg_ledger_add(&f->ledger, t, m, r->kind);
+	*ret_entry = fg_ledger_add(&f->ledger, t, m, device, r->kind);
 	return FG_FATE_TAKE;
 }
 
 static enum fg_fate take_from_one_session(struct fg_feed *f, struct fg_reading *r,
 					  struct fg_outbox_session *s, const struct fg_message *m,
-					  uint16_t *ret_entry)
+					  struct fg_span device, uint16_t *ret_entry)
 {
 	struct fg_track *t = track_of(f, m, s);
 
@@ -51,7 +49,7 @@ static enum fg_fate take_from_one_session(struct fg_feed *f, struct fg_reading *
 		if (!fg_feed_has_place(f, t))
 			return FG_FATE_STOP;
 	}
-	return take(f, r, t, m, ret_entry);
+	return take(f, r, t, m, device, ret_entry);
 }
 
 void fg_feed_complain_of_too_many(struct fg_outbox *o)
@@ -67,7 +65,7 @@ static enum fg_fate set_aside(struct fg_feed *f, const struct fg_reading *r, str
 			      const struct fg_message *m, struct fg_span device, const char *reason)
 {
 	uint16_t entry;
-	enum fg_fate fate = take(f, r, t, m, &entry);
+	enum fg_fate fate = take(f, r, t, m, device, &entry);
 
 	if (fate != FG_FATE_TAKE)
 		return fate;
@@ -104,8 +102,7 @@ static enum fg_fate no_place(struct fg_feed *f, const struct fg_message *m, stru
 
 /* Nobody has opened the session of @m. It may be expected (@s), because of the other lane perhaps. */
 static enum fg_fate leave_to_nobody(struct fg_feed *f, struct fg_outbox_session *s,
-				    const struct fg_message *m, struct fg_span device, uint64_t key,
-				    const char *name)
+				    const struct fg_message *m, struct fg_span device, uint64_t key)
 {
 	struct fg_outbox *o = f->outbox;
 	int r = 0;
@@ -118,7 +115,7 @@ static enum fg_fate leave_to_nobody(struct fg_feed *f, struct fg_outbox_session 
 		return no_place(f, m, device);
 	f->full_since_ms = 0;
 	if (o->with.wanted)
-		o->with.wanted(o->with.arg, name);
+		o->with.wanted(o->with.arg, device);
 	return FG_FATE_SETTLE;
 }
 
@@ -131,7 +128,7 @@ static enum fg_fate take_live(struct fg_feed *f, struct fg_outbox_session *s,
 	if (t->state == FG_TRACK_BEHIND)
 		return FG_FATE_SETTLE;
 	if (s->inflight && !s->is_setup && fg_feed_has_place(f, t))
-		return take(f, live(f), t, m, ret_entry);
+		return take(f, live(f), t, m, device, ret_entry);
 	if (fg_track_fall_out(t, &f->ledger, m->seq) < 0)
 		return no_place(f, m, device);
 	f->full_since_ms = 0;
@@ -139,30 +136,52 @@ static enum fg_fate take_live(struct fg_feed *f, struct fg_outbox_session *s,
 	return FG_FATE_SETTLE;
 }
 
+/* Does the behind pass carry @t, which has missed record @seq? */
+static bool is_aboard(const struct fg_track *t, uint64_t seq)
+{
+	return t->rides && t->state == FG_TRACK_BEHIND && seq >= t->from;
+}
+
 static enum fg_fate take_behind(struct fg_feed *f, struct fg_outbox_session *s,
-				const struct fg_message *m, uint16_t *ret_entry)
+				const struct fg_message *m, struct fg_span device,
+				uint16_t *ret_entry)
 {
 	struct fg_track *t = &s->tracks[f->lane];
 
-	if (!t->rides || t->state != FG_TRACK_BEHIND || m->seq < t->from)
+	if (!is_aboard(t, m->seq))
 		return FG_FATE_SKIP;
 	if (fg_feed_has_place(f, t))
-		return take(f, behind(f), t, m, ret_entry);
+		return take(f, behind(f), t, m, device, ret_entry);
 	fg_sweep_get_off(t, m->seq);
 	return FG_FATE_SKIP;
 }
 
-/* Its session's name and that of another have the same key: there is no telling them apart on disk. */
-static enum fg_fate refuse_stranger(struct fg_feed *f, struct fg_reading *r,
-				    struct fg_outbox_session *s, const struct fg_message *m,
-				    struct fg_span device)
+/* @m can have no session. That of another device may have its key (@s): then there is no telling them
+ * apart on disk, and the behind pass takes @m for one of its. */
+static enum fg_fate refuse(struct fg_feed *f, struct fg_reading *r, struct fg_outbox_session *s,
+			   const struct fg_message *m, struct fg_span device, const char *reason)
 {
-	struct fg_track *t = &s->tracks[f->lane];
+	struct fg_track *t = s ? &s->tracks[f->lane] : &f->orphans;
 
 	if (r->kind == FG_PASS_LIVE && t->state == FG_TRACK_BEHIND)
 		return FG_FATE_SETTLE;
-	return set_aside(f, r, r->kind == FG_PASS_LIVE ? &f->orphans : t, m, device,
-			 "its session cannot be told from another one by its key");
+	if (r->kind == FG_PASS_BEHIND && s && !is_aboard(t, m->seq))
+		return FG_FATE_SKIP;
+	return set_aside(f, r, r->kind == FG_PASS_LIVE ? &f->orphans : t, m, device, reason);
+}
+
+/* The behind pass has found out whose the expected session @s is. */
+static enum fg_fate meet(struct fg_feed *f, struct fg_outbox_session *s, const struct fg_message *m,
+			 struct fg_span device)
+{
+	struct fg_outbox *o = f->outbox;
+
+	fg_sweep_get_off(&s->tracks[f->lane], m->seq);
+	if (!s->device)
+		fg_outbox_session_met(s, device);
+	if (o->with.wanted)
+		o->with.wanted(o->with.arg, device);
+	return FG_FATE_SKIP;
 }
 
 static enum fg_fate take_from_sessions(struct fg_feed *f, struct fg_reading *r,
@@ -170,24 +189,22 @@ static enum fg_fate take_from_sessions(struct fg_feed *f, struct fg_reading *r,
 				       uint16_t *ret_entry, struct fg_outbox_session **ret_session)
 {
 	struct fg_outbox *o = f->outbox;
-	char name[256];
 	uint64_t key;
-	struct fg_outbox_session *s = fg_outbox_session_of(o, m, &key, name);
+	struct fg_outbox_session *s = fg_outbox_session_of(o, device, &key);
 
 	*ret_session = s;
-	if (s && !s->name && r->kind == FG_PASS_BEHIND) {
-		fg_outbox_unexpect(s);
-		if (o->with.wanted)
-			o->with.wanted(o->with.arg, name);
-		return FG_FATE_SKIP;
-	}
+	if (s && s->name && !fg_span_is(device, s->device))
+		return refuse(f, r, s, m, device,
+			      "its session cannot be told from another one by its key");
+	if ((!s || !s->name) && !fg_outbox_owns_name(o, device, m->device))
+		return refuse(f, r, s, m, device, "the cloud calls another device by its name");
+	if (s && !s->name && r->kind == FG_PASS_BEHIND)
+		return meet(f, s, m, device);
 	if (!s || !s->name)
-		return r->kind == FG_PASS_LIVE ? leave_to_nobody(f, s, m, device, key, name)
+		return r->kind == FG_PASS_LIVE ? leave_to_nobody(f, s, m, device, key)
 					       : FG_FATE_SKIP;
-	if (strcmp(s->name, name) != 0)
-		return refuse_stranger(f, r, s, m, device);
 	return r->kind == FG_PASS_LIVE ? take_live(f, s, m, device, ret_entry)
-				       : take_behind(f, s, m, ret_entry);
+				       : take_behind(f, s, m, device, ret_entry);
 }
 
 /* There is an entry: it was read before. */
@@ -220,10 +237,10 @@ static enum fg_fate take_again(struct fg_feed *f, struct fg_reading *r, uint16_t
 bool fg_feed_map_device(const struct fg_outbox *o, const struct fg_message *m,
 			struct fg_span device, struct fg_span *ret_name)
 {
-	bool is_mapped = o->with.names ? fg_names_to_cloud(o->with.names, device, ret_name)
-				       : fg_devices_map(&o->with.config->devices, device, ret_name);
+	bool is_mapped = fg_outbox_name_of(o, device, ret_name);
 
-	if (is_mapped || m->kind != FG_COMMAND_RESPONSE)
+	/* Where devices have sessions, this one's is gone. */
+	if (is_mapped || m->kind != FG_COMMAND_RESPONSE || o->has_sessions)
 		return is_mapped;
 	*ret_name = device;
 	return true;
@@ -272,5 +289,5 @@ enum fg_fate fg_feed_decide(struct fg_feed *f, struct fg_reading *r, struct fg_m
 	if (o->has_sessions)
 		return take_from_sessions(f, r, device, m, ret_entry, ret_session);
 	*ret_session = o->sessions[0];
-	return take_from_one_session(f, r, o->sessions[0], m, ret_entry);
+	return take_from_one_session(f, r, o->sessions[0], m, device, ret_entry);
 }

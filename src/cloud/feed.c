@@ -142,18 +142,16 @@ static bool wants(void *arg, const struct fg_message *m)
 {
 	struct fg_feed *f = arg;
 	struct fg_outbox *o = f->outbox;
-	struct fg_message mapped = *m;
 	const struct fg_outbox_session *s;
-	char name[256];
+	struct fg_span name;
 	uint64_t key;
 
 	if (!o->has_sessions)
 		return fg_kind_is_ordered(m->kind) && f->ordered.state != FG_TRACK_WITH &&
 		       m->seq >= f->ordered.from;
-	if (!fg_feed_map_device(o, m, m->device, &mapped.device))
-		return false;
-	s = fg_outbox_session_of(o, &mapped, &key, name);
-	return s && fg_sweep_carries(f, &s->tracks[f->lane], m->seq);
+	s = fg_outbox_session_of(o, m->device, &key);
+	return s && fg_feed_map_device(o, m, m->device, &name) &&
+	       fg_sweep_carries(f, &s->tracks[f->lane], m->seq);
 }
 
 static int make_ready(struct fg_feed *f, struct fg_reading *r)
@@ -471,9 +469,10 @@ static void forget_windows(struct fg_feed *f, const struct fg_outbox_session *s)
 	for (unsigned i = 0; i < FG_N_PASSES; i++) {
 		struct fg_window *w = f->readings[i].window;
 
+		/* The entries may be others' soon: nobody may take what is left here for open. */
 		for (unsigned k = 0; w && k < w->n_rows; k++)
-			if (w->rows[k].session == s)
-				w->rows[k].first = w->rows[k].end;
+			while (w->rows[k].session == s && w->rows[k].first < w->rows[k].end)
+				w->states[w->rows[k].first++] = FG_NOTHING;
 		f->readings[i].waits_for_time = false;
 	}
 }
@@ -514,6 +513,7 @@ void fg_feed_session_down(struct fg_feed *f, struct fg_outbox_session *s)
 		if (f->ordered.state == FG_TRACK_JOINING)
 			fg_track_fall_out(&f->ordered, &f->ledger, live(f)->position);
 		fg_track_trim(&f->ordered, &f->ledger);
+		fg_track_dissolve(&f->ordered, &f->ledger, t);
 	}
 	fg_track_trim(t, &f->ledger);
 	/* What it held up need not wait for it any more. */
@@ -559,11 +559,13 @@ void fg_feed_offer_left(struct fg_feed *f, struct fg_outbox_session *s)
 	f->is_behind = true;
 }
 
-void fg_feed_session_closed(struct fg_feed *f, struct fg_outbox_session *s)
+void fg_feed_session_closed(struct fg_feed *f, struct fg_outbox_session *s, bool is_wanted)
 {
 	struct fg_track *t = &s->tracks[f->lane];
 
-	if (f->outbox->has_sessions)
+	if (!is_wanted)
+		fg_track_abandon(t, &f->ledger);
+	else if (f->outbox->has_sessions)
 		leave_behind(f, t);
 	fg_track_forget(t, &f->ledger, &f->orphans);
 }

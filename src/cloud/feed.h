@@ -110,8 +110,9 @@ void fg_feed_offer_left(struct fg_feed *f, struct fg_outbox_session *s);
 void fg_feed_session_up(struct fg_feed *f, struct fg_outbox_session *s);
 void fg_feed_session_down(struct fg_feed *f, struct fg_outbox_session *s);
 
-/** It is down, and about to be forgotten. */
-void fg_feed_session_closed(struct fg_feed *f, struct fg_outbox_session *s);
+/** It is down, and about to be forgotten. What it has not sent is kept, or is settled when nobody wants
+ * it any more (not @is_wanted). */
+void fg_feed_session_closed(struct fg_feed *f, struct fg_outbox_session *s, bool is_wanted);
 
 /** A session that was asleep, paused or full may not be so any more. */
 void fg_feed_look_again(struct fg_feed *f);

@@ -111,7 +111,7 @@ static void take_off(struct fg_track *t, struct fg_ledger *l, uint16_t e)
 }
 
 uint16_t fg_ledger_add(struct fg_ledger *l, struct fg_track *track, const struct fg_message *m,
-		       unsigned pass)
+		       struct fg_span device, unsigned pass)
 {
 	uint16_t e = l->free;
 	struct fg_entry *entry = &l->entries[e];
@@ -128,7 +128,7 @@ uint16_t fg_ledger_add(struct fg_ledger *l, struct fg_track *track, const struct
 	};
 	*head = e;
 	if (entry->is_ordered) {
-		entry->order_hash = order_hash(m->device);
+		entry->order_hash = order_hash(device);
 		entry->same_order = l->ordered[entry->order_hash];
 		l->ordered[entry->order_hash] = e;
 		l->n_ordered++;
@@ -351,6 +351,37 @@ void fg_track_trim(struct fg_track *t, struct fg_ledger *l)
 	}
 }
 
+/* Entry @e is not DONE. */
+static void hand_over(struct fg_track *t, struct fg_ledger *l, uint16_t e, struct fg_track *heir)
+{
+	struct fg_entry *entry = &l->entries[e];
+
+	take_off(t, l, e);
+	t->n_again -= entry->state == FG_ENTRY_AGAIN;
+	heir->n_again += entry->state == FG_ENTRY_AGAIN;
+	t->n_alone -= entry->is_alone;
+	heir->n_alone += entry->is_alone;
+	entry->track = heir;
+	append(heir, l, e);
+}
+
+void fg_track_dissolve(struct fg_track *t, struct fg_ledger *l, struct fg_track *heir)
+{
+	while (t->state == FG_TRACK_WITH && t->first)
+		hand_over(t, l, t->first, heir);
+}
+
+void fg_track_abandon(struct fg_track *t, struct fg_ledger *l)
+{
+	for (uint16_t e = t->first; e; e = l->entries[e].after)
+		if (l->entries[e].state != FG_ENTRY_QUARANTINED)
+			fg_cursor_settle(l->cursor, l->entries[e].seq, l->entries[e].seq);
+	if (t->state == FG_TRACK_WITH)
+		return;
+	t->state = FG_TRACK_WITH;
+	fg_cursor_rejoin(l->cursor, t->key);
+}
+
 void fg_track_forget(struct fg_track *t, struct fg_ledger *l, struct fg_track *heir)
 {
 	uint16_t after;
@@ -361,9 +392,7 @@ void fg_track_forget(struct fg_track *t, struct fg_ledger *l, struct fg_track *h
 			fg_ledger_forget(l, e);
 			continue;
 		}
-		take_off(t, l, e);
-		l->entries[e].track = heir;
-		append(heir, l, e);
+		hand_over(t, l, e, heir);
 	}
 	t->read_to = t->from;
 }

@@ -107,9 +107,9 @@ static inline struct fg_entry *fg_ledger_at(const struct fg_ledger *l, uint16_t 
 /** The entry of record @seq, or 0. */
 uint16_t fg_ledger_find(const struct fg_ledger *l, uint64_t seq);
 
-/** A new entry, FG_ENTRY_OFFERED, for @m, which has none. There must be room. */
+/** A new entry, FG_ENTRY_OFFERED, for @m of field device @device, which has none. There must be room. */
 uint16_t fg_ledger_add(struct fg_ledger *l, struct fg_track *track, const struct fg_message *m,
-		       unsigned pass);
+		       struct fg_span device, unsigned pass);
 
 void fg_ledger_set(struct fg_ledger *l, uint16_t e, enum fg_entry_state state);
 
@@ -156,6 +156,14 @@ void fg_track_recall(struct fg_track *t, struct fg_ledger *l, bool sent);
 /** Forget entries that only say that the record has to be read again: all of a track that is WITH; of
  * another one the newest, as long as nothing that must be remembered is behind them. */
 void fg_track_trim(struct fg_track *t, struct fg_ledger *l);
+
+/** When it is WITH the others, the entries it still has go over to @heir, which is too: else it would fall
+ * out from the first of these on, with all that is settled behind. */
+void fg_track_dissolve(struct fg_track *t, struct fg_ledger *l, struct fg_track *heir);
+
+/** Nobody wants what is left of it: all is settled, and it is not behind any more. Comes before
+ * fg_track_forget(). */
+void fg_track_abandon(struct fg_track *t, struct fg_ledger *l);
 
 /** Forget all of it; what is on its way to quarantine goes over to @heir, which is WITH. */
 void fg_track_forget(struct fg_track *t, struct fg_ledger *l, struct fg_track *heir);

@@ -21,6 +21,7 @@
 #define CLIENT_ID_NAME_MAX 100
 
 static void link_pump(struct fg_link *link);
+static void one_has_retired(void *arg);
 
 /* ---- sessions */
 
@@ -48,7 +49,8 @@ static void make_client_id(const struct fg_link *link, const char *name, char *o
 			 (unsigned long long)fg_session_key(name, name_size));
 }
 
-static int link_add_session(struct fg_link *link, const char *name)
+/* Of field device @device, which the cloud calls @name; or the only one. */
+static int link_add_session(struct fg_link *link, struct fg_span device, const char *name)
 {
 	struct fg_cloud_session **more;
 	char client_id[256];
@@ -61,7 +63,7 @@ static int link_add_session(struct fg_link *link, const char *name)
 		return -ENOMEM;
 	link->sessions = more;
 	make_client_id(link, name, client_id, sizeof(client_id));
-	r = fg_cloud_session_new(&link->common, name, client_id,
+	r = fg_cloud_session_new(&link->common, device, client_id,
 				 link->with.seed + link->n_sessions * 0x9e3779b97f4a7c15,
 				 &link->sessions[link->n_sessions]);
 	if (r == 0)
@@ -69,21 +71,96 @@ static int link_add_session(struct fg_link *link, const char *name)
 	return r;
 }
 
-/* The outbox has something for a session that nobody has opened. */
-static void session_wanted(void *arg, const char *name)
+/* The outbox has something for a device, and nobody has opened its session. */
+static void session_wanted(void *arg, struct fg_span device)
 {
 	struct fg_link *link = arg;
+	struct fg_span called;
+	char name[256];
 	int r;
 
-	if (link->is_stopping || link->is_broken)
+	if (link->is_stopping || link->is_broken ||
+	    !fg_names_to_cloud(link->names, device, &called))
 		return;
-	r = link_add_session(link, name);
+	snprintf(name, sizeof(name), "%.*s", FG_SPAN_ARGS(called));
+	/* Of a device that is called otherwise now: when it has ended, this one has its turn. */
+	if (fg_link_session(link, name))
+		return;
+	r = link_add_session(link, device, name);
+	if (r == -EINVAL)
+		return; /* the cloud calls another device so: quarantine tells */
 	if (r == 0)
 		fg_cloud_session_start(link->sessions[link->n_sessions - 1]);
 	else
 		fg_complain(&link->downlink_complaint, fg_clock_monotonic_ms(), LOG_ERR,
 			    "link %s: no session for %.100s: %s", link->with.config->name, name,
 			    strerror(-r));
+}
+
+/* A session that is outdated ends in good order. */
+static void retire_sessions(struct fg_link *link)
+{
+	for (size_t i = 0; i < link->n_sessions; i++)
+		if (fg_cloud_session_is_outdated(link->sessions[i]) &&
+		    !fg_cloud_session_has_stopped(link->sessions[i]))
+			fg_cloud_session_stop(link->sessions[i], one_has_retired, link);
+}
+
+/* Those that have ended go, and their devices get others, under the names they have now. */
+static bool replace_sessions(struct fg_link *link)
+{
+	bool has_changed = false;
+
+	for (size_t i = link->n_sessions; i-- > 0;) {
+		struct fg_cloud_session *s = link->sessions[i];
+		struct fg_span device = fg_cloud_session_device(s);
+		char copy[256];
+
+		if (!fg_cloud_session_has_stopped(s))
+			continue;
+		device.size = (size_t)snprintf(copy, sizeof(copy), "%.*s", FG_SPAN_ARGS(device));
+		device.data = copy;
+		fg_cloud_session_free(s);
+		link->sessions[i] = link->sessions[--link->n_sessions];
+		session_wanted(link, device);
+		has_changed = true;
+	}
+	return has_changed;
+}
+
+/* From the loop: nothing of a session or of the plugin is on the stack. */
+static void follow_names(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct fg_link *link = w->data;
+
+	(void)loop;
+	(void)events;
+	retire_sessions(link);
+	ev_timer_stop(link->with.loop, &link->follow);
+	if (replace_sessions(link))
+		fg_outbox_names_changed(link->outbox);
+	link_pump(link);
+}
+
+static void follow_soon(struct fg_link *link)
+{
+	if (link->is_stopping || link->is_broken)
+		return;
+	ev_timer_stop(link->with.loop, &link->follow);
+	ev_timer_set(&link->follow, 0., 0.);
+	ev_timer_start(link->with.loop, &link->follow);
+}
+
+static void one_has_retired(void *arg)
+{
+	follow_soon(arg);
+}
+
+void fg_link_names_changed(struct fg_link *link)
+{
+	fg_outbox_names_changed(link->outbox);
+	if (link->has_device_sessions)
+		follow_soon(link);
 }
 
 /* ---- sending */
@@ -98,13 +175,13 @@ static void link_broken(struct fg_link *link, int r)
 		fg_cloud_session_halt(link->sessions[i]);
 	ev_timer_stop(link->with.loop, &link->resume);
 	ev_timer_stop(link->with.loop, &link->wake);
+	ev_timer_stop(link->with.loop, &link->follow);
 }
 
 /* With a session for each device only the outbox knows which are wanted. */
 static bool may_send(const struct fg_link *link)
 {
-	return link->common.n_online > 0 || link->common.n_by_http > 0 ||
-	       link->with.plugin->session_of;
+	return link->common.n_online > 0 || link->common.n_by_http > 0 || link->has_device_sessions;
 }
 
 static void set_resume(struct fg_link *link)
@@ -190,6 +267,8 @@ static int link_open_plugin(struct fg_link *link, struct fg_error *err)
 	if (r < 0)
 		return fg_error_set(err, r, "plugin %s: %s", link->with.plugin->name,
 				    sentence[0] ? sentence : strerror(-r));
+	if (link->with.plugin->has_device_sessions)
+		link->has_device_sessions = link->with.plugin->has_device_sessions(link->ctx);
 	return 0;
 }
 
@@ -243,6 +322,7 @@ static int link_open_outbox(struct fg_link *link, struct fg_error *err)
 		.timekeeper = link->with.timekeeper,
 		.plugin = link->with.plugin,
 		.ctx = link->ctx,
+		.has_device_sessions = link->has_device_sessions,
 		.wanted = session_wanted,
 		.is_awaited = link->with.downlink.is_awaited ? request_is_awaited : NULL,
 		.arg = link,
@@ -312,7 +392,8 @@ int fg_link_new(const struct fg_link_options *options, struct fg_link **ret, str
 	link->with = *options;
 	ev_timer_init(&link->resume, link_resumed, 0., 0.);
 	ev_timer_init(&link->wake, fg_link_woken, 0., 0.);
-	link->resume.data = link->wake.data = link;
+	ev_timer_init(&link->follow, follow_names, 0., 0.);
+	link->resume.data = link->wake.data = link->follow.data = link;
 
 	r = fg_tls_for_url(&link->with.config->tls, &link->with.config->url, &link->common.tls,
 			   err);
@@ -325,8 +406,8 @@ int fg_link_new(const struct fg_link_options *options, struct fg_link **ret, str
 	if (r < 0)
 		return r;
 	link_share(link);
-	if (!options->plugin->session_of) {
-		r = link_add_session(link, "");
+	if (!link->has_device_sessions) {
+		r = link_add_session(link, (struct fg_span){.size = 0}, "");
 		if (r < 0)
 			return r;
 	}
@@ -347,6 +428,7 @@ int fg_link_check(const struct fg_link_options *options, struct fg_error *err)
 	link->with = *options;
 	ev_init(&link->resume, link_resumed);
 	ev_init(&link->wake, fg_link_woken);
+	ev_init(&link->follow, follow_names);
 	r = fg_tls_for_url(&link->with.config->tls, &link->with.config->url, &link->common.tls,
 			   err);
 	return r < 0 ? r : link_open_plugin(link, err);
@@ -359,6 +441,7 @@ struct fg_link *fg_link_free(struct fg_link *link)
 	if (link->with.loop) {
 		ev_timer_stop(link->with.loop, &link->resume);
 		ev_timer_stop(link->with.loop, &link->wake);
+		ev_timer_stop(link->with.loop, &link->follow);
 	}
 	fg_link_drop_calls(link);
 	for (size_t i = 0; i < link->n_sessions; i++)
@@ -409,6 +492,7 @@ void fg_link_stop(struct fg_link *link, void (*stopped)(void *arg), void *arg)
 	link->is_stopping = true;
 	ev_timer_stop(link->with.loop, &link->wake);
 	ev_timer_stop(link->with.loop, &link->resume);
+	ev_timer_stop(link->with.loop, &link->follow);
 	/* One more than there are, so that none of them is the last before all were asked. */
 	link->n_stopping = n + 1;
 	for (size_t i = 0; i < n; i++)

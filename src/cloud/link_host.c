@@ -253,7 +253,7 @@ static int host_rename(void *host_ctx, struct fg_span from, struct fg_span to)
 		    r < 0 ? LOG_WARNING : LOG_NOTICE, "link %s: the cloud calls %.*s now %.*s%s%s",
 		    link->with.config->name, FG_SPAN_ARGS(from), FG_SPAN_ARGS(to),
 		    r < 0 ? ", which cannot be followed: " : "", r < 0 ? strerror(-r) : "");
-	fg_outbox_names_changed(link->outbox);
+	fg_link_names_changed(link);
 	return r == 0 ? 0 : -EINVAL;
 }
 
@@ -269,7 +269,7 @@ static int host_mute(void *host_ctx, struct fg_span device)
 		fg_complain(&link->names_complaint, fg_clock_monotonic_ms(), LOG_NOTICE,
 			    "link %s: the cloud has deleted %.*s, it gets nothing more of it",
 			    link->with.config->name, FG_SPAN_ARGS(device));
-	fg_outbox_names_changed(link->outbox);
+	fg_link_names_changed(link);
 	return r == 0 ? 0 : -EINVAL;
 }
 

@@ -25,9 +25,11 @@ struct fg_link {
 	struct fg_cursor *cursors[FG_N_CURSOR_LANES];
 	struct fg_outbox *outbox;
 	struct fg_names *names;
-	struct fg_store *store; /* or NULL */
-	ev_timer resume;        /* a pause of the outbox ends */
-	ev_timer wake;          /* the plugin's */
+	struct fg_store *store;   /* or NULL */
+	ev_timer resume;          /* a pause of the outbox ends */
+	ev_timer wake;            /* the plugin's */
+	ev_timer follow;          /* soon: names have changed, or a session has ended for that */
+	bool has_device_sessions; /* as the plugin says */
 	bool is_started, is_broken, is_stopping;
 	bool is_pumping;        /* link_pump() is on the stack */
 	unsigned n_image_calls; /* of the plugin that are on the stack */
@@ -48,6 +50,9 @@ extern const struct fg_host fg_link_host;
 
 /** The session called @name, or NULL. */
 struct fg_cloud_session *fg_link_session(const struct fg_link *link, const char *name);
+
+/** The cloud calls a device otherwise, or does not get it any more: sessions follow that. */
+void fg_link_names_changed(struct fg_link *link);
 
 /** The plugin may have something to say: ask it. */
 void fg_link_poke(struct fg_link *link);

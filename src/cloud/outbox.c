@@ -50,7 +50,7 @@ int fg_outbox_new(const struct fg_outbox_options *options, struct fg_outbox **re
 	if (!o)
 		return -ENOMEM;
 	o->with = *options;
-	o->has_sessions = options->plugin->session_of != NULL;
+	o->has_sessions = options->has_device_sessions;
 	fg_pacing_init(&o->pacing, options->config);
 	o->publish.topic = malloc(TOPIC_BYTES);
 	o->publish.payload = malloc(PAYLOAD_BYTES);
@@ -172,6 +172,8 @@ void fg_outbox_names_changed(struct fg_outbox *o)
 {
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
 		fg_feed_names_changed(&o->feeds[lane]);
+	if (o->has_sessions)
+		fg_outbox_review_sessions(o);
 }
 
 /* ---- offering records */

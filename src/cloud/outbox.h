@@ -37,7 +37,11 @@
 struct fg_names;
 struct fg_outbox;
 
-/** One session of the link, by MQTT or HTTP: of a plugin without session_of() the only one, called "". */
+/**
+ * One session of the link, by MQTT or HTTP: of a plugin without sessions for devices the only one,
+ * called "". Else it belongs to a field device and has the cloud's name for that, which may change; on
+ * disk only the device counts.
+ */
 struct fg_outbox_session;
 
 struct fg_outbox_options {
@@ -48,12 +52,14 @@ struct fg_outbox_options {
 	const struct fg_names *names;     /* outlives the outbox; or NULL: as @config says */
 	struct fg_timekeeper *timekeeper; /* or NULL: nothing waits for the time */
 	const struct fg_plugin *plugin;
-	void *ctx; /* the plugin's */
+	void *ctx;                /* the plugin's */
+	bool has_device_sessions; /* as the plugin says */
 	/*
-	 * There is something to send on session @name, and nobody has opened that. It may be opened
-	 * right here. Comes again with the next record for it. NULL for plugins without session_of().
+	 * There is something to send for field device @device, and nobody has opened its session. It
+	 * may be opened right here. Comes again with the next record for it. NULL for plugins without
+	 * such sessions.
 	 */
-	void (*wanted)(void *arg, const char *name);
+	void (*wanted)(void *arg, struct fg_span device);
 	/* Does anybody still wait for the answer to request @ref? One that nobody waits for is not
 	 * sent. NULL: somebody does. */
 	bool (*is_awaited)(void *arg, struct fg_span ref);
@@ -75,16 +81,26 @@ struct fg_outbox *fg_outbox_free(struct fg_outbox *o);
 /* ---- sessions */
 
 /**
- * The link will try to have a session called @name (0..255 bytes) up. It is not up yet. The outbox
- * owns *@ret until fg_outbox_session_close(). Returns 0, -EEXIST, -EINVAL or -ENOMEM.
+ * The link will try to have the session of field device @device up; the only one's is empty. It is not up
+ * yet. The outbox owns *@ret until fg_outbox_session_close(). Returns 0, -EEXIST, -ENOMEM, or -EINVAL:
+ * the cloud does not get this device, or calls another one so.
  */
-int fg_outbox_session_open(struct fg_outbox *o, const char *name, struct fg_outbox_session **ret);
+int fg_outbox_session_open(struct fg_outbox *o, struct fg_span device,
+			   struct fg_outbox_session **ret);
 
-/** The link does not care for this session any more. What it has to send stays in the journal. Takes
- * NULL; returns NULL. */
+/**
+ * The link does not care for this session any more. What it has to send stays in the journal, unless the
+ * cloud does not get its device any more: then that is settled. Takes NULL; returns NULL.
+ */
 struct fg_outbox_session *fg_outbox_session_close(struct fg_outbox_session *s);
 
+/** As it was when it was opened. */
 const char *fg_outbox_session_name(const struct fg_outbox_session *s);
+struct fg_span fg_outbox_session_device(const struct fg_outbox_session *s);
+
+/** Does the cloud call its device otherwise by now, or not get it any more? Then nothing new is sent on
+ * it: it has to be closed, and may be opened again under the other name. */
+bool fg_outbox_session_is_outdated(const struct fg_outbox_session *s);
 
 /** For the link's own use: what was set last, NULL at first. */
 void fg_outbox_session_set_owner(struct fg_outbox_session *s, void *owner);
@@ -163,7 +179,10 @@ void fg_outbox_committed(struct fg_outbox *o, uint64_t ticket);
  * be in the past: soon, then. */
 int64_t fg_outbox_paused_until(const struct fg_outbox *o);
 
-/** What the cloud calls devices, or which of them it gets, has changed. Not within encode(). */
+/**
+ * What the cloud calls devices, or which of them it gets, has changed; or a session of a name that another
+ * one waits for was closed. Sessions may be outdated now. Not within encode().
+ */
 void fg_outbox_names_changed(struct fg_outbox *o);
 
 /* ---- asking */

@@ -16,8 +16,12 @@
 
 struct fg_outbox_session {
 	struct fg_outbox *outbox;
-	char *name; /* NULL: nobody knows it yet, but something of it was left behind */
+	/* Of one that is expected, since something of it was left behind, nobody knows the device before
+	 * the first record was read; the name is that of an open one. Else NULL. */
+	char *device; /* as the field calls it */
+	char *name;   /* as the cloud called it then */
 	uint64_t key;
+	bool is_outdated; /* the cloud calls the device otherwise */
 	void *owner;
 	struct fg_track tracks[FG_N_CURSOR_LANES];
 	uint16_t row; /* in the window that was arranged last */
@@ -91,17 +95,27 @@ struct fg_outbox {
 
 /* ---- sessions: outbox_session.c */
 
-/**
- * The session that carries @m (which has the cloud's name of its device), or NULL when nobody has
- * opened it. *@ret_key: its key; *@ret_name, of 256 bytes: its name.
- */
-struct fg_outbox_session *fg_outbox_session_of(struct fg_outbox *o, const struct fg_message *m,
-					       uint64_t *ret_key, char *ret_name);
+/** The session of field device @device, or NULL when nobody has opened it. *@ret_key: its key. */
+struct fg_outbox_session *fg_outbox_session_of(const struct fg_outbox *o, struct fg_span device,
+					       uint64_t *ret_key);
 
-/** Sessions of which something was left behind get a place without a name. Returns 0 or -ENOMEM. */
+/** What the cloud calls @device now. Returns false when it does not get it. */
+bool fg_outbox_name_of(const struct fg_outbox *o, struct fg_span device, struct fg_span *ret_name);
+
+/** Does the cloud call no other device @name than @device, whose name it is? */
+bool fg_outbox_owns_name(const struct fg_outbox *o, struct fg_span device, struct fg_span name);
+
+/** Sessions of which something was left behind get a place, though nobody knows whose they are. Returns 0
+ * or -ENOMEM. */
 int fg_outbox_expect_sessions(struct fg_outbox *o);
 
-/** The name of an expected session is known now, or it has nothing left: it loses its place. */
+/** It is @device's. Nobody has opened it. */
+void fg_outbox_session_met(struct fg_outbox_session *s, struct fg_span device);
+
+/** After names have changed: which sessions are outdated, and who waits that nobody has opened? */
+void fg_outbox_review_sessions(struct fg_outbox *o);
+
+/** An expected session has nothing left: it loses its place. */
 void fg_outbox_unexpect(struct fg_outbox_session *s);
 void fg_outbox_free_sessions(struct fg_outbox *o);
 

@@ -2,9 +2,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloud/devices.h"
+#include "cloud/names.h"
 #include "cloud/outbox_internal.h"
 #include "cloud/session_key.h"
+#include "util/cleanup.h"
 #include "util/log.h"
+#include "util/span.h"
 
 /* In front of what the Remaining Length counts: one byte, and up to four for the length itself. */
 #define FIXED_HEADER_BYTES 5
@@ -118,6 +122,14 @@ static void unpoke(struct fg_outbox_session *s)
 	}
 }
 
+static void free_session(struct fg_outbox_session *s)
+{
+	fg_inflight_free(s->inflight);
+	free(s->device);
+	free(s->name);
+	free(s);
+}
+
 static void remove_session(struct fg_outbox_session *s)
 {
 	struct fg_outbox *o = s->outbox;
@@ -127,17 +139,13 @@ static void remove_session(struct fg_outbox_session *s)
 		i++;
 	o->sessions[i] = o->sessions[--o->n_sessions];
 	fill_table(o);
-	free(s->name);
-	free(s);
+	free_session(s);
 }
 
-struct fg_outbox_session *fg_outbox_session_of(struct fg_outbox *o, const struct fg_message *m,
-					       uint64_t *ret_key, char *ret_name)
+struct fg_outbox_session *fg_outbox_session_of(const struct fg_outbox *o, struct fg_span device,
+					       uint64_t *ret_key)
 {
-	ret_name[0] = '\0';
-	o->with.plugin->session_of(o->with.ctx, m->device, ret_name);
-	ret_name[255] = '\0';
-	*ret_key = fg_session_key(ret_name, strlen(ret_name));
+	*ret_key = fg_session_key(device.data, device.size);
 	return find(o, *ret_key);
 }
 
@@ -158,6 +166,11 @@ int fg_outbox_expect_sessions(struct fg_outbox *o)
 	return 0;
 }
 
+void fg_outbox_session_met(struct fg_outbox_session *s, struct fg_span device)
+{
+	s->device = strndup(device.data, device.size);
+}
+
 void fg_outbox_unexpect(struct fg_outbox_session *s)
 {
 	remove_session(s);
@@ -165,47 +178,103 @@ void fg_outbox_unexpect(struct fg_outbox_session *s)
 
 void fg_outbox_free_sessions(struct fg_outbox *o)
 {
-	for (size_t i = 0; i < o->n_sessions; i++) {
-		fg_inflight_free(o->sessions[i]->inflight);
-		free(o->sessions[i]->name);
-		free(o->sessions[i]);
-	}
+	for (size_t i = 0; i < o->n_sessions; i++)
+		free_session(o->sessions[i]);
 	free(o->sessions);
 	free(o->table);
 }
 
+/* ---- names */
+
+bool fg_outbox_name_of(const struct fg_outbox *o, struct fg_span device, struct fg_span *ret_name)
+{
+	return o->with.names ? fg_names_to_cloud(o->with.names, device, ret_name)
+			     : fg_devices_map(&o->with.config->devices, device, ret_name);
+}
+
+bool fg_outbox_owns_name(const struct fg_outbox *o, struct fg_span device, struct fg_span name)
+{
+	struct fg_span owner;
+
+	return !o->with.names ||
+	       (fg_names_to_field(o->with.names, name, &owner) && fg_span_equal(owner, device));
+}
+
+bool fg_outbox_session_is_outdated(const struct fg_outbox_session *s)
+{
+	return s->is_outdated;
+}
+
+static bool is_called_otherwise(const struct fg_outbox_session *s)
+{
+	struct fg_span device = fg_span_str(s->device), name;
+
+	return !fg_outbox_name_of(s->outbox, device, &name) || !fg_span_is(name, s->name) ||
+	       !fg_outbox_owns_name(s->outbox, device, name);
+}
+
+void fg_outbox_review_sessions(struct fg_outbox *o)
+{
+	for (size_t i = 0; i < o->n_sessions; i++) {
+		struct fg_outbox_session *s = o->sessions[i];
+
+		s->is_outdated = s->name && is_called_otherwise(s);
+		s->news++;
+		/* Somebody may want it now. */
+		if (!s->name) {
+			free(s->device);
+			s->device = NULL;
+		}
+	}
+	if (fg_outbox_expect_sessions(o) < 0)
+		fg_error_log(
+			"link %s: out of memory, devices that were renamed may wait until they "
+			"have more to send",
+			o->with.config->name);
+}
+
 /* ---- open and closed */
 
-int fg_outbox_session_open(struct fg_outbox *o, const char *name, struct fg_outbox_session **ret)
+int fg_outbox_session_open(struct fg_outbox *o, struct fg_span device,
+			   struct fg_outbox_session **ret)
 {
-	size_t size = strlen(name);
-	uint64_t key = fg_session_key(name, size);
-	struct fg_outbox_session *s = find(o, key);
-	char *copy;
+	FG_CLEANUP(fg_free_p) char *own_device = NULL;
+	FG_CLEANUP(fg_free_p) char *own_name = NULL;
+	struct fg_span name = device;
+	struct fg_outbox_session *s;
+	uint64_t key;
 
-	if (size > 255 || (size > 0 && !o->has_sessions))
+	if (o->has_sessions != (device.size > 0) ||
+	    (o->has_sessions &&
+	     (!fg_outbox_name_of(o, device, &name) || !fg_outbox_owns_name(o, device, name))))
 		return -EINVAL;
+	s = fg_outbox_session_of(o, device, &key);
 	if (s && s->name)
 		return -EEXIST;
-	copy = strdup(name);
-	if (!copy)
+	own_device = strndup(device.size > 0 ? device.data : "", device.size);
+	own_name = strndup(name.size > 0 ? name.data : "", name.size);
+	if (!own_device || !own_name || (!s && add(o, key, &s) < 0))
 		return -ENOMEM;
-	if (!s && add(o, key, &s) < 0) {
-		free(copy);
-		return -ENOMEM;
-	}
-	s->name = copy;
+	free(s->device);
+	s->device = own_device;
+	s->name = own_name;
+	own_device = own_name = NULL;
 	*ret = s;
 	return 0;
 }
 
 struct fg_outbox_session *fg_outbox_session_close(struct fg_outbox_session *s)
 {
+	struct fg_span name;
+	bool is_wanted;
+
 	if (!s)
 		return NULL;
 	fg_outbox_session_end(s, false);
+	is_wanted = !s->outbox->has_sessions ||
+		    fg_outbox_name_of(s->outbox, fg_span_str(s->device), &name);
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
-		fg_feed_session_closed(&s->outbox->feeds[lane], s);
+		fg_feed_session_closed(&s->outbox->feeds[lane], s, is_wanted);
 	remove_session(s);
 	return NULL;
 }
@@ -213,6 +282,11 @@ struct fg_outbox_session *fg_outbox_session_close(struct fg_outbox_session *s)
 const char *fg_outbox_session_name(const struct fg_outbox_session *s)
 {
 	return s->name;
+}
+
+struct fg_span fg_outbox_session_device(const struct fg_outbox_session *s)
+{
+	return fg_span_str(s->device);
 }
 
 void fg_outbox_session_set_owner(struct fg_outbox_session *s, void *owner)
@@ -301,9 +375,17 @@ void fg_outbox_poke(struct fg_outbox *o, struct fg_outbox_session *s)
 		fg_feed_look_again(&o->feeds[lane]);
 }
 
+static struct fg_outbox_session *find_name(const struct fg_outbox *o, const char *name)
+{
+	for (size_t i = 0; i < o->n_sessions; i++)
+		if (o->sessions[i]->name && strcmp(o->sessions[i]->name, name) == 0)
+			return o->sessions[i];
+	return NULL;
+}
+
 void fg_outbox_offer_left(struct fg_outbox *o, const char *name)
 {
-	struct fg_outbox_session *s = find(o, fg_session_key(name, strlen(name)));
+	struct fg_outbox_session *s = find_name(o, name);
 
 	if (!s || !s->inflight)
 		return;
@@ -332,7 +414,8 @@ bool fg_outbox_session_has_room(const struct fg_outbox_session *s)
 {
 	const struct fg_inflight_entry *oldest;
 
-	if (!s->inflight || s->is_draining || s->outbox->now_ms < s->paused_until_ms)
+	if (!s->inflight || s->is_draining || s->is_outdated ||
+	    s->outbox->now_ms < s->paused_until_ms)
 		return false;
 	oldest = fg_inflight_oldest(s->inflight);
 	return fg_inflight_count(s->inflight) < s->limit &&

@@ -2,10 +2,10 @@
 
 #include "util/hash.h"
 
-uint64_t fg_session_key(const char *name, size_t size)
+uint64_t fg_session_key(const char *device, size_t size)
 {
 	static const uint8_t key[17] = "fieldgatesession";
-	uint64_t hash = fg_siphash_24(key, name, size);
+	uint64_t hash = fg_siphash_24(key, device, size);
 
 	return hash ? hash : 1;
 }

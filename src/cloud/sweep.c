@@ -26,14 +26,14 @@ static bool has_again(const struct fg_feed *f, const struct fg_track *t)
 
 /*
  * Is it worth reading for? With half its window free at least, so that a pass does not come by for each
- * acknowledgement. One that has no place for more still takes what has to be sent again. One whose name
+ * acknowledgement. One that has no place for more still takes what has to be sent again. One whose device
  * is not known takes everything: its first record tells.
  */
 static bool can_ride(const struct fg_feed *f, const struct fg_outbox_session *s)
 {
 	const struct fg_track *t = &s->tracks[f->lane];
 
-	if (!s->name)
+	if (!s->device)
 		return true;
 	return fg_outbox_session_can_take(s) && 2 * fg_inflight_count(s->inflight) <= s->limit &&
 	       (fg_feed_has_place(f, t) || has_again(f, t)) &&
@@ -144,7 +144,7 @@ static void caught_up(struct fg_feed *f, struct fg_outbox_session *s)
 		return;
 	/* All of it has gone, or is not for this link any more. */
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
-		if (s->tracks[lane].state == FG_TRACK_BEHIND)
+		if (s->tracks[lane].state != FG_TRACK_WITH || s->tracks[lane].n > 0)
 			return;
 	fg_outbox_unexpect(s);
 }

@@ -7,7 +7,7 @@
 
 #include "util/clock.h"
 
-#define MAX_TIMERS 128
+#define MAX_TIMERS 256
 
 struct fg_mqtt_client {
 	bool is_freed;

@@ -52,7 +52,7 @@ void fake_mqtt_after_read(void);
 
 /* ---- one of many */
 
-#define FAKE_CLIENTS 32
+#define FAKE_CLIENTS 64
 
 /** How many there are. */
 unsigned fake_clients(void);

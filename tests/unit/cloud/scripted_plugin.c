@@ -292,13 +292,10 @@ static void script_image_progress(void *ctx, const struct fg_image_progress *pro
 	s->has_own = true;
 }
 
-static void script_session_of(void *ctx, struct fg_span device, char *out)
+static bool script_has_device_sessions(void *ctx)
 {
 	(void)ctx;
-	if (device.data[0] == 'l')
-		snprintf(out, 256, "%0150d%.*s", 0, (int)device.size, device.data);
-	else
-		snprintf(out, 256, "%.*s", (int)device.size, device.data);
+	return true;
 }
 
 static int script_sign_in(void *ctx, const struct fg_connect_request *request,
@@ -353,4 +350,5 @@ static const struct fg_http_uplink script_uplink = {
 
 const struct fg_plugin script_plugin = {SCRIPT};
 const struct fg_plugin script_http_plugin = {SCRIPT, .http = &script_uplink};
-const struct fg_plugin script_sessions_plugin = {SCRIPT, .session_of = script_session_of};
+const struct fg_plugin script_sessions_plugin = {SCRIPT,
+						 .has_device_sessions = script_has_device_sessions};

@@ -6,7 +6,7 @@
  *	n  has nothing to send		r  refuses it, for ever
  *	c  sends a "connect" publish first and holds the device's messages until that is settled
  *	p  cannot go by HTTP, nor while the script leaves it
- *	s  travels alone		l  has a session whose name is long
+ *	s  travels alone
  *
  * else: as many of the same device as fit in one publish.
  *
@@ -14,7 +14,7 @@
  */
 #include "cloud/outbox.h"
 
-#define SCRIPT_DEVICES 16
+#define SCRIPT_DEVICES 64
 
 enum script_misdeed {
 	SCRIPT_HONEST,
@@ -86,7 +86,7 @@ extern struct script *script_next;
 extern const struct fg_plugin script_plugin;
 /** The same with HTTP: paths are "/data/DEVICE", and "/login" signs in. */
 extern const struct fg_plugin script_http_plugin;
-/** The same as the first, with a session for each device, of its name. */
+/** The same as the first, with a session for each device. */
 extern const struct fg_plugin script_sessions_plugin;
 
 /** 200: accepted, 401: sign in, 429: later, 500: retry, any other: poison. */

@@ -1692,9 +1692,14 @@ static void stopping_waits_for_all_sessions(void **state)
 /* Two clients with one id would throw each other out for ever. */
 static void sessions_with_long_names_have_client_ids_of_their_own(void **state)
 {
+	static char l1[151], l2[151];
+	static struct fg_rename renames[] = {{(char *)"l1", l1}, {(char *)"l2", l2}};
 	char first[128];
 
 	(void)state;
+	snprintf(l1, sizeof(l1), "%0149d1", 0);
+	snprintf(l2, sizeof(l2), "%0149d2", 0);
+	config.devices = (struct fg_devices_config){.rename = renames, .n_rename = 2};
 	plugin = script_sessions_plugin;
 	fake_mqtt.may_be_many = true;
 	make();

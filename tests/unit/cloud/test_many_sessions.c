@@ -74,12 +74,6 @@ static unsigned device_of(struct fg_span name)
 	return (unsigned)strtoul(digits, NULL, 10);
 }
 
-static void session_of(void *ctx, struct fg_span device, char *out)
-{
-	(void)ctx;
-	snprintf(out, 256, "%.*s", FG_SPAN_ARGS(device));
-}
-
 static int encode(void *ctx, const char *session, struct fg_batch *batch, struct fg_publish *out)
 {
 	(void)ctx;
@@ -107,7 +101,6 @@ static const struct fg_plugin plugin = {
 	.abi = FG_PLUGIN_ABI,
 	.size = sizeof(plugin),
 	.name = "many",
-	.session_of = session_of,
 	.encode = encode,
 };
 
@@ -129,7 +122,8 @@ static int setup(void **state)
 		.max_in_flight_records = RECORDS_UNSAVED,
 		.backlog_share = 20,
 	};
-	struct fg_outbox_options out = {.config = &config, .plugin = &plugin};
+	struct fg_outbox_options out = {
+		.config = &config, .plugin = &plugin, .has_device_sessions = true};
 	struct fg_error err = {0};
 
 	(void)state;
@@ -151,7 +145,9 @@ static int setup(void **state)
 		char name[16];
 
 		snprintf(name, sizeof(name), "d%u", i);
-		assert_int_equal(fg_outbox_session_open(t.outbox, name, &t.devices[i].session), 0);
+		assert_int_equal(
+			fg_outbox_session_open(t.outbox, fg_span_str(name), &t.devices[i].session),
+			0);
 		fg_outbox_session_set_owner(t.devices[i].session, &t.devices[i]);
 		fg_outbox_session_begin(t.devices[i].session, 16, 0, false);
 	}

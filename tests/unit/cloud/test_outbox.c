@@ -46,7 +46,7 @@ static void open_outbox(void)
 				 0);
 	assert_int_equal(fg_outbox_new(&options, &outbox), 0);
 	script.outbox = outbox;
-	assert_int_equal(fg_outbox_session_open(outbox, "", &session), 0);
+	assert_int_equal(fg_outbox_session_open(outbox, fg_span_str(""), &session), 0);
 	fg_outbox_session_begin(session, 65535, 0, false);
 }
 

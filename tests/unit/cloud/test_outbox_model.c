@@ -23,10 +23,12 @@
 #include "fake_journal.h"
 #include "scripted_plugin.h"
 #include "util/log.h"
+#include "util/span.h"
 
 #define N_SEEDS 6000
 #define MAX_RECORDS 250
 #define MAX_FLIGHT 64
+#define MAX_NAMES 5 /* that a device gets, one after the other */
 #define N_LANES FG_N_CURSOR_LANES
 
 enum fate {
@@ -57,6 +59,7 @@ struct record {
 	bool is_ordered;
 	bool is_acked;
 	bool is_lost;    /* damaged on disk since */
+	bool is_dropped; /* the cloud did not get its device for a while: it need not be sent */
 	bool may_repeat; /* it may be sent again though it was acknowledged */
 	unsigned n_sent, n_retries;
 	unsigned n_broken; /* suspicious ends while it was in flight */
@@ -73,6 +76,7 @@ struct flight {
 /* A session: of a device, or the only one. */
 struct line {
 	struct fg_outbox_session *session;
+	char name[24];
 	bool is_up, is_by_http;
 	unsigned limit;
 	size_t n_flights;
@@ -94,6 +98,11 @@ static struct model {
 	unsigned n_ends, n_retreats, n_crashes;
 	bool is_stubborn; /* the cloud leaves what came first unacknowledged for long */
 	bool is_calm;     /* no more trouble: now everything must come to its end */
+	/* What the cloud calls the devices; another generation, another name. */
+	unsigned generations[N_DEVICES];
+	char names[N_DEVICES][24];
+	struct fg_rename renames[N_DEVICES];
+	char *exclude[1 + N_DEVICES];
 } m;
 
 static uint64_t dice(uint64_t n)
@@ -130,6 +139,14 @@ static void wrong(enum fg_lane lane, uint64_t seq, const char *what)
 }
 
 /* ---- the world */
+
+static bool is_excluded(unsigned i)
+{
+	for (size_t k = 0; k < m.config.devices.n_exclude; k++)
+		if (m.exclude[k] == device_names[i])
+			return true;
+	return false;
+}
 
 static void add_record(void)
 {
@@ -172,6 +189,7 @@ static void add_record(void)
 		.fate = fate,
 		.device = device,
 		.is_ordered = in_journal->kind != FG_TELEMETRY,
+		.is_dropped = is_excluded(device),
 	};
 }
 
@@ -189,7 +207,7 @@ static bool is_done(enum fg_lane lane, uint64_t seq, bool is_on_disk)
 {
 	const struct record *r = &m.records[lane][seq];
 
-	return r->fate >= FATE_NOTHING || r->is_acked || r->is_lost ||
+	return r->fate >= FATE_NOTHING || r->is_acked || r->is_lost || r->is_dropped ||
 	       count_quarantined(lane, seq, is_on_disk) > 0;
 }
 
@@ -230,6 +248,7 @@ static void check_in_flight(void)
 	for (size_t i = 0; i < m.n_flights; i++)
 		for (size_t k = 0; k < m.flights[i].n; k++)
 			if (!m.records[m.flights[i].lane][m.flights[i].seqs[k]].is_lost &&
+			    !m.records[m.flights[i].lane][m.flights[i].seqs[k]].is_dropped &&
 			    !is_open(&cursor(m.flights[i].lane)->now, m.flights[i].lane,
 				     m.flights[i].seqs[k]))
 				wrong(m.flights[i].lane, m.flights[i].seqs[k],
@@ -313,15 +332,20 @@ static void end_line(unsigned i, bool is_suspicious)
 	m.n_ends++;
 	fg_outbox_session_end(l->session, is_suspicious);
 	forget_some(i);
-	script_plugin.disconnected(&m.script, m.mode == MODE_SESSIONS ? device_names[i] : "");
+	script_plugin.disconnected(&m.script, l->name);
 	if (chance(30))
 		fg_outbox_committed(m.outbox, m.journal.committed);
 }
 
 static void open_line(unsigned i)
 {
-	const char *name = m.mode == MODE_SESSIONS ? device_names[i] : "";
-	assert_int_equal(fg_outbox_session_open(m.outbox, name, &m.lines[i].session), 0);
+	const char *device = m.mode == MODE_SESSIONS ? device_names[i] : "";
+
+	assert_int_equal(fg_outbox_session_open(m.outbox, fg_span_str(device), &m.lines[i].session),
+			 0);
+	snprintf(m.lines[i].name, sizeof(m.lines[i].name), "%s",
+		 m.mode == MODE_SESSIONS ? m.names[i] : "");
+	assert_string_equal(fg_outbox_session_name(m.lines[i].session), m.lines[i].name);
 	fg_outbox_session_set_owner(m.lines[i].session, &m.lines[i]);
 }
 
@@ -338,11 +362,17 @@ static void forget_line(unsigned i)
 		}
 }
 
-static void wanted(void *arg, const char *name)
+static void close_line(unsigned i)
+{
+	forget_line(i);
+	m.lines[i].session = fg_outbox_session_close(m.lines[i].session);
+}
+
+static void wanted(void *arg, struct fg_span device)
 {
 	(void)arg;
 	for (unsigned i = 0; i < N_DEVICES; i++)
-		if (strcmp(device_names[i], name) == 0 && !m.lines[i].session && !chance(30))
+		if (fg_span_is(device, device_names[i]) && !m.lines[i].session && !chance(30))
 			open_line(i);
 }
 
@@ -353,17 +383,91 @@ static void move_line(void)
 	struct line *l = &m.lines[i];
 
 	if (!l->session) {
-		if (m.mode != MODE_SESSIONS || dice(4) == 0)
+		if ((m.mode != MODE_SESSIONS || dice(4) == 0) && !is_excluded(i))
 			open_line(i);
 	} else if (!l->is_up) {
 		if (m.mode == MODE_SESSIONS && chance(20)) {
-			forget_line(i);
-			l->session = fg_outbox_session_close(l->session);
+			close_line(i);
 		} else {
 			begin_line(i);
 		}
 	} else if (chance(30)) {
 		end_line(i, chance(20));
+	}
+}
+
+/* ---- names */
+
+/* The cloud calls device @i by its newest name. */
+static void name_device(unsigned i)
+{
+	snprintf(m.names[i], sizeof(m.names[i]), m.generations[i] ? "%s.%u" : "%s", device_names[i],
+		 m.generations[i]);
+	m.renames[i].from = (char *)device_names[i];
+	m.renames[i].to = m.names[i];
+}
+
+/* What waited need not be sent; what is sent all the same, was on its way. */
+static void drop_device(unsigned i)
+{
+	for (unsigned lane = 0; lane < N_LANES; lane++)
+		for (uint64_t seq = 1; seq <= count(lane); seq++)
+			if (m.records[lane][seq].device == i)
+				m.records[lane][seq].is_dropped = true;
+}
+
+/* The cloud does not get device @i any more, or does again. */
+static void mute_device(unsigned i)
+{
+	size_t at = 0;
+
+	drop_device(i);
+	while (at < m.config.devices.n_exclude && m.exclude[at] != device_names[i])
+		at++;
+	if (at == m.config.devices.n_exclude)
+		m.exclude[m.config.devices.n_exclude++] = (char *)device_names[i];
+	else if (at > 0)
+		m.exclude[at] = m.exclude[--m.config.devices.n_exclude];
+}
+
+/* What changes for device @i: the cloud, or the configuration, says so. */
+static void change_device(unsigned i)
+{
+	if (dice(3) == 0) {
+		mute_device(i);
+	} else if (m.generations[i] < MAX_NAMES) {
+		m.generations[i]++;
+		name_device(i);
+	}
+}
+
+static void change_some(void)
+{
+	for (unsigned i = 0; i < N_DEVICES; i++)
+		if (chance(20))
+			change_device(i);
+}
+
+static void change_name(void)
+{
+	change_device((unsigned)dice(N_DEVICES));
+	fg_outbox_names_changed(m.outbox);
+}
+
+/* Sessions of devices that are called otherwise now end, and others take their place. */
+static void follow_names(void)
+{
+	for (unsigned i = 0; i < N_DEVICES; i++) {
+		struct line *l = &m.lines[i];
+
+		if (!l->session || !fg_outbox_session_is_outdated(l->session) || chance(50))
+			continue;
+		if (l->is_up)
+			end_line(i, chance(20));
+		close_line(i);
+		if (!is_excluded(i))
+			open_line(i);
+		fg_outbox_names_changed(m.outbox);
 	}
 }
 
@@ -377,6 +481,7 @@ static void start(void)
 		.cursors = {&m.journal.cursor, &m.journal.alarm_cursor},
 		.plugin = m.mode == MODE_SESSIONS ? &script_sessions_plugin : &script_plugin,
 		.ctx = &m.script,
+		.has_device_sessions = m.mode == MODE_SESSIONS,
 		.wanted = wanted,
 	};
 
@@ -447,6 +552,7 @@ static void crash(void)
 		note_repeats(lane, &cursor(lane)->saved);
 	stop();
 	fake_journal_crash(&m.journal);
+	change_some();
 	start();
 }
 
@@ -466,6 +572,7 @@ static void restart(void)
 		note_repeats(lane, &cursor(lane)->saved);
 	stop();
 	fake_journal_crash(&m.journal);
+	change_some();
 	start();
 }
 
@@ -692,8 +799,7 @@ static void offer_left(void)
 {
 	for (unsigned i = 0; i < N_DEVICES; i++)
 		if (m.lines[i].session)
-			fg_outbox_offer_left(m.outbox,
-					     m.mode == MODE_SESSIONS ? device_names[i] : "");
+			fg_outbox_offer_left(m.outbox, m.mode == MODE_SESSIONS ? m.names[i] : "");
 }
 
 static void step(void)
@@ -710,6 +816,10 @@ static void step(void)
 		m.script.leaves_p = dice(2) == 0;
 		offer_left();
 	}
+	if (chance(1))
+		change_name();
+	if (m.mode == MODE_SESSIONS && dice(10) == 0)
+		follow_names();
 	if (roll < 45)
 		send();
 	else if (roll < 75)
@@ -757,7 +867,8 @@ static void check_end(enum fg_lane lane)
 			wrong(lane, seq, "is in quarantine twice");
 		if (r->fate == FATE_NORMAL && n_aside && r->n_broken < 3)
 			wrong(lane, seq, "is in quarantine and did nothing");
-		if ((r->fate == FATE_POISON || r->fate == FATE_REFUSED) && !n_aside && !r->is_lost)
+		if ((r->fate == FATE_POISON || r->fate == FATE_REFUSED) && !n_aside &&
+		    !r->is_lost && !r->is_dropped)
 			wrong(lane, seq, "is not in quarantine");
 		/* Each end of a session and each refusal may have cost one more. */
 		if (r->n_sent > 1 + m.n_ends + m.n_retreats + 2 * m.n_crashes)
@@ -767,8 +878,6 @@ static void check_end(enum fg_lane lane)
 
 static void run(uint64_t seed)
 {
-	static char excluded[] = "x";
-	static char *exclude[] = {excluded};
 	static char name[] = "cloud";
 	static const unsigned unsaved[] = {2, 4, 20, 100, 1000};
 	unsigned long steps = 0;
@@ -780,7 +889,7 @@ static void run(uint64_t seed)
 	fake_journal_init(&m.journal);
 	m.config = (struct fg_cloud_config){
 		.name = name,
-		.devices = {.exclude = exclude, .n_exclude = 1},
+		.devices = {.exclude = m.exclude, .n_exclude = 1},
 		.max_in_flight = MAX_FLIGHT,
 		.max_in_flight_records = unsaved[dice(5)],
 		.order = m.mode == MODE_LIVE_FIRST ? FG_DRAIN_LIVE_FIRST : FG_DRAIN_FIFO,
@@ -791,6 +900,11 @@ static void run(uint64_t seed)
 		cursor(lane)->max_unsaved = m.config.max_in_flight_records;
 		snprintf(cursor(lane)->name, sizeof(cursor(lane)->name), "%s", name);
 	}
+	for (unsigned i = 0; i < N_DEVICES; i++)
+		name_device(i);
+	m.exclude[0] = (char *)device_names[8];
+	m.config.devices.rename = m.renames;
+	m.config.devices.n_rename = N_DEVICES;
 	m.journal.look_max = dice(3) == 0 ? 1 + dice(20) : 0;
 	m.is_stubborn = dice(4) == 0;
 	m.script.max_batch = m.is_stubborn ? 1 + (unsigned)dice(2) : (unsigned)dice(20);

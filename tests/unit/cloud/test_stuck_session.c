@@ -33,13 +33,14 @@ static void make(void)
 		.cursors = {&journal.cursor, &journal.alarm_cursor},
 		.plugin = &script_sessions_plugin,
 		.ctx = &script,
+		.has_device_sessions = true,
 	};
 
 	memset(&script, 0, sizeof(script));
 	script.max_batch = 1;
 	assert_int_equal(fg_outbox_new(&options, &outbox), 0);
-	assert_int_equal(fg_outbox_session_open(outbox, "a", &a), 0);
-	assert_int_equal(fg_outbox_session_open(outbox, "b", &b), 0);
+	assert_int_equal(fg_outbox_session_open(outbox, fg_span_str("a"), &a), 0);
+	assert_int_equal(fg_outbox_session_open(outbox, fg_span_str("b"), &b), 0);
 	fg_outbox_session_begin(a, WINDOW, 0, false);
 	fg_outbox_session_begin(b, WINDOW, 0, false);
 }

@@ -107,7 +107,7 @@ static void start(void)
 	out.cursors[FG_LANE_ALARM] = alarms;
 	out.timekeeper = timekeeper;
 	assert_int_equal(fg_outbox_new(&out, &outbox), 0);
-	assert_int_equal(fg_outbox_session_open(outbox, "", &session), 0);
+	assert_int_equal(fg_outbox_session_open(outbox, fg_span_str(""), &session), 0);
 	fg_outbox_session_begin(session, 65535, 0, false);
 }
 
