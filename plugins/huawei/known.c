@@ -219,18 +219,19 @@ void hw_known_note(struct hw_known *known, struct fg_span device, struct fg_span
 		s = add(known, device, service, hash);
 	if (!s)
 		return;
-	if (seq >= s->seq) {
-		s->seq = seq;
+	if (seq == 0 || seq >= s->seq)
 		s->time_us = time_us;
-	}
+	if (seq > s->seq)
+		s->seq = seq;
 	fg_json_walk_begin(&walk, properties);
 	while (fg_json_walk_next(&walk, &member)) {
 		if (!fg_is_finite(member.value.text))
 			continue;
 		if (!find_property(s, member.name, next, &at))
 			next = replace(known, s, s->used, 0, seq, &member);
-		else if (seq >= property_at(s, at).seq)
-			next = replace(known, s, at, size_of(property_at(s, at)), seq, &member);
+		else if (seq == 0 || seq >= property_at(s, at).seq)
+			next = replace(known, s, at, size_of(property_at(s, at)),
+				       seq > 0 ? seq : property_at(s, at).seq, &member);
 	}
 }
 

@@ -6,7 +6,7 @@
  * the same.
  *
  * Later is what the journal numbered higher, whatever order messages are sent in and whatever clock stamped
- * them. Memory is bounded, grows with what is kept, and is not asked for while values keep their size: a
+ * them. What was in the lane that overtakes has no number to compare: it is the last one so far. Memory is bounded, grows with what is kept, and is not asked for while values keep their size: a
  * service beyond its bound is not kept, nor is a property beyond HW_KNOWN_SERVICE_MAX of its service. It
  * is memory alone: after a restart a value is known once it is reported anew.
  */
@@ -25,7 +25,7 @@ int hw_known_open(size_t max, struct hw_known **ret);
 /** Takes NULL. */
 void hw_known_close(struct hw_known *known);
 
-/** Message @seq, stamped @time_us (UTC), reports @properties, a checked object, of @service of @device. NaN
+/** Message @seq (0: without a number), stamped @time_us (UTC), reports @properties, a checked object, of @service of @device. NaN
  * and Infinity are no values. */
 void hw_known_note(struct hw_known *known, struct fg_span device, struct fg_span service,
 		   uint64_t seq, int64_t time_us, struct fg_json_value properties);

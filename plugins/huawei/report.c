@@ -175,12 +175,15 @@ static void append(struct hw *hw, struct hw_group *group, uint8_t *slot, struct 
 }
 
 /* For when IoTDA asks. */
-static void remember(struct hw *hw, struct fg_span device, const struct fg_message *m,
+static void remember(const struct hw_call *call, struct fg_span device, const struct fg_message *m,
 		     struct fg_json_value properties)
 {
+	struct hw *hw = call->hw;
+
 	if (hw->with.last_values_bytes == 0)
 		return;
-	hw_known_note(hw->known, device, service_of(hw, m), m->seq, m->time_us, properties);
+	hw_known_note(hw->known, device, service_of(hw, m), call->batch->is_alarm ? 0 : m->seq,
+		      m->time_us, properties);
 	if (!hw_known_is_full(hw->known) || hw->has_warned_unkept)
 		return;
 	hw->has_warned_unkept = true;
@@ -230,7 +233,7 @@ enum hw_step hw_take_properties(struct hw_call *call, size_t i, int *ret)
 	call->payload_size += more;
 	call->batch->values_dropped += outcome.n_dropped;
 	call->batch->states[i] = FG_TAKEN;
-	remember(hw, device, m, outcome.object);
+	remember(call, device, m, outcome.object);
 	return HW_STEP_ON;
 }
 
@@ -294,6 +297,14 @@ int hw_publish_report(struct hw_call *call)
 
 /* ------------------------------------------------------------------ texts and events */
 
+/* An id of message @i that no other one has, and that it keeps however often it is sent: its number in the
+ * journal, of which each lane has its own. */
+static void put_id(const struct hw_call *call, struct fg_text *text, size_t i)
+{
+	fg_put(text, call->batch->is_alarm ? "a" : "");
+	fg_put_number(text, (int64_t)call->batch->messages[i].seq);
+}
+
 /* The member that says whose message @m is. */
 static void put_object_device(const struct hw *hw, struct fg_text *text, const struct fg_message *m)
 {
@@ -334,7 +345,7 @@ enum hw_step hw_take_event(struct hw_call *call, size_t i, int *ret)
 		return HW_STEP_ON;
 	}
 	fg_put(&text, "\",\"event_id\":\"");
-	fg_put_number(&text, (int64_t)m->seq);
+	put_id(call, &text, i);
 	fg_put(&text, "\",\"paras\":");
 	put_properties(&text, object, &outcome);
 	fg_put(&text, HW_EVENT_TAIL);
@@ -368,7 +379,7 @@ enum hw_step hw_take_text(struct hw_call *call, size_t i, int *ret)
 	fg_put(&text, "\"name\":");
 	fg_put_quoted(&text, m->stream);
 	fg_put(&text, ",\"id\":\"");
-	fg_put_number(&text, (int64_t)m->seq);
+	put_id(call, &text, i);
 	fg_put(&text, "\",\"content\":");
 	fg_put_quoted(&text, m->body);
 	fg_put(&text, "}");

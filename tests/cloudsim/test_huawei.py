@@ -106,6 +106,21 @@ class Uplink(HuaweiTest):
             self.assertEqual(self.suspicions()[-1], why)
         self.assertEqual(self.cloud.samples(), [])
 
+    def test_an_id_that_stands_for_two_things_is_noticed_and_one_that_comes_again_is_not(self):
+        client = self.client()
+        event = {"services": [{"service_id": "env", "event_type": "hot", "event_id": "1", "paras": {"t": 1}}]}
+        other = {"services": [{"service_id": "env", "event_type": "hot", "event_id": "1", "paras": {"t": 2}}]}
+        for topic, first, second, kind in (
+                ("messages/up", {"name": "log", "id": "1", "content": "a"}, {"name": "log", "id": "1", "content": "b"},
+                 "message"),
+                ("events/up", event, other, "event")):
+            before = self.suspicions()
+            self.accept(client, SYS + topic, first)
+            self.accept(client, SYS + topic, first)
+            self.assertEqual(self.suspicions(), before)
+            self.accept(client, SYS + topic, second)
+            self.assertEqual(self.suspicions(), before + ["the id 1 of a %s stands for another one already" % kind])
+
     def test_limits_of_size_count_to_the_byte(self):
         client = self.client()
         own = {"services": services(n="")}
@@ -113,7 +128,7 @@ class Uplink(HuaweiTest):
         most = 256 << 10
         for n, excess in ((0, 0), (1, 1)):
             self.accept(client, REPORT, {"services": services(n="x" * (room + excess))})
-            self.accept(client, SYS + "messages/up", {"name": "log", "id": "1", "content": "x" * (most + excess)})
+            self.accept(client, SYS + "messages/up", {"name": "log", "id": str(n), "content": "x" * (most + excess)})
             self.accept(client, SYS + "messages/up", b"\xff" * (most + excess))
             self.assertEqual(self.suspicions(), n * (["properties of more than 64 KB"] +
                                                      2 * ["content of more than 256 KB"]))

@@ -27,7 +27,7 @@ class HuaweiTest(EndToEnd):
     devices = PUMPS
     platform = {}  # what else Huawei() is given
     env = None     # of the gateway
-    mapping = MAPPING
+    mapping, more_mappings = MAPPING, []
 
     def huawei(self, **how):
         cloud = Huawei(**dict({"sub_devices": ["p1_" + name for name in self.devices]}, **self.platform, **how))
@@ -42,7 +42,8 @@ class HuaweiTest(EndToEnd):
         """A site, a gateway and IoTDA, and links to more @clouds beside it."""
         self.site, self.cloud = self.field(), self.huawei()
         self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud, **options)] + list(clouds),
-                               mappings=[{"topic": "status/{device}", "presence": {}}, self.mapping],
+                               mappings=[{"topic": "status/{device}", "presence": {}}, self.mapping] +
+                               self.more_mappings,
                                start=False)
         self.gw.config["commands"] = [COMMAND]
         self.gw.start(env=self.env)

@@ -128,6 +128,25 @@ class Hundred(SiteTest):
         self.wait_delivered(self.cloud, in_iotda(self.device.sent))
         self.assert_all_is_well()
 
+    def test_a_text_keeps_its_id_over_a_kill_and_one_of_the_other_lane_has_another(self):
+        self.mapping = {"topic": "log/{device}/{stream}", "payload": "opaque"}
+        self.more_mappings = [{"topic": "alarm/{device}/{stream}", "payload": "opaque", "lane": "alarm"}]
+        self.begin()
+        messages = lambda: [body for _, body in self.cloud.publishes("messages/up")]
+        said = sorted("%s %d" % (kind, n) for kind in ("log", "alarm") for n in range(3))
+        self.cloud.set(is_silent=True)  # so all that comes before the kill comes once more behind it
+        for text in said:
+            self.device.raw("%s/pump-001/said" % text.split()[0], text.encode())
+        wait_for(lambda: len(messages()) == len(said), 20, "IoTDA has all, and has acknowledged nothing")
+        self.gw.kill9()
+        self.cloud.set(is_silent=False)
+        self.gw.start()
+        wait_for(lambda: len(messages()) == 2 * len(said), 20, "all has come once more")
+        once, again = messages()[:len(said)], messages()[len(said):]
+        self.assertEqual(({m["id"]: m for m in once}, len({m["id"] for m in once})), ({m["id"]: m for m in again}, 6))
+        self.assertEqual(sorted(m["content"] for m in once), said)
+        self.assert_all_is_well()
+
     def test_texts_of_sub_devices_are_messages_of_iotda_at_its_pace_and_in_order(self):
         """Each is a message of its own, and nothing can be merged."""
         self.mapping = {"topic": "log/{device}/{stream}", "payload": "opaque"}

@@ -93,6 +93,7 @@ class Broker(Script):
         self.now, self.elapsed = now, elapsed
         self._model, self._custom = model, custom_topics
         self._n_sessions = self._n_publishes = 0
+        self._ids = {}  # of messages and events up: what stands behind each
         self._acks = collections.deque()  # (when it is due, connection, publish): late ones, see slow_ms
 
     def tell(self, what, session=None, **more):
@@ -261,8 +262,7 @@ class Broker(Script):
             yield "retain is not supported"
         found = topics.split(session.device_id, publish.topic)
         if not found or found[0] == "messages/up":
-            if payload.content_size(publish.payload) > payload.MAX_CONTENT_BYTES:
-                yield "content of more than 256 KB"
+            yield from self._message(publish.payload)
             return
         name, query = found
         data = publish.payload
@@ -291,8 +291,7 @@ class Broker(Script):
         """A report, or a message, whose topic ends in @name and that says @body (@data: the same, as bytes); yields
         what is wrong with it."""
         if name == "messages/up":
-            if payload.content_size(data) > payload.MAX_CONTENT_BYTES:
-                yield "content of more than 256 KB"
+            yield from self._message(data)
             return
         if len(data) > payload.MAX_PROPERTIES_BYTES:
             yield "properties of more than 64 KB"
@@ -305,6 +304,18 @@ class Broker(Script):
         self.readings += report.readings
         self.shadow.reported(report.readings)
         yield from report.faults
+
+    def _message(self, data):
+        if payload.content_size(data) > payload.MAX_CONTENT_BYTES:
+            yield "content of more than 256 KB"
+        body = payload.parse(data)
+        if body and body.get("id"):
+            yield from self._note_id("message", body["id"], body)
+
+    def _note_id(self, kind, id_, what):
+        """Whoever sends a thing again gives it the same id, and another thing another one."""
+        if self._ids.setdefault((kind, id_), what) != what:
+            yield "the id %s of a %s stands for another one already" % (id_, kind)
 
     def _response(self, session, kind, id_, body):
         verdict = self.downlink.take(kind, id_, body)
@@ -347,6 +358,8 @@ class Broker(Script):
                 yield from self.ota.on_event(device_id, kind, paras)
                 continue
             else:
+                if entry.get("event_id"):
+                    yield from self._note_id("event", entry["event_id"], (device_id, service, kind, paras))
                 continue
             for answer, told in answers if self.settings.answers_events else ():
                 self._answer(session, event(session.device_id, service, answer, told, entry.get("event_id")))

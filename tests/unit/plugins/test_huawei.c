@@ -564,6 +564,38 @@ static void who_is_heard_of_by_an_alarm_first_is_there(void **state)
 	fg_plugin.close(ctx);
 }
 
+/* Lanes count apart: the same number is another message in another lane. */
+static void an_id_stands_for_one_message_whichever_lane_it_was_in(void **state)
+{
+	struct fg_message text = telemetry(7, "pump-01", "hello");
+	struct fg_message event = telemetry(8, "pump-01", "{\"p\":1}");
+	void *ctx = NULL;
+	struct fg_connect connect;
+	uint8_t offer;
+
+	(void)state;
+	text.content_type = fg_span_str("text/plain");
+	event.kind = FG_EVENT;
+	event.ref = fg_span_str("started");
+	assert_int_equal(open_gateway(&ctx), 0);
+	begin_session(ctx, &connect);
+	for (int i = 0; i < 4; i++) {
+		const struct fg_message *m = i < 2 ? &text : &event;
+
+		is_alarm = i % 2 == 1;
+		for (int again = 0; again < 2; again++) {
+			offer = FG_OFFERED;
+			assert_int_equal(encode(ctx, m, &offer, 1), 1);
+			assert_int_equal(occurrences("\"id\":\"7\""), i == 0);
+			assert_int_equal(occurrences("\"id\":\"a7\""), i == 1);
+			assert_int_equal(occurrences("\"event_id\":\"8\""), i == 2);
+			assert_int_equal(occurrences("\"event_id\":\"a8\""), i == 3);
+		}
+	}
+	is_alarm = false;
+	fg_plugin.close(ctx);
+}
+
 static void a_message_costs_no_allocation(void **state)
 {
 	struct fg_message m = telemetry(1, "pump-01", "{\"t\":21.5,\"s\":\"0001\"}");
@@ -923,6 +955,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_news_counts_for_what_is_older),
 		cmocka_unit_test(what_overtakes_does_not_hide_a_departure_nor_undo_it),
 		cmocka_unit_test(who_is_heard_of_by_an_alarm_first_is_there),
+		cmocka_unit_test(an_id_stands_for_one_message_whichever_lane_it_was_in),
 		cmocka_unit_test(a_message_costs_no_allocation),
 		cmocka_unit_test(packing_a_report_costs_no_allocation),
 		cmocka_unit_test(what_packing_makes_larger_has_no_packed_form),

@@ -97,6 +97,22 @@ static void each_property_has_its_last_value(void **state)
 	hw_known_close(known);
 }
 
+/* Lanes count apart: what overtakes is the last so far, and hides nothing that comes behind it. */
+static void what_has_no_number_is_later_than_what_is_known_and_earlier_than_what_comes(void **state)
+{
+	struct hw_known *known = begin();
+
+	(void)state;
+	note(known, "d", "s", 10, AT(0), "{\"a\":10}");
+	note(known, "d", "s", 0, AT(1), "{\"a\":1,\"b\":1}");
+	assert_known(known, "d", "s", SERVICE("21", "{\"a\":1,\"b\":1}"));
+	note(known, "d", "s", 9, AT(2), "{\"a\":9,\"b\":9}");
+	assert_known(known, "d", "s", SERVICE("21", "{\"a\":1,\"b\":9}"));
+	note(known, "d", "s", 10, AT(3), "{\"a\":11}");
+	assert_known(known, "d", "s", SERVICE("23", "{\"a\":11,\"b\":9}"));
+	hw_known_close(known);
+}
+
 static void later_is_what_the_journal_numbered_higher(void **state)
 {
 	struct hw_known *known = begin();
@@ -315,6 +331,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_property_has_its_last_value),
 		cmocka_unit_test(later_is_what_the_journal_numbered_higher),
+		cmocka_unit_test(
+			what_has_no_number_is_later_than_what_is_known_and_earlier_than_what_comes),
 		cmocka_unit_test(what_is_no_value_is_not_kept),
 		cmocka_unit_test(devices_and_services_are_told_apart),
 		cmocka_unit_test(services_that_do_not_fit_are_left_out_whole),
