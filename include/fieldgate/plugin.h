@@ -206,7 +206,7 @@ struct fg_image_progress {
 	struct fg_span title, version;
 	enum fg_image_state state;
 	uint64_t have, size;       /* bytes; size 0: not known yet */
-	bool only_grown;           /* as told before, but for `have` */
+	bool only_grown;           /* as told before, but for `have`: it goes on */
 	const char *error;         /* FG_IMAGE_FAILED: a sentence; else NULL */
 	enum fg_image_fault fault; /* FG_IMAGE_FAILED */
 };
@@ -404,7 +404,8 @@ struct fg_host {
 	/** Are bytes missing of an image of this link without a URL? It was begun before a restart, maybe. */
 	bool (*image_lacks)(void *host_ctx, struct fg_span device, enum fg_image_kind kind);
 
-	/** It cannot be fetched, for the reason @why; NULL: the cloud has withdrawn it. */
+	/** It cannot be fetched, or nobody will wait for its device any longer, for the reason @why: it
+	 * has failed, image_progress() says so. NULL: the cloud has withdrawn it. */
 	void (*image_abandon)(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			      const char *why);
 

@@ -155,6 +155,27 @@ static void end(struct hw *hw, struct hw_ota_job *job, uint8_t code, const char 
 	hw_ota_say(hw, job);
 }
 
+/* It is said once more, or, when that makes no sense any longer, for the last time. */
+void hw_ota_repeat(struct hw *hw, struct hw_ota_job *job)
+{
+	bool is_at_device = job->percent >= PERCENT_HANDED;
+	const char *why = is_at_device ? "the device has it, and has not said within an hour "
+					 "whether it is installed (images[].status)"
+				       : "nothing has moved for 24 hours, and the device has not "
+					 "got it";
+
+	if (hw->uptime_s - job->moved_s <
+	    (is_at_device ? HW_OTA_DEVICE_PATIENCE_S : HW_OTA_PATIENCE_S)) {
+		hw_ota_say(hw, job);
+		return;
+	}
+	/* The host says then, in image_progress(), that it has failed. */
+	hw->host->image_abandon(hw->host_ctx, fg_span_of(job->device, job->device_size),
+				(enum fg_image_kind)job->subject, why);
+	if (!job->has_ended)
+		end(hw, job, CODE_OTHER, why);
+}
+
 /* It is told of from the start, unless it is the one that is told of already. */
 static void begin_job(struct hw *hw, struct hw_ota_job *job, struct fg_span version)
 {
@@ -165,6 +186,7 @@ static void begin_job(struct hw *hw, struct hw_ota_job *job, struct fg_span vers
 		job->code = CODE_OK;
 		job->percent = 0;
 	}
+	job->moved_s = hw->uptime_s;
 	hw_ota_say(hw, job);
 }
 
@@ -295,11 +317,12 @@ void hw_image_progress(void *ctx, const struct fg_image_progress *p)
 		[FG_IMAGE_VERIFIED] = "checked, waits for the device",
 		[FG_IMAGE_UPDATING] = "handed to the device",
 		[FG_IMAGE_UPDATED] = "the device says that it is installed",
+		[FG_IMAGE_FAILED] = "", /* there is an error */
 	};
 	struct hw *hw = ctx;
 	struct hw_ota_job *job;
 	uint8_t percent = percent_of(p);
-	bool is_same;
+	bool is_same, is_old; /* the same image; nothing new of it */
 
 	job = hw_ota_job(hw, p->device, (enum hw_ota_subject)p->kind);
 	if (!job)
@@ -308,6 +331,10 @@ void hw_image_progress(void *ctx, const struct fg_image_progress *p)
 	/* A server that knows no ranges begins anew after a cut; that is no step back. */
 	if (is_same && !job->has_ended && percent < job->percent)
 		percent = job->percent;
+	is_old = is_same && !p->only_grown && percent == job->percent &&
+		 fg_span_is(fg_span_str(words[p->state]), job->words);
+	if (!is_old)
+		job->moved_s = hw->uptime_s;
 	if (is_same && p->only_grown && percent == job->percent)
 		return;
 	hw_ota_put(job->version, p->version);

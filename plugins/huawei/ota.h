@@ -7,15 +7,16 @@
  *
  * A *job* is what is to be told of one device: its versions, or how far its image of one kind is.
  *
- * state \ event | asked, ordered | the host: further | … ended | published | acknowledged      | refused       | 1 s      | session ends
- * --------------+----------------+-------------------+---------+-----------+-------------------+---------------+----------+-------------
- * none          | UNTOLD (1)     | UNTOLD            | UNTOLD  |     -     |         -         |       -       |    -     |      -
- * WAITING       | WAITING        |         -         |    -    |     -     |         -         |       -       | UNTOLD,  | WAITING
- *               |                |                   |         |           |                   |               | none (2) |
- * UNTOLD        | UNTOLD         | UNTOLD            | UNTOLD  | SENT      |         -         |       -       |    -     | UNTOLD
- * SENT          | SENT (3)       | SENT (3)          | SENT (3)|     -     | TOLD; (3) UNTOLD; | UNTOLD; at    |    -     | UNTOLD
- *               |                |                   |         |           | at the end none   | last as acked |          |
- * TOLD          | UNTOLD         | UNTOLD            | UNTOLD  |     -     |         -         |       -       | UNTOLD(4)| UNTOLD
+ * state \ event | asked, ordered | the host: further | … ended | published | acknowledged      | refused       | 1 s       | session ends
+ * --------------+----------------+-------------------+---------+-----------+-------------------+---------------+-----------+-------------
+ * none          | UNTOLD (1)     | UNTOLD            | UNTOLD  |     -     |         -         |       -       |     -     |      -
+ * WAITING       | WAITING        |         -         |    -    |     -     |         -         |       -       | UNTOLD,   | WAITING
+ *               |                |                   |         |           |                   |               | none (2)  |
+ * UNTOLD        | UNTOLD         | UNTOLD            | UNTOLD  | SENT      |         -         |       -       |     -     | UNTOLD
+ * SENT          | SENT (3)       | SENT (3)          | SENT (3)|     -     | TOLD; (3) UNTOLD; | UNTOLD; at    |     -     | UNTOLD
+ *               |                |                   |         |           | at the end none   | last as acked |           |
+ * TOLD          | UNTOLD         | UNTOLD            | UNTOLD  |     -     |         -         |       -       | UNTOLD,   | UNTOLD
+ *               |                |                   |         |           |                   |               | (4), (5)  |
  *
  * In each state: IoTDA has the device no more, or what is to be told fits into no packet: none.
  *
@@ -23,6 +24,9 @@
  * (2) UNTOLD once they are known. IoTDA gives up 3 min after it has asked last, and so do we.
  * (3) To be told once more: reports of one image never overtake each other, and the last one counts.
  * (4) After 5 min: what is silent for 30 min has failed to IoTDA.
+ * (5) When nothing has moved for HW_OTA_PATIENCE_S, or, since the device has it, for
+ *     HW_OTA_DEVICE_PATIENCE_S: the host gives it up, and so it has ended. Else we would speak for a
+ *     device that says nothing for ever, and IoTDA would never call it failed.
  */
 #include "events.h"
 
@@ -30,6 +34,12 @@
 #define HW_MAX_OTA_JOBS 1000
 
 #define HW_OTA_TEXT_SIZE 256
+
+/* For the download, and for a device that is away: as long as a token is good. */
+#define HW_OTA_PATIENCE_S (24 * 3600u)
+
+/* For the device that has it, since it said something last. */
+#define HW_OTA_DEVICE_PATIENCE_S 3600u
 
 enum hw_ota_subject {
 	HW_OTA_FIRMWARE = FG_IMAGE_FIRMWARE,
@@ -49,6 +59,7 @@ struct hw_ota_job {
 	uint8_t code;      /* result_code */
 	uint8_t percent;
 	uint32_t since_s;  /* WAITING, TOLD: in uptime_s */
+	uint32_t moved_s;  /* of an image: when there was something new of it last */
 	uint32_t looked_s; /* WAITING: whether they are known */
 	uint32_t serial;   /* SENT: in the tag */
 	char version[HW_OTA_TEXT_SIZE], words[HW_OTA_TEXT_SIZE];
@@ -67,6 +78,9 @@ struct hw_ota {
 
 /** An event of the service "ota". Returns 0 or -EPROTO. */
 int hw_ota_event(struct hw *hw, const struct hw_event *event);
+
+/** It has been told for 5 min what it is told of: see (4) and (5). */
+void hw_ota_repeat(struct hw *hw, struct hw_ota_job *job);
 
 /** See struct fg_plugin.image_progress. */
 void hw_image_progress(void *ctx, const struct fg_image_progress *progress);

@@ -73,6 +73,7 @@ static struct hw_ota_job *new_job(struct hw *hw, struct fg_span device, enum hw_
 		return NULL;
 	job->subject = subject;
 	job->state = HW_OTA_SENT; /* until the caller says otherwise */
+	job->moved_s = hw->uptime_s;
 	job->device_size = (uint8_t)device.size;
 	if (device.size > 0)
 		memcpy(job->device, device.data, device.size);
@@ -359,7 +360,7 @@ void hw_ota_tick(struct hw *hw)
 		if (job->state == HW_OTA_WAITING && is_known_now(hw, job, &looks))
 			enter(hw, job, HW_OTA_UNTOLD);
 		else if (job->state == HW_OTA_TOLD && age_s >= AGAIN_S)
-			enter(hw, job, HW_OTA_UNTOLD);
+			hw_ota_repeat(hw, job);
 		else if (job->state == HW_OTA_WAITING && age_s >= WAIT_S)
 			give_up(hw, job);
 	}

@@ -497,6 +497,10 @@ void fg_images_abandon(struct fg_images *images, const char *link, struct fg_spa
 	} else if (e->state == FG_IMAGES_QUEUED || e->state == FG_IMAGES_FETCHING) {
 		fg_images_fail(e, FG_IMAGE_FAULT_DOWNLOAD, "%s", why);
 		start_downloads(images);
+	} else if (e->state == FG_IMAGES_READY || e->state == FG_IMAGES_HANDING ||
+		   e->state == FG_IMAGES_HANDED) {
+		fg_images_fail(e, FG_IMAGE_FAULT_OTHER, "%s", why);
+		fg_images_deliver_other(e);
 	}
 }
 

@@ -30,7 +30,7 @@
  * downloaded, checked | -        | READY    | -        | -        | -         | -         | -       | -
  * sealed              | -        | -        | READY    | -        | -         | -         | -       | -
  * wrong or no room    | FAILED   | FAILED   | FAILED   | -        | -         | -         | -       | -
- * abandon(), a reason | FAILED   | FAILED   | -        | -        | -         | -         | -       | -
+ * abandon(), a reason | FAILED   | FAILED   | -        | FAILED   | FAILED    | FAILED    | -       | -
  * abandon(), none     | gone     | gone     | gone     | gone     | gone      | gone      | gone    | gone
  * device, broker and  | -        | -        | -        | HANDING  | -         | -         | -       | -
  *   turn are there    |          |          |          |          |           |           |         |
@@ -42,7 +42,8 @@
  * broker refuses it   | -        | -        | -        | -        | FAILED    | -         | -       | -
  * broker is back      | -        | -        | -        | HANDING  | once more | -         | -       | -
  * device is back      | -        | -        | -        | HANDING  | -         | READY (1) | -       | -
- * report: UPDATING    | -        | -        | -        | -        | stay      | stay      | -       | -
+ * report: UPDATING    | -        | -        | -        | -        | told that | told that | -       | -
+ *                     |          |          |          |          | it goes on| it goes on|         |
  * report: UPDATED, or | -        | -        | -        | -        | UPDATED   | UPDATED   | -       | -
  *   its version heard |          |          |          |          |           |           |         |
  * report: FAILED      | -        | -        | -        | -        | FAILED    | FAILED    | -       | -
@@ -82,7 +83,7 @@
 #define FG_IMAGES_MAX 1000            /* remembered; of more, the oldest that has ended is not */
 #define FG_IMAGES_MAX_DOWNLOADS 4     /* at once; more wait */
 #define FG_IMAGES_RETRY_MS 30000      /* where nobody listened */
-#define FG_IMAGES_PROGRESS_MS 10000   /* how often a cloud is told how much of it is there */
+#define FG_IMAGES_PROGRESS_MS 10000   /* how often a cloud is told that it goes on */
 #define FG_IMAGES_PATIENCE_MS 3600000 /* who is silent for so long takes the other image, too */
 #define FG_IMAGES_VERSIONS_MAX_BYTES (1 << 20) /* for those of all devices */
 #define FG_IMAGES_KEEP_FREE_BYTES (32 << 20)   /* of the file system: the journal may be on it */

@@ -204,8 +204,7 @@ void fg_images_deliver(struct fg_images_entry *e)
 		publish_announcement(e);
 }
 
-/* The device's other image may have waited. */
-static void deliver_other(struct fg_images_entry *e)
+void fg_images_deliver_other(struct fg_images_entry *e)
 {
 	for (struct fg_images_entry *other = e->images->first; other; other = other->next)
 		if (other != e && strcmp(other->device, e->device) == 0)
@@ -219,7 +218,7 @@ static void handed(struct fg_images_entry *e)
 	e->heard_ms = e->images->now_ms;
 	fg_images_enter(e, FG_IMAGES_HANDED);
 	if (!e->rule->status)
-		deliver_other(e);
+		fg_images_deliver_other(e);
 }
 
 static void published(struct fg_images_entry *e)
@@ -246,7 +245,7 @@ void fg_images_published(struct fg_images *images, uint64_t tag, unsigned reason
 	if (reason_code >= REASON_FIRST_ERROR) {
 		fg_images_fail(e, FG_IMAGE_FAULT_OTHER,
 			       "the field's broker refuses it (reason code 0x%02x)", reason_code);
-		deliver_other(e);
+		fg_images_deliver_other(e);
 	} else if (reason_code == REASON_NO_SUBSCRIBERS) {
 		e->state = FG_IMAGES_READY;
 		e->retry_ms = images->now_ms + FG_IMAGES_RETRY_MS;
@@ -303,7 +302,7 @@ void fg_images_confirmed(struct fg_images_entry *e)
 	e->file = fg_image_file_remove(e->file);
 	fg_images_installed(e);
 	fg_images_enter(e, FG_IMAGES_UPDATED);
-	deliver_other(e);
+	fg_images_deliver_other(e);
 }
 
 static void go_on_from(struct fg_images_entry *e, uint64_t chunk)
@@ -343,7 +342,7 @@ static void take_report(struct fg_images_entry *e, const struct fg_images_report
 	case FG_REPORT_FAILED:
 		fg_images_fail(e, FG_IMAGE_FAULT_REFUSED, "the device says that it failed%s%s",
 			       *report->error ? ": " : "", report->error);
-		deliver_other(e);
+		fg_images_deliver_other(e);
 		break;
 	case FG_REPORT_OTHER:
 		if (report->wants_chunk)
@@ -376,5 +375,7 @@ bool fg_images_arrived(struct fg_images *images, const char *broker,
 		return true;
 	e->heard_ms = images->now_ms;
 	take_report(e, &report);
+	if (e->state == FG_IMAGES_HANDING || e->state == FG_IMAGES_HANDED)
+		fg_images_tell_busy(e);
 	return true;
 }

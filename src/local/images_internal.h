@@ -42,7 +42,7 @@ struct fg_images_entry {
 
 	struct fg_download *download; /* FETCHING from a URL, … */
 	uint64_t have, total;         /* … so far, of so much; 0: not known */
-	int64_t told_ms;              /* … when its cloud was told that last */
+	int64_t told_ms;              /* when its cloud was told last that it goes on */
 	struct fg_image_file *file;   /* from FETCHING on, while it is needed */
 	uint64_t tag;                 /* of the PUBLISH under way; 0: none */
 	uint64_t next_chunk;          /* HANDING; the announcement comes before 0 … */
@@ -89,6 +89,9 @@ void fg_images_fail(struct fg_images_entry *e, enum fg_image_fault fault, const 
 /** Tell the cloud once more where it stands. */
 void fg_images_tell(const struct fg_images_entry *e);
 
+/** The device is still at it; told now and then. */
+void fg_images_tell_busy(struct fg_images_entry *e);
+
 /** So much of it has been downloaded; told now and then. */
 void fg_images_tell_download(struct fg_images_entry *e, enum fg_image_state state, uint64_t have,
 			     uint64_t total);
@@ -110,6 +113,9 @@ int fg_images_versions_open(struct fg_images *images, struct fg_error *err);
 
 /** Hand @e over, as far as that is possible now. */
 void fg_images_deliver(struct fg_images_entry *e);
+
+/** The device is done with @e: its other image may have waited. */
+void fg_images_deliver_other(struct fg_images_entry *e);
 
 /** The device runs it: UPDATED. */
 void fg_images_confirmed(struct fg_images_entry *e);

@@ -31,37 +31,65 @@ static struct fg_image_progress progress_of(const struct fg_images_entry *e,
 	};
 }
 
-void fg_images_tell(const struct fg_images_entry *e)
+/* Returns false when nothing is told of it as it is. */
+static bool describe(const struct fg_images_entry *e, struct fg_image_progress *ret)
 {
-	struct fg_image_progress progress = progress_of(e, FG_IMAGE_DOWNLOADING);
-
+	*ret = progress_of(e, FG_IMAGE_DOWNLOADING);
 	switch (e->state) {
 	case FG_IMAGES_QUEUED:
-		return;
+		return false;
 	case FG_IMAGES_FETCHING:
 		break;
 	case FG_IMAGES_SEALING:
-		progress.state = FG_IMAGE_DOWNLOADED;
+		ret->state = FG_IMAGE_DOWNLOADED;
 		break;
 	case FG_IMAGES_READY:
 	case FG_IMAGES_HANDING:
 		if (fg_images_passes_url(e))
-			return; /* nobody has verified anything */
-		progress.state = FG_IMAGE_VERIFIED;
+			return false; /* nobody has verified anything */
+		ret->state = FG_IMAGE_VERIFIED;
 		break;
 	case FG_IMAGES_HANDED:
-		progress.state = FG_IMAGE_UPDATING;
+		ret->state = FG_IMAGE_UPDATING;
 		break;
 	case FG_IMAGES_UPDATED:
-		progress.state = FG_IMAGE_UPDATED;
+		ret->state = FG_IMAGE_UPDATED;
 		break;
 	case FG_IMAGES_FAILED:
-		progress.state = FG_IMAGE_FAILED;
-		progress.error = e->failure;
-		progress.fault = e->fault;
+		ret->state = FG_IMAGE_FAILED;
+		ret->error = e->failure;
+		ret->fault = e->fault;
 		break;
 	}
-	e->images->with.progress(e->images->with.arg, e->link, &progress);
+	return true;
+}
+
+void fg_images_tell(const struct fg_images_entry *e)
+{
+	struct fg_image_progress progress;
+
+	if (describe(e, &progress))
+		e->images->with.progress(e->images->with.arg, e->link, &progress);
+}
+
+/* What has been told is still so; not too often. */
+static void tell_on(struct fg_images_entry *e, struct fg_image_progress *progress)
+{
+	struct fg_images *images = e->images;
+
+	if (images->now_ms - e->told_ms < FG_IMAGES_PROGRESS_MS)
+		return;
+	e->told_ms = images->now_ms;
+	progress->only_grown = true;
+	images->with.progress(images->with.arg, e->link, progress);
+}
+
+void fg_images_tell_busy(struct fg_images_entry *e)
+{
+	struct fg_image_progress progress;
+
+	if (describe(e, &progress))
+		tell_on(e, &progress);
 }
 
 void fg_images_tell_download(struct fg_images_entry *e, enum fg_image_state state, uint64_t have,
@@ -73,10 +101,10 @@ void fg_images_tell_download(struct fg_images_entry *e, enum fg_image_state stat
 	e->have = have;
 	e->total = total;
 	progress = progress_of(e, state);
-	/* That it is DOWNLOADING has been told. */
-	progress.only_grown = state == FG_IMAGE_DOWNLOADING;
-	if (progress.only_grown && images->now_ms - e->told_ms < FG_IMAGES_PROGRESS_MS)
+	if (state == FG_IMAGE_DOWNLOADING) { /* which has been told */
+		tell_on(e, &progress);
 		return;
+	}
 	e->told_ms = images->now_ms;
 	images->with.progress(images->with.arg, e->link, &progress);
 }

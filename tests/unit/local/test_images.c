@@ -151,18 +151,39 @@ static void of_what_is_withdrawn_no_file_stays(void **state)
 
 static void a_plugin_that_gives_up_says_why(void **state)
 {
+	static const enum fg_images_state kept[] = {FG_IMAGES_SEALING, FG_IMAGES_UPDATED,
+						    FG_IMAGES_FAILED};
+
 	(void)state;
 	for (size_t i = 0; i < N_STATES; i++) {
-		bool fails =
-			all_states[i] == FG_IMAGES_QUEUED || all_states[i] == FG_IMAGES_FETCHING;
+		enum fg_images_state at = all_states[i];
+		bool is_fetched = at == FG_IMAGES_QUEUED || at == FG_IMAGES_FETCHING;
+		bool is_kept = at == kept[0] || at == kept[1] || at == kept[2];
 
-		afresh(all_states[i]);
+		afresh(at);
 		fg_images_abandon(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE,
 				  "no luck");
-		assert_string_equal(told, fails ? "tb:FAILED/4" : "");
-		if (fails)
+		assert_string_equal(told, is_kept      ? ""
+					  : is_fetched ? "tb:FAILED/4"
+						       : "tb:FAILED/0");
+		if (!is_kept)
 			assert_string_equal(failure, "no luck");
-		assert_int_equal(state_of("pump-1"), fails ? FG_IMAGES_FAILED : all_states[i]);
+		assert_int_equal(state_of("pump-1"), is_kept ? at : FG_IMAGES_FAILED);
+	}
+}
+
+/* What was given up while it was at the device is not told of any more once its cloud knows. */
+static void what_was_given_up_is_gone_after_a_restart_when_its_cloud_was_told(void **state)
+{
+	(void)state;
+	for (int is_told = 0; is_told < 2; is_told++) {
+		afresh(FG_IMAGES_HANDED);
+		fg_images_abandon(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE, "silent");
+		if (is_told)
+			fg_images_told(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE);
+		restart();
+		fg_images_tell_all(images, "tb");
+		assert_string_equal(told, is_told ? "" : "tb:FAILED/0");
 	}
 }
 
@@ -537,6 +558,7 @@ int main(void)
 		TEST(what_is_withdrawn_is_gone),
 		TEST(of_what_is_withdrawn_no_file_stays),
 		TEST(a_plugin_that_gives_up_says_why),
+		TEST(what_was_given_up_is_gone_after_a_restart_when_its_cloud_was_told),
 		TEST(bytes_are_taken_only_while_they_are_fetched),
 		TEST(two_clouds_do_not_share_a_device_in_silence),
 		TEST(what_cannot_be_an_image_is_refused_with_a_reason),

@@ -280,6 +280,51 @@ static void a_report_counts_while_the_image_is_at_the_device(void **state)
 		}
 }
 
+static void a_report_that_changes_nothing_says_that_the_device_is_at_it(void **state)
+{
+	static const char *const reports[] = {"{\"state\":\"UPDATING\"}", "{\"chunk\":1}",
+					      "{\"state\":\"dancing\"}"};
+
+	(void)state;
+	for (size_t k = 0; k < sizeof(reports) / sizeof(reports[0]); k++) {
+		afresh(FG_IMAGES_HANDED);
+		fg_images_tick(images, now_ms += FG_IMAGES_PROGRESS_MS);
+		report("fw/pump-1/state", reports[k]);
+		assert_string_equal(told, "tb:GROWN");
+		/* A device that chatters is not told of each time. */
+		fg_images_tick(images, now_ms += FG_IMAGES_PROGRESS_MS - 1);
+		report("fw/pump-1/state", reports[k]);
+		assert_string_equal(told, "tb:GROWN");
+		fg_images_tick(images, ++now_ms);
+		report("fw/pump-1/state", reports[k]);
+		assert_string_equal(told, "tb:GROWN tb:GROWN");
+	}
+}
+
+static void the_other_image_goes_on_when_one_is_given_up(void **state)
+{
+	struct fg_image software = image_of("pump-1", "5");
+	uint64_t have;
+
+	(void)state;
+	bring_to(FG_IMAGES_HANDED);
+	software.kind = FG_IMAGE_SOFTWARE;
+	assert_int_equal(begin_image(&software, &have), 0);
+	assert_int_equal(fg_images_write(images, "tb", software.device, FG_IMAGE_SOFTWARE, 0,
+					 fg_span_of(image_bytes, SIZE)),
+			 0);
+	for (double waited = 0;
+	     fg_images_find(images, software.device, FG_IMAGE_SOFTWARE)->state != FG_IMAGES_READY;
+	     waited += 0.005) {
+		assert_true(waited < PATIENCE_S);
+		turn(0.005);
+	}
+	n_published = 0;
+	fg_images_abandon(images, "tb", fg_span_str("pump-1"), FG_IMAGE_FIRMWARE, "silent");
+	assert_int_equal(n_published, 1);
+	assert_non_null(strstr(payload, "\"kind\":\"software\""));
+}
+
 static void a_device_may_ask_for_a_chunk_again(void **state)
 {
 	(void)state;
@@ -398,6 +443,8 @@ int main(void)
 		TEST(a_broker_that_refuses_ends_it),
 		TEST(of_two_kinds_one_is_handed_over_after_the_other),
 		TEST(a_report_counts_while_the_image_is_at_the_device),
+		TEST(a_report_that_changes_nothing_says_that_the_device_is_at_it),
+		TEST(the_other_image_goes_on_when_one_is_given_up),
 		TEST(a_device_may_ask_for_a_chunk_again),
 		TEST(a_device_that_asks_while_a_chunk_is_under_way_waits_for_it),
 		TEST(a_device_says_why_it_failed),

@@ -30,7 +30,8 @@ void *__wrap_calloc(size_t n, size_t size)
 
 /* ------------------------------------------------------------------ a host */
 
-static unsigned n_begun, n_told;
+static unsigned n_begun, n_told, n_abandoned;
+static bool is_abandoned_unheard; /* the host has no such image, and says nothing */
 static char authorization[8192], version[300];
 static bool knows_versions;
 static unsigned n_looks;
@@ -61,6 +62,22 @@ static void image_told(void *host_ctx, struct fg_span device, enum fg_image_kind
 	n_told++;
 }
 
+static void image_abandon(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
+			  const char *why)
+{
+	struct fg_image_progress p = {
+		.device = device,
+		.kind = kind,
+		.version = fg_span_str("2"),
+		.state = FG_IMAGE_FAILED,
+		.error = why,
+	};
+
+	n_abandoned++;
+	if (!is_abandoned_unheard)
+		fg_plugin.image_progress(*(void **)host_ctx, &p);
+}
+
 static int image_version(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			 struct fg_span *ret)
 {
@@ -83,8 +100,11 @@ static int setup_for(const char *device)
 {
 	static struct fg_host host;
 	struct fg_value values[32] = {0};
-	struct fg_open with = {
-		.values = values, .host = &host, .link_name = "x", .gateway_name = "y"};
+	struct fg_open with = {.values = values,
+			       .host = &host,
+			       .host_ctx = &hw,
+			       .link_name = "x",
+			       .gateway_name = "y"};
 	struct fg_connack connack = {.mqtt_version = 4};
 	const struct fg_option *option = fg_plugin.options;
 	char error[256];
@@ -95,6 +115,7 @@ static int setup_for(const char *device)
 	host.unmute = mute;
 	host.image_begin = image_begin;
 	host.image_told = image_told;
+	host.image_abandon = image_abandon;
 	host.image_version = image_version;
 	quiet_secret = "t0k3n";
 	for (size_t i = 0; option[i].name; i++) {
@@ -116,7 +137,8 @@ static int setup_for(const char *device)
 		values[i].is_set = values[i].string != NULL;
 	}
 	has_no_memory = false;
-	n_warnings = n_begun = n_told = 0;
+	n_warnings = n_begun = n_told = n_abandoned = 0;
+	is_abandoned_unheard = false;
 	knows_versions = true;
 	if (fg_plugin.open(&with, &ctx, error, sizeof(error)) < 0)
 		fail_msg("%s", error);
@@ -441,6 +463,115 @@ static void what_has_only_grown_is_told_when_it_makes_a_percent(void **state)
 	assert_non_null(strstr(payload, "\"progress\":80,"));
 }
 
+/* ---- what does not move */
+
+/* So many seconds pass; all that is to be told is taken by IoTDA. Returns how often it was told. */
+static unsigned live(unsigned seconds)
+{
+	unsigned n = 0;
+
+	for (unsigned s = 0; s < seconds; s++) {
+		fg_plugin.woken(hw, 0);
+		for (; encode() == 1; n++)
+			acknowledge();
+	}
+	return n;
+}
+
+static void begin_telling(enum fg_image_state state)
+{
+	struct fg_image_progress p = {.version = fg_span_str("2"), .state = state};
+
+	fg_plugin.image_progress(hw, &p);
+	assert_int_equal(encode(), 1);
+	acknowledge();
+}
+
+static void a_device_that_has_it_and_says_nothing_has_failed_after_an_hour(void **state)
+{
+	(void)state;
+	begin_telling(FG_IMAGE_UPDATING);
+	assert_int_equal(live(3599), 11); /* each 5 min */
+	assert_int_equal(n_abandoned, 0);
+	fg_plugin.woken(hw, 0);
+	assert_int_equal(n_abandoned, 1);
+	assert_int_equal(encode(), 1);
+	assert_non_null(strstr(payload, "\"result_code\":255,\"progress\":90,\"version\":\"2\","
+					"\"description\":\"the device has it, and has not said "
+					"within an hour"));
+	assert_int_equal(n_told, 0);
+	acknowledge();
+	assert_int_equal(n_told, 1);
+	assert_int_equal(live(7200), 0);
+	assert_int_equal(hw->ota.n_jobs, 0);
+	/* Later is better than never. */
+	begin_telling(FG_IMAGE_UPDATED);
+	assert_non_null(strstr(payload, "\"result_code\":0,\"progress\":100,"));
+	assert_int_equal(n_told, 2);
+}
+
+static void what_waits_for_its_device_has_failed_after_a_day(void **state)
+{
+	(void)state;
+	is_abandoned_unheard = true;
+	begin_telling(FG_IMAGE_VERIFIED);
+	assert_int_equal(live(24 * 3600 - 1), 24 * 12 - 1);
+	assert_int_equal(n_abandoned, 0);
+	fg_plugin.woken(hw, 0);
+	assert_int_equal(n_abandoned, 1);
+	assert_int_equal(encode(), 1);
+	assert_non_null(strstr(payload, "\"result_code\":255,"));
+	acknowledge();
+	assert_int_equal(live(3600), 0);
+}
+
+static void whoever_is_at_it_has_time(void **state)
+{
+	struct fg_image_progress p = {
+		.version = fg_span_str("2"), .state = FG_IMAGE_UPDATING, .only_grown = true};
+
+	(void)state;
+	begin_telling(FG_IMAGE_UPDATING);
+	for (int i = 0; i < 5; i++) {
+		live(3500);
+		fg_plugin.image_progress(hw, &p); /* the device says something */
+		assert_int_equal(encode(), 0);
+	}
+	assert_int_equal(n_abandoned, 0);
+	live(3599);
+	assert_int_equal(n_abandoned, 0);
+	live(301);
+	assert_int_equal(n_abandoned, 1);
+}
+
+/* After each connect the host tells of all there is; that is no sign of the device. */
+static void being_told_the_same_once_more_is_no_progress(void **state)
+{
+	struct fg_image_progress p = {.version = fg_span_str("2"), .state = FG_IMAGE_UPDATING};
+
+	(void)state;
+	begin_telling(FG_IMAGE_UPDATING);
+	for (int i = 0; i < 6; i++) {
+		live(500);
+		fg_plugin.image_progress(hw, &p);
+	}
+	assert_int_equal(n_abandoned, 0);
+	live(901);
+	assert_int_equal(n_abandoned, 1);
+}
+
+static void a_new_order_has_its_own_time(void **state)
+{
+	(void)state;
+	begin_telling(FG_IMAGE_UPDATING);
+	live(3000);
+	order("gw1", "2");
+	live(3000);
+	assert_int_equal(n_abandoned, 0);
+	live(900);
+	assert_int_equal(n_abandoned, 1);
+}
+
 /* Who was not told of it before is told all of it. */
 static void what_has_only_grown_is_told_of_an_image_nobody_has_told_of(void **state)
 {
@@ -702,6 +833,11 @@ int main(void)
 		TEST(telling_costs_no_allocation),
 		TEST(what_has_only_grown_is_told_when_it_makes_a_percent),
 		TEST(what_has_only_grown_is_told_of_an_image_nobody_has_told_of),
+		TEST(a_device_that_has_it_and_says_nothing_has_failed_after_an_hour),
+		TEST(what_waits_for_its_device_has_failed_after_a_day),
+		TEST(whoever_is_at_it_has_time),
+		TEST(being_told_the_same_once_more_is_no_progress),
+		TEST(a_new_order_has_its_own_time),
 		TEST(of_what_cannot_be_a_sub_device_nothing_is_told),
 		cmocka_unit_test_setup_teardown(the_only_device_may_have_any_name, setup_device,
 						teardown),
