@@ -1,7 +1,5 @@
 #include "common/text.h"
 
-#include "model/json.h"
-
 struct fg_text fg_text_begin(char *buffer, size_t size)
 {
 	return (struct fg_text){.start = buffer, .at = buffer, .end = buffer + size};
@@ -15,11 +13,6 @@ void fg_put_span(struct fg_text *text, struct fg_span bytes)
 		return;
 	memcpy(text->at, bytes.data, bytes.size);
 	text->at += bytes.size;
-}
-
-void fg_put(struct fg_text *text, const char *literal)
-{
-	fg_put_span(text, fg_span_str(literal));
 }
 
 void fg_put_number(struct fg_text *text, int64_t number)
@@ -121,14 +114,29 @@ void fg_put_json(struct fg_text *text, struct fg_span json)
 	}
 }
 
-bool fg_is_finite(struct fg_span json)
+static bool is_container(struct fg_json_value value)
+{
+	return value.type == FG_JSON_OBJECT || value.type == FG_JSON_ARRAY;
+}
+
+bool fg_is_finite(struct fg_json_value value)
 {
 	struct fg_span token;
 
-	while (next_token(&json, &token))
+	if (!is_container(value))
+		return value.type != FG_JSON_NONFINITE;
+	while (next_token(&value.text, &token))
 		if (is_number_without_form(token))
 			return false;
 	return true;
+}
+
+void fg_put_finite(struct fg_text *text, struct fg_json_value value)
+{
+	if (is_container(value))
+		fg_put_json(text, value.text);
+	else
+		fg_put_span(text, value.text);
 }
 
 struct fg_span fg_text_span(const struct fg_text *text)

@@ -426,7 +426,7 @@ static bool read_body(struct fg_span body, char *code, size_t code_size, struct 
 	if (!fg_json_member(object, fg_span_str("error"), &error)) {
 		if (!fg_json_member(object, fg_span_str("result"), &ret->result))
 			return false;
-		if (!fg_is_finite(ret->result.text)) {
+		if (!fg_is_finite(ret->result)) {
 			ret->code = fg_span_str("bad_result");
 			ret->text = fg_span_str("\"the answer has a NaN or Infinity\"");
 		}

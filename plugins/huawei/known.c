@@ -225,7 +225,7 @@ void hw_known_note(struct hw_known *known, struct fg_span device, struct fg_span
 		s->seq = seq;
 	fg_json_walk_begin(&walk, properties);
 	while (fg_json_walk_next(&walk, &member)) {
-		if (!fg_is_finite(member.value.text))
+		if (!fg_is_finite(member.value))
 			continue;
 		if (!find_property(s, member.name, next, &at))
 			next = replace(known, s, s->used, 0, seq, &member);

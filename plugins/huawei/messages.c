@@ -146,7 +146,7 @@ int hw_message_received(struct hw *hw, const struct fg_delivery *delivery)
 	struct fg_json_value value, content;
 	struct fg_json_fault fault;
 
-	if (fg_json_check(delivery->payload, &value, &fault) == 0 && fg_is_finite(value.text)) {
+	if (fg_json_check(delivery->payload, &value, &fault) == 0 && fg_is_finite(value)) {
 		if (value.type == FG_JSON_OBJECT &&
 		    fg_json_member(value, fg_span_str("content"), &content)) {
 			take_message(hw, value, content, delivery->now_us);

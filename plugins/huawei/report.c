@@ -65,14 +65,14 @@ static void put_properties(struct fg_text *text, struct fg_json_value object, st
 	fg_put(text, "{");
 	fg_json_walk_begin(&walk, object);
 	while (fg_json_walk_next(&walk, &member)) {
-		if (!fg_is_finite(member.value.text)) {
+		if (!fg_is_finite(member.value)) {
 			ret->n_dropped++;
 			continue;
 		}
 		fg_put(text, ret->n_members++ > 0 ? ",\"" : "\"");
 		fg_put_span(text, member.name);
 		fg_put(text, "\":");
-		fg_put_json(text, member.value.text);
+		fg_put_finite(text, member.value);
 	}
 	fg_put(text, "}");
 }
