@@ -119,6 +119,7 @@ static void add_link(struct fg_control_call *call, const struct fg_link *link)
 	fg_object_add_uint(o, "quarantined", s.quarantined);
 	fg_object_add_uint(o, "values_dropped", s.values_dropped);
 	fg_object_add_uint(o, "commands", s.commands);
+	fg_object_add_uint(o, "deleted", s.deleted);
 	fg_object_add_uint(o, "lost", s.lost);
 	for (int i = 0; i < FG_N_LOSSES; i++)
 		fg_object_add_uint(o, loss_names[i], s.losses[i]);

@@ -66,13 +66,14 @@ static void log_link(const struct fg_link *link)
 	fg_link_get_stats(link, &s);
 	fg_notice("link %s: %s, backlog=%" PRIu64 " alarm_backlog=%" PRIu64 " published=%" PRIu64
 		  " acked=%" PRIu64 " quarantined=%" PRIu64 " values_dropped=%" PRIu64
-		  " commands=%" PRIu64 " lost=%" PRIu64 " lost_limit=%" PRIu64 " lost_age=%" PRIu64
-		  " lost_own_limit=%" PRIu64 " lost_full=%" PRIu64 " lost_damaged=%" PRIu64
-		  " sessions=%" PRIu64,
+		  " commands=%" PRIu64 " deleted=%" PRIu64 " lost=%" PRIu64 " lost_limit=%" PRIu64
+		  " lost_age=%" PRIu64 " lost_own_limit=%" PRIu64 " lost_full=%" PRIu64
+		  " lost_damaged=%" PRIu64 " sessions=%" PRIu64,
 		  fg_link_name(link), fg_link_state_name(s.state), s.backlog, s.alarm_backlog,
-		  s.published, s.records_acked, s.quarantined, s.values_dropped, s.commands, s.lost,
-		  s.losses[FG_LOSS_LIMIT], s.losses[FG_LOSS_AGE], s.losses[FG_LOSS_OWN_LIMIT],
-		  s.losses[FG_LOSS_FULL], s.losses[FG_LOSS_DAMAGED], s.sessions);
+		  s.published, s.records_acked, s.quarantined, s.values_dropped, s.commands,
+		  s.deleted, s.lost, s.losses[FG_LOSS_LIMIT], s.losses[FG_LOSS_AGE],
+		  s.losses[FG_LOSS_OWN_LIMIT], s.losses[FG_LOSS_FULL], s.losses[FG_LOSS_DAMAGED],
+		  s.sessions);
 	if (s.n_sessions_by_http > 0)
 		fg_notice("link %s: MQTT is blocked, %u of %u sessions send by HTTP",
 			  fg_link_name(link), s.n_sessions_by_http, s.n_sessions_open);

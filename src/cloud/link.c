@@ -590,6 +590,7 @@ void fg_link_get_stats(const struct fg_link *link, struct fg_link_stats *ret)
 		.stale_requests = outbox.stale_requests,
 		.sessions = link->common.n_sessions,
 		.commands = link->commands,
+		.deleted = fg_names_count_muted(link->names),
 	};
 	if (best)
 		ret->why = fg_cloud_session_why(best, &ret->retry_ms);

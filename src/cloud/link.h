@@ -92,6 +92,7 @@ struct fg_link_stats {
 	uint64_t stale_requests;      /* not sent, since their device has given up waiting */
 	uint64_t sessions;            /* successful CONNECTs */
 	uint64_t commands;            /* that came down */
+	uint64_t deleted;             /* devices it has deleted: it gets nothing of them */
 	uint64_t lost;                /* records it will never get, of both lanes */
 	uint64_t losses[FG_N_LOSSES]; /* the same by reason */
 };

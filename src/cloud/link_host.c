@@ -260,13 +260,16 @@ static int host_rename(void *host_ctx, struct fg_span from, struct fg_span to)
 static int host_mute(void *host_ctx, struct fg_span device)
 {
 	struct fg_link *link = host_ctx;
+	bool was_muted;
 	int r;
 
 	if (!link->outbox)
 		return -EINVAL; /* within open() */
+	/* Once more all the same: it may not be on disk yet. */
+	was_muted = fg_names_is_muted(link->names, device);
 	r = fg_names_mute(link->names, device, true);
-	if (r == 0)
-		fg_complain(&link->names_complaint, fg_clock_monotonic_ms(), LOG_NOTICE,
+	if (r == 0 && !was_muted)
+		fg_complain(&link->mute_complaint, fg_clock_monotonic_ms(), LOG_NOTICE,
 			    "link %s: the cloud has deleted %.*s, it gets nothing more of it",
 			    link->with.config->name, FG_SPAN_ARGS(device));
 	fg_link_names_changed(link);
@@ -284,7 +287,7 @@ static int host_unmute(void *host_ctx, struct fg_span device)
 		return 0;
 	r = fg_names_mute(link->names, device, false);
 	if (r == 0)
-		fg_complain(&link->names_complaint, fg_clock_monotonic_ms(), LOG_NOTICE,
+		fg_complain(&link->unmute_complaint, fg_clock_monotonic_ms(), LOG_NOTICE,
 			    "link %s: the cloud has %.*s again, it gets what that says",
 			    link->with.config->name, FG_SPAN_ARGS(device));
 	return r == 0 ? 0 : -EINVAL;

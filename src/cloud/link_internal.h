@@ -38,7 +38,8 @@ struct fg_link {
 	void *stopped_arg;
 	uint64_t commands;
 	struct fg_link_http_call calls[FG_LINK_HTTP_CALLS];
-	struct fg_complaint lost_complaint, downlink_complaint, names_complaint, time_complaint;
+	struct fg_complaint lost_complaint, downlink_complaint, time_complaint;
+	struct fg_complaint names_complaint, mute_complaint, unmute_complaint;
 	struct {
 		const char *format; /* literal of the plugin: the pointer identifies it */
 		struct fg_complaint complaint;

@@ -33,7 +33,7 @@ struct fg_names {
 	const struct fg_devices_config *config;
 	struct fg_store *store; /* or NULL */
 	struct change **by_device, **by_name;
-	size_t n;
+	size_t n, n_muted;
 };
 
 static struct fg_span device_of(const struct change *c)
@@ -136,6 +136,7 @@ static int put(struct fg_names *n, struct fg_span device, struct fg_span name, b
 	}
 	memmove(c->name, name.data, name.size);
 	c->name_size = (uint8_t)name.size;
+	n->n_muted += (size_t)is_muted - (size_t)c->is_muted;
 	c->is_muted = is_muted;
 	insert(n->by_name, n->n, name_of, c);
 	n->n++;
@@ -297,6 +298,11 @@ bool fg_names_is_muted(const struct fg_names *n, struct fg_span name)
 	const struct change *c = find_name(n, name);
 
 	return c && c->is_muted;
+}
+
+size_t fg_names_count_muted(const struct fg_names *n)
+{
+	return n->n_muted;
 }
 
 struct fg_store *fg_names_store(const struct fg_names *n)

@@ -40,6 +40,9 @@ int fg_names_rename(struct fg_names *n, struct fg_span from, struct fg_span to);
 /** Does the cloud get nothing of what it called @name, because of fg_names_mute()? */
 bool fg_names_is_muted(const struct fg_names *n, struct fg_span name);
 
+/** Of how many devices it gets nothing because of that. */
+size_t fg_names_count_muted(const struct fg_names *n);
+
 /** The cloud gets nothing any more of what it calls @name; or does again. Returns as above. */
 int fg_names_mute(struct fg_names *n, struct fg_span name, bool is_muted);
 
