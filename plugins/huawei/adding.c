@@ -7,9 +7,12 @@
  *	down  add_sub_device_response  {"successful_devices":[{"device_id":"…","node_id":"…"}],
  *	                               "failed_devices":[{"node_id":"…","error_code":"…"}]}
  *
- * One request at a time. What waits is left in the journal, and that has to be kept for it, so it does not
- * wait long: once IoTDA has not answered, or has said no, what such devices say goes into quarantine, and
- * IoTDA is asked again later and later. The states are in devices.h.
+ * One request at a time. IoTDA answers within 30 s; if it does not, it is asked again, and in the next
+ * session, too. What waits is left in the journal, and others do not wait for it; but the host bears so much
+ * of that only. When there is more, everybody waits for HW_ANSWER_S, which is plenty for an answer as a
+ * rule; from then on what there is no room for goes into quarantine. So does all that such devices say
+ * once IoTDA has said no, or nothing TRIES times in a row; then it is asked later and later. The states are
+ * in devices.h.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,8 +22,11 @@
 
 #define ADD "add_sub_device_request"
 
-/* IoTDA: in one request. */
-#define MAX_DEVICES 50u
+/* IoTDA says that its answer comes within this. */
+#define ANSWER_WITHIN_S 30u
+
+/* So often it is asked until what is to be added does not wait any more. */
+#define TRIES 3u
 
 /* A device that was not added is tried again after the first of these, then after twice as long … */
 #define RETRY_FIRST_S 60u
@@ -32,7 +38,24 @@ void hw_adding_begin(struct hw *hw)
 {
 	hw->topology.has_request = false;
 	hw->topology.has_answer_deadline = false;
-	hw->topology.is_silent = false;
+	hw->topology.n_silent = 0;
+}
+
+/* Has the answer been missing for so little that others may wait for it? */
+static bool is_brisk(const struct hw *hw)
+{
+	const struct hw_topology *t = &hw->topology;
+
+	return t->n_silent == 0 &&
+	       (!t->has_answer_deadline ||
+		hw->uptime_s + ANSWER_WITHIN_S < t->answer_deadline_s + HW_ANSWER_S);
+}
+
+enum hw_gate hw_adding_gate(const struct hw *hw, const struct hw_device *device)
+{
+	if (device->n_failures > 0 || hw->topology.n_silent >= TRIES)
+		return HW_GATE_SHUT;
+	return is_brisk(hw) && hw->carrier == FG_CARRIER_MQTT ? HW_GATE_WAIT : HW_GATE_ASIDE;
 }
 
 /* ------------------------------------------------------------------ asking */
@@ -67,10 +90,9 @@ int hw_publish_add(struct hw_call *call)
 		.service = HW_SERVICE_MANAGER, .type = ADD, .id = t->request_id};
 	struct hw_device *device;
 	struct fg_text text;
-	unsigned n = 0;
 	int r;
 
-	if (!t->is_on || t->has_request || hw->devices.n_standing[HW_WANTED] == 0)
+	if (!t->is_on || t->has_request || !hw_devices_wanted(&hw->devices))
 		return 0;
 	snprintf(t->request_id, sizeof(t->request_id), "%" PRId64 "-%" PRIu64,
 		 call->batch->now_us / 1000, ++t->n_requests);
@@ -78,15 +100,16 @@ int hw_publish_add(struct hw_call *call)
 	if (r < 0)
 		return r;
 	fg_put(&text, "{\"devices\":[");
-	while (n < MAX_DEVICES && (device = hw_devices_wanted(&hw->devices)) &&
+	t->n_asked = 0;
+	while (t->n_asked < HW_MAX_ADDED && (device = hw_devices_wanted(&hw->devices)) &&
 	       put_device(hw, &text, device)) {
 		hw_device_enter(&hw->devices, device, HW_ASKED);
-		n++;
+		t->asked[t->n_asked++] = (uint32_t)(device - hw->devices.all);
 	}
 	fg_put(&text, TAIL);
 	t->has_request = true;
 	call->out->tag = HW_TAG_ADD;
-	return hw_event_end(call, &text) == 1 && n > 0 ? 1 : -EINVAL;
+	return hw_event_end(call, &text) == 1 && t->n_asked > 0 ? 1 : -EINVAL;
 }
 
 /* ------------------------------------------------------------------ what becomes of it */
@@ -107,32 +130,41 @@ static void fail(struct hw *hw, struct hw_device *device, struct fg_span code)
 	hw_device_enter(&hw->devices, device, HW_FAILED);
 }
 
-/* Those that were asked for and of which IoTDA has not said a word; returns how many. */
-static unsigned fail_the_rest(struct hw *hw)
+/* The request is over. Of those IoTDA has not said a word about nothing will come of it now, or they are
+ * to be asked for @again; returns how many. */
+static unsigned end_request(struct hw *hw, bool again)
 {
+	struct hw_topology *t = &hw->topology;
 	unsigned n = 0;
 
-	for (uint32_t i = 0; hw->devices.n_standing[HW_ASKED] > 0; i++) {
-		if (hw->devices.all[i].standing != HW_ASKED)
+	for (unsigned i = 0; i < t->n_asked; i++) {
+		struct hw_device *device = &hw->devices.all[t->asked[i]];
+
+		if (device->standing != HW_ASKED)
 			continue;
-		fail(hw, &hw->devices.all[i], (struct fg_span){0});
+		if (again)
+			hw_device_enter(&hw->devices, device, HW_WANTED);
+		else
+			fail(hw, device, (struct fg_span){0});
 		n++;
 	}
-	hw->topology.has_request = false;
-	hw->topology.has_answer_deadline = false;
+	t->has_request = false;
+	t->has_answer_deadline = false;
 	return n;
 }
 
-static void fall_silent(struct hw *hw, const char *why)
+static void fall_silent(struct hw *hw)
 {
-	unsigned n = fail_the_rest(hw);
+	bool again = ++hw->topology.n_silent < TRIES;
+	unsigned n = end_request(hw, again);
 
-	hw->topology.is_silent = true;
 	hw->host->warn(hw->host_ctx,
-		       "IoTDA %s a request to add %u sub-devices: what they say goes into "
-		       "quarantine, and it is asked again",
-		       why, n);
-	hw_offer_left(hw);
+		       "IoTDA has not answered a request to add %u sub-devices within %u s: it is "
+		       "asked again%s",
+		       n, ANSWER_WITHIN_S,
+		       again ? "" : ", and what they say goes into quarantine meanwhile");
+	if (!again)
+		hw_offer_left(hw);
 }
 
 void hw_add_settled(struct hw *hw, bool is_accepted)
@@ -141,12 +173,12 @@ void hw_add_settled(struct hw *hw, bool is_accepted)
 
 	if (!t->has_request)
 		return; /* the answer was faster */
-	if (!is_accepted) {
-		fall_silent(hw, "refuses");
-		return;
-	}
+	if (!is_accepted)
+		hw->host->warn(hw->host_ctx,
+			       "IoTDA refuses a request to add %u sub-devices: it is asked again",
+			       t->n_asked);
 	t->has_answer_deadline = true;
-	t->answer_deadline_s = hw->uptime_s + HW_ANSWER_S;
+	t->answer_deadline_s = hw->uptime_s + ANSWER_WITHIN_S;
 }
 
 static void try_again(struct hw *hw)
@@ -171,7 +203,7 @@ void hw_adding_tick(struct hw *hw)
 	struct hw_topology *t = &hw->topology;
 
 	if (t->has_answer_deadline && hw->uptime_s >= t->answer_deadline_s)
-		fall_silent(hw, "has not answered");
+		fall_silent(hw);
 	if (hw->devices.n_standing[HW_FAILED] > 0 && hw->uptime_s >= t->retry_s)
 		try_again(hw);
 }
@@ -219,9 +251,10 @@ int hw_add_response(struct hw *hw, const struct hw_event *event)
 	int named = hw_each(hw, event->paras, "successful_devices", hw_device_named);
 	int failed = hw_each(hw, event->paras, "failed_devices", device_failed);
 
-	t->is_silent = false;
+	t->n_silent = 0;
+	hw_topology_has_grown(hw);
 	if (t->has_request && (event->id.size == 0 || fg_span_is(event->id, t->request_id)) &&
-	    fail_the_rest(hw) > 0)
+	    end_request(hw, false) > 0)
 		hw->host->warn(hw->host_ctx,
 			       "IoTDA's answer to a request to add sub-devices does not name all "
 			       "of them: it is asked again for the others");

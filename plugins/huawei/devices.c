@@ -68,6 +68,71 @@ struct hw_device *hw_devices_get(struct hw_devices *devices, struct fg_span name
 	return device;
 }
 
+/* ------------------------------------------------------------------ queues */
+
+static struct hw_device *at_place(const struct hw_devices *devices, uint32_t place)
+{
+	return place ? &devices->all[place - 1] : NULL;
+}
+
+static void take_out(struct hw_devices *devices, struct hw_device *device)
+{
+	struct hw_queue *queue = &devices->queues[device->queue];
+	struct hw_device *before = at_place(devices, device->before);
+	struct hw_device *after = at_place(devices, device->after);
+
+	*(before ? &before->after : &queue->first) = device->after;
+	*(after ? &after->before : &queue->last) = device->before;
+	queue->n--;
+}
+
+static void put_last(struct hw_devices *devices, struct hw_device *device)
+{
+	struct hw_queue *queue = &devices->queues[device->queue];
+	struct hw_device *last = at_place(devices, queue->last);
+	uint32_t place = (uint32_t)(device - devices->all) + 1;
+
+	device->before = queue->last;
+	device->after = 0;
+	*(last ? &last->after : &queue->first) = place;
+	queue->last = place;
+	queue->n++;
+}
+
+static enum hw_queue_name queue_of(const struct hw_devices *devices, const struct hw_device *device)
+{
+	bool may_be_told =
+		device->standing == HW_KNOWN || (device->standing == HW_UNHEARD && !devices->adds);
+
+	if (device->standing == HW_WANTED)
+		return HW_QUEUE_WANTED;
+	return may_be_told && device->is != device->told ? HW_QUEUE_UNTOLD : HW_QUEUE_NONE;
+}
+
+/* Something about @device has changed: see that it stands in the right queue. */
+static void queue_up(struct hw_devices *devices, struct hw_device *device)
+{
+	enum hw_queue_name queue = queue_of(devices, device);
+
+	if (queue == device->queue)
+		return;
+	if (device->queue != HW_QUEUE_NONE)
+		take_out(devices, device);
+	device->queue = (uint8_t)queue;
+	if (queue != HW_QUEUE_NONE)
+		put_last(devices, device);
+}
+
+struct hw_device *hw_devices_untold(const struct hw_devices *devices)
+{
+	return at_place(devices, devices->queues[HW_QUEUE_UNTOLD].first);
+}
+
+struct hw_device *hw_devices_wanted(const struct hw_devices *devices)
+{
+	return at_place(devices, devices->queues[HW_QUEUE_WANTED].first);
+}
+
 /* ------------------------------------------------------------------ by id */
 
 static uint32_t *id_bucket(const struct hw_devices *devices, struct fg_span id)
@@ -89,18 +154,11 @@ struct hw_device *hw_devices_find_id(const struct hw_devices *devices, struct fg
 	return NULL;
 }
 
-static bool is_untold(const struct hw_devices *devices, const struct hw_device *device)
-{
-	return device->is != device->told &&
-	       (device->standing == HW_KNOWN || (device->standing == HW_UNHEARD && !devices->adds));
-}
-
 /* What was told was told of another one. */
 static void forget_told(struct hw_devices *devices, struct hw_device *device)
 {
-	devices->n_untold -= is_untold(devices, device);
 	device->told = HW_STATUS_NONE;
-	devices->n_untold += is_untold(devices, device);
+	queue_up(devices, device);
 }
 
 static void forget_id(struct hw_devices *devices, struct hw_device *device)
@@ -150,7 +208,6 @@ int hw_device_set_id(struct hw_devices *devices, struct hw_device *device, struc
 void hw_device_enter(struct hw_devices *devices, struct hw_device *device,
 		     enum hw_standing standing)
 {
-	devices->n_untold -= is_untold(devices, device);
 	devices->n_standing[device->standing]--;
 	/* IoTDA keeps nothing of what it is told of a device that it does not have. */
 	if (standing == HW_DELETED || standing == HW_ASKED ||
@@ -160,7 +217,7 @@ void hw_device_enter(struct hw_devices *devices, struct hw_device *device,
 		device->n_failures = 0;
 	device->standing = (uint8_t)standing;
 	devices->n_standing[standing]++;
-	devices->n_untold += is_untold(devices, device);
+	queue_up(devices, device);
 }
 
 void hw_device_is(struct hw_devices *devices, struct hw_device *device, enum hw_status status,
@@ -168,53 +225,35 @@ void hw_device_is(struct hw_devices *devices, struct hw_device *device, enum hw_
 {
 	if (seq < device->seq)
 		return;
-	devices->n_untold -= is_untold(devices, device);
 	device->is = (uint8_t)status;
 	device->seq = seq;
-	devices->n_untold += is_untold(devices, device);
+	queue_up(devices, device);
 }
 
 void hw_device_told(struct hw_devices *devices, struct hw_device *device)
 {
-	devices->n_untold -= is_untold(devices, device);
 	device->told = device->is;
+	queue_up(devices, device);
 }
 
-struct hw_device *hw_devices_untold(struct hw_devices *devices)
+/* Did a request to add it end without a word about it? */
+static bool is_unanswered(const struct hw_device *device)
 {
-	if (devices->n_untold == 0)
-		return NULL;
-	for (;; devices->next_untold++) {
-		if (devices->next_untold >= devices->n)
-			devices->next_untold = 0;
-		if (is_untold(devices, &devices->all[devices->next_untold]))
-			return &devices->all[devices->next_untold];
-	}
-}
-
-struct hw_device *hw_devices_wanted(struct hw_devices *devices)
-{
-	if (devices->n_standing[HW_WANTED] == 0)
-		return NULL;
-	for (;; devices->next_wanted++) {
-		if (devices->next_wanted >= devices->n)
-			devices->next_wanted = 0;
-		if (devices->all[devices->next_wanted].standing == HW_WANTED)
-			return &devices->all[devices->next_wanted];
-	}
+	return device->standing == HW_ASKED ||
+	       (device->standing == HW_FAILED && !device->error_code[0]);
 }
 
 void hw_devices_forget_session(struct hw_devices *devices)
 {
-	devices->n_untold = 0;
-	devices->next_untold = 0;
 	for (uint32_t i = 0; i < devices->n; i++) {
 		struct hw_device *device = &devices->all[i];
 
-		device->told = HW_STATUS_NONE;
 		device->is_stranger = false;
-		devices->n_untold += is_untold(devices, device);
-		if (device->standing == HW_ASKED)
-			hw_device_enter(devices, device, HW_WANTED);
+		forget_told(devices, device);
+		if (!is_unanswered(device))
+			continue;
+		if (!device->error_code[0])
+			device->n_failures = 0;
+		hw_device_enter(devices, device, HW_WANTED);
 	}
 }

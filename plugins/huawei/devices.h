@@ -15,13 +15,16 @@
  * a request is made    -              ASKED         -              -          -          -
  * named by IoTDA       KNOWN          KNOWN         KNOWN          KNOWN      KNOWN      KNOWN
  * not added by IoTDA   -              -             FAILED         -          FAILED     -
- * no answer            -              -             FAILED         -          -          -
+ * not in the answer    -              -             FAILED         -          -          -
+ * no answer            -              -             WANTED (1)     -          -          -
  * time to try again    -              -             -              -          WANTED     -
  * deleted in IoTDA     DELETED        DELETED       DELETED        DELETED    DELETED    -
  *   ... and recreated  UNHEARD        WANTED        ASKED          UNHEARD    UNHEARD    -
- * the session ends     -              -             WANTED         -          -          -
+ * the session ends     -              -             WANTED         -          WANTED (2) -
  *
- * Data waits while nothing has failed, and for a few seconds at most: see topology.c.
+ * (1) After several times in a row FAILED. (2) Of whom no answer has told; as if nothing had failed.
+ *
+ * Data waits while nothing has failed: see adding.c and topology.c.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,12 +47,23 @@ enum hw_standing {
 
 #define HW_ERROR_CODE_SIZE 24
 
+/** Who is to be told of, or asked for. A device stands in one queue at most: as long as it is wanted,
+ * there is nothing to tell of it. */
+enum hw_queue_name { HW_QUEUE_NONE, HW_QUEUE_UNTOLD, HW_QUEUE_WANTED, HW_N_QUEUES };
+
+struct hw_queue {
+	uint32_t first, last, n; /* place + 1; 0: none */
+};
+
 struct hw_device {
 	uint32_t hash_next, id_next; /* place + 1; 0 ends it */
+	uint32_t before, after;      /* in its queue; as above */
+	uint8_t queue;               /* enum hw_queue_name */
 	uint8_t name_size;
 	uint8_t is, told; /* enum hw_status; `told` in this session */
 	uint8_t standing; /* enum hw_standing */
 	bool is_stranger; /* by HTTPS IoTDA has said so, in this session */
+	bool is_shown; /* online by IoTDA, as the last run has told it; not heard of in this one */
 	uint8_t n_failures;
 	uint32_t retry_s;                    /* HW_FAILED: uptime */
 	char error_code[HW_ERROR_CODE_SIZE]; /* of the last failure; empty: no answer came */
@@ -67,10 +81,9 @@ struct hw_devices {
 	uint32_t bucket_mask;
 	uint64_t seed; /* so that nobody can choose names that collide */
 	uint32_t n, max;
-	uint32_t n_untold, next_untold; /* how many; where to look first */
+	struct hw_queue queues[HW_N_QUEUES];
 	uint32_t n_standing[HW_N_STANDINGS];
-	uint32_t next_wanted; /* where to look first */
-	bool adds;            /* only what IoTDA has named has a status */
+	bool adds; /* only what IoTDA has named has a status */
 };
 
 /** Room for @max sub-devices. Returns 0 or -ENOMEM. */
@@ -93,8 +106,8 @@ int hw_device_set_id(struct hw_devices *devices, struct hw_device *device, struc
 void hw_device_enter(struct hw_devices *devices, struct hw_device *device,
 		     enum hw_standing standing);
 
-/** One that is HW_WANTED, or NULL. */
-struct hw_device *hw_devices_wanted(struct hw_devices *devices);
+/** The one that has been HW_WANTED for longest, or NULL. */
+struct hw_device *hw_devices_wanted(const struct hw_devices *devices);
 
 /** @device is @status, as message @seq says; nothing happens when a later one has spoken. */
 void hw_device_is(struct hw_devices *devices, struct hw_device *device, enum hw_status status,
@@ -103,8 +116,8 @@ void hw_device_is(struct hw_devices *devices, struct hw_device *device, enum hw_
 /** IoTDA is told so by now. */
 void hw_device_told(struct hw_devices *devices, struct hw_device *device);
 
-/** One that is untold, or NULL. */
-struct hw_device *hw_devices_untold(struct hw_devices *devices);
+/** The one that has been untold for longest, or NULL. */
+struct hw_device *hw_devices_untold(const struct hw_devices *devices);
 
 /** The session has ended: everything is to be told and asked anew. */
 void hw_devices_forget_session(struct hw_devices *devices);

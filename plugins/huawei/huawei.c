@@ -72,6 +72,7 @@ static int hw_open(const struct fg_open *with, void **ret_ctx, char *error, size
 		return -ENOMEM;
 	if (options.packs && hw_gzip_open(&hw->gzip) < 0)
 		return -ENOMEM;
+	hw_topology_open(hw);
 	hw_early_open(hw);
 	if (options.is_keep_alive_bent)
 		hw->host->warn(hw->host_ctx,
@@ -254,6 +255,7 @@ static enum fg_verdict hw_settled(void *ctx, const char *session, const struct f
 	case HW_TAG_OTA:
 		return hw_ota_settled(hw, how);
 	case HW_TAG_BOOTSTRAP: /* it is asked again when no answer comes */
+	case HW_TAG_CHANGES:   /* it is not waited for by itself */
 		return FG_ACCEPTED;
 	case HW_TAG_STATUS:
 		status_settled(hw, how);

@@ -54,7 +54,8 @@
 /* Of a request: IoTDA's have 36 characters. */
 #define HW_REQUEST_ID_MAX 62
 
-/* So long IoTDA may take to answer an event, from its acknowledgement on. */
+/* So long the answer to an event is waited for, from its acknowledgement on, where others have to wait
+ * for it, too. */
 #define HW_ANSWER_S 5u
 
 /* Sub-devices that are being deleted at the same time. */
@@ -69,6 +70,7 @@ enum hw_tag {
 	HW_TAG_NONE,
 	HW_TAG_STATUS,
 	HW_TAG_SYNC,
+	HW_TAG_CHANGES,
 	HW_TAG_ADD,
 	HW_TAG_OTA,
 	HW_TAG_BOOTSTRAP,
@@ -128,6 +130,9 @@ struct hw_deletion {
 	char name[HW_DEVICE_ID_MAX], ref[64];
 };
 
+/* IoTDA: sub-devices in one request to add some. */
+#define HW_MAX_ADDED 50
+
 /** What gateway and IoTDA are at about sub-devices: topology.c, adding.c. Times are of uptime_s. */
 struct hw_topology {
 	bool is_on;       /* in this session: there is room for it in a packet */
@@ -136,17 +141,28 @@ struct hw_topology {
 	uint64_t version; /* 0: there is no list yet */
 	bool is_waiting;  /* what those say that are not on it waits for the answer, … */
 	bool has_deadline;
-	uint32_t deadline_s; /* … and after this not any more */
-	bool has_begun;      /* some of the answer has come: it may have more parts, … */
-	uint32_t latest_s;   /* … until then */
+	uint32_t deadline_s;  /* … and after this not any more */
+	bool has_begun;       /* some of the answer has come: it may have more parts, … */
+	uint32_t latest_s;    /* … until then */
+	bool has_asked_again; /* in this session, for a version */
+
+	uint64_t kept_version; /* on disk, or on its way there; 0: none */
+	bool is_kept_old;      /* it is of the last run, … */
+	bool is_changes_due;   /* … and what has changed since is to be asked for, … */
+	bool awaits_changes;   /* … or was, in this session */
+
+	bool has_shown;         /* there are sub-devices that is_shown, … */
+	uint32_t shown_until_s; /* … which may be silent until then */
 
 	bool has_request; /* to add sub-devices, unanswered */
 	bool has_answer_deadline;
 	uint32_t answer_deadline_s;
 	char request_id[48];
+	uint32_t asked[HW_MAX_ADDED]; /* for whom: places in the table */
+	unsigned n_asked;
 	uint64_t n_requests;
-	bool is_silent;   /* the one before was not answered: nobody waits for this one */
-	uint32_t retry_s; /* of those that were not added, the first is tried again */
+	unsigned n_silent; /* requests in a row without an answer */
+	uint32_t retry_s;  /* of those that were not added, the first is tried again */
 
 	uint64_t n_unknown_events;
 };
@@ -373,6 +389,12 @@ enum hw_step hw_take_presence(struct hw_call *call, size_t i, int *ret);
 /** By HTTPS that is not told. */
 void hw_leave_presence(struct hw_call *call, size_t i);
 
+/** IoTDA shows @device online: it was, when nobody has been heard of it in this run. */
+void hw_shown_online(struct hw *hw, struct hw_device *device);
+
+/** Those have been silent for long enough: they are not there. */
+void hw_tell_silent(struct hw *hw);
+
 /** IoTDA has answered an event with statuses. */
 void hw_status_response(struct hw *hw, struct fg_json_value paras);
 
@@ -380,6 +402,9 @@ void hw_status_response(struct hw *hw, struct fg_json_value paras);
 void hw_warn_full(struct hw *hw);
 
 /* ------------------------------------------------------------------ topology.c */
+
+/** What the last run has kept is known. */
+void hw_topology_open(struct hw *hw);
 
 /** A session begins; events fit into its packets when it @is_roomy. Or it ends. */
 void hw_topology_begin(struct hw *hw, bool is_roomy);
@@ -392,15 +417,19 @@ void hw_topology_tick(struct hw *hw);
 int hw_publish_sync(struct hw_call *call);
 void hw_sync_settled(struct hw *hw, bool is_accepted);
 
+/** IoTDA has added sub-devices for this gateway, which its list has now. */
+void hw_topology_has_grown(struct hw *hw);
+
 /** An event about sub-devices. Returns 0 or -EPROTO. */
 int hw_manager_event(struct hw *hw, const struct hw_event *event);
 
 /** Has IoTDA not named the sub-device called @name yet, and may do so any moment? */
 bool hw_is_awaited(const struct hw *hw, struct fg_span name);
 
-/** May what a sub-device says go out now, is it to wait, or to be refused? @device NULL: it is not in
- * the table. One that is not known in IoTDA is going to be added there. */
-enum hw_gate { HW_GATE_OPEN, HW_GATE_WAIT, HW_GATE_SHUT };
+/** May what a sub-device says go out now, is it to wait, to wait as long as no other one has to wait for
+ * that, or to be refused? @device NULL: it is not in the table. One that is not known in IoTDA is going to
+ * be added there. */
+enum hw_gate { HW_GATE_OPEN, HW_GATE_WAIT, HW_GATE_ASIDE, HW_GATE_SHUT };
 enum hw_gate hw_gate(struct hw *hw, struct hw_device *device);
 
 /** Refuse message @i of @device, for which the gate is shut. */
@@ -428,6 +457,9 @@ int hw_each(struct hw *hw, struct fg_json_value paras, const char *name,
 /** A session begins, or ends. */
 void hw_adding_begin(struct hw *hw);
 void hw_adding_tick(struct hw *hw);
+
+/** The gate of a device that is to be added: HW_WANTED or HW_ASKED. */
+enum hw_gate hw_adding_gate(const struct hw *hw, const struct hw_device *device);
 
 /** Ask IoTDA to add sub-devices that are wanted. Returns 1, 0 or -EINVAL. */
 int hw_publish_add(struct hw_call *call);

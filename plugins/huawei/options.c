@@ -31,6 +31,7 @@ enum {
 	OPTION_ENCODING,
 	OPTION_TIME_SYNC,
 	OPTION_REPORT_STATUS,
+	OPTION_OFFLINE_AFTER,
 	OPTION_SYNC,
 	OPTION_AUTO_ADD,
 	OPTION_ON_DELETE,
@@ -139,6 +140,14 @@ const struct fg_option hw_option_table[] = {
 				  .type = FG_OPTION_BOOLEAN,
 				  .help = "mode gateway: tell IoTDA which sub-devices are there",
 				  .fallback = "true"},
+	[OPTION_OFFLINE_AFTER] =
+		{.name = "offline_after",
+		 .type = FG_OPTION_DURATION,
+		 .help = "mode gateway: after a start, so long a sub-device that IoTDA shows "
+			 "online may be silent until IoTDA is told that it is not there",
+		 .fallback = "5min",
+		 .min = 0,
+		 .max = 86400000},
 	[OPTION_SYNC] = {.name = "sync",
 			 .type = FG_OPTION_BOOLEAN,
 			 .help = "mode gateway: ask IoTDA after each connect which sub-devices it "
@@ -313,6 +322,7 @@ void hw_options_take(const struct fg_value *values, struct hw_options *ret)
 		.packs = values[OPTION_ENCODING].number == 1,
 		.syncs_time = values[OPTION_TIME_SYNC].number,
 		.reports_status = values[OPTION_REPORT_STATUS].number,
+		.offline_after_s = (uint32_t)((values[OPTION_OFFLINE_AFTER].number + 999) / 1000),
 		.syncs = values[OPTION_SYNC].number,
 		.adds = values[OPTION_AUTO_ADD].number,
 		.recreates = values[OPTION_ON_DELETE].number == 1,

@@ -29,10 +29,11 @@ struct hw_options {
 	bool packs; /* reports, with gzip */
 	bool syncs_time;
 	/* mode gateway */
-	bool reports_status; /* of sub-devices */
-	bool syncs;          /* asks which sub-devices IoTDA has */
-	bool adds;           /* has it add those that it does not have */
-	bool recreates;      /* also when they were deleted there */
+	bool reports_status;      /* of sub-devices */
+	uint32_t offline_after_s; /* which IoTDA shows online, when they are silent after a start */
+	bool syncs;               /* asks which sub-devices IoTDA has */
+	bool adds;                /* has it add those that it does not have */
+	bool recreates;           /* also when they were deleted there */
 	uint32_t max_devices;
 	unsigned keep_alive_s;
 	bool is_keep_alive_bent; /* it is not the one configured */

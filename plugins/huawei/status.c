@@ -73,7 +73,7 @@ int hw_publish_untold(struct hw_call *call)
 	unsigned n = 0;
 	int r;
 
-	if (hw->devices.n_untold == 0)
+	if (!hw_devices_untold(&hw->devices))
 		return 0;
 	r = begin_event(call, &text);
 	if (r < 0)
@@ -120,6 +120,10 @@ static bool may_speak(struct hw_call *call, size_t i, struct hw_device *device)
 		return true;
 	case HW_GATE_WAIT:
 		hw_leave(call, i);
+		return false;
+	case HW_GATE_ASIDE:
+		if (!hw_leave(call, i))
+			hw_refuse_shut(call, i, device);
 		return false;
 	case HW_GATE_SHUT:
 		hw_refuse_shut(call, i, device);
@@ -177,6 +181,7 @@ static bool is_presence_idle(struct hw_call *call, size_t i, struct hw_device *d
 {
 	struct hw *hw = call->hw;
 	uint64_t seq = call->batch->messages[i].seq;
+	enum hw_gate gate;
 
 	if (!hw->tells_status || status == HW_STATUS_NONE || seq < device->seq)
 		return true;
@@ -189,18 +194,15 @@ static bool is_presence_idle(struct hw_call *call, size_t i, struct hw_device *d
 		hw_device_is(&hw->devices, device, status, seq);
 		return true;
 	}
-	switch (hw_gate(hw, device)) {
-	case HW_GATE_OPEN:
+	gate = hw_gate(hw, device);
+	if (gate == HW_GATE_OPEN)
 		return false;
-	case HW_GATE_WAIT:
-		hw_leave(call, i);
+	if (gate != HW_GATE_SHUT && (hw_leave(call, i) || gate == HW_GATE_WAIT)) {
 		device->call = hw->call;
 		return false;
-	case HW_GATE_SHUT:
-		hw_device_is(&hw->devices, device, status, seq);
-		return true;
 	}
-	return false;
+	hw_device_is(&hw->devices, device, status, seq);
+	return true;
 }
 
 /* Take presence message @i into the event. Returns false when there is no room for it. */
@@ -278,6 +280,29 @@ void hw_leave_presence(struct hw_call *call, size_t i)
 		hw_device_is(&hw->devices, device, status, m->seq);
 	if (!counts || !hw_leave(call, i))
 		call->batch->states[i] = FG_NOTHING;
+}
+
+/* ------------------------------------------------------------------ what the last run has told */
+
+void hw_shown_online(struct hw *hw, struct hw_device *device)
+{
+	if (device->is != HW_STATUS_NONE)
+		return;
+	device->is_shown = true;
+	hw->topology.has_shown = true;
+	hw->topology.shown_until_s = hw->uptime_s + hw->with.offline_after_s;
+}
+
+void hw_tell_silent(struct hw *hw)
+{
+	for (uint32_t i = 0; i < hw->devices.n; i++) {
+		struct hw_device *device = &hw->devices.all[i];
+
+		if (device->is_shown && device->is == HW_STATUS_NONE)
+			hw_device_is(&hw->devices, device, HW_OFFLINE, 0);
+		device->is_shown = false;
+	}
+	hw->topology.has_shown = false;
 }
 
 /* ------------------------------------------------------------------ what IoTDA says to it */

@@ -17,16 +17,88 @@
  * the rest          | the rest: MORE_S | -             | nothing | nothing              | nothing
  *
  * (1) Where a version was named, silence means that nothing has changed.
+ *
+ * Who was deleted while nobody was here to be told is on no list, and would be taken for a new device. So
+ * the version outlives the process, as all that is needed to ask who that was: after a start, when the
+ * list has come and has another version, what has changed since the one kept is asked for, too, and
+ * waited for by those who are not on the list. Only then the list's own version is kept. Who is killed
+ * before asks the same again, and what was deleted is deleted once more. A deletion that is older than the
+ * list counts for who is not on it.
+ *
+ * kept version \ event | a notice has its version | … and another one        | changes are told, or the
+ *                      |                          |                          | deadline: the list has one
+ * ---------------------+--------------------------+--------------------------+---------------------------
+ * none                 | kept                     | kept                     | -
+ * of this list         | -                        | kept (2)                 | kept
+ * of the last run      | of this list             | changes are asked for    | kept
+ *
+ * (2) While what has changed is waited for: with the deadline.
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "huawei.h"
 
 #define SYNC "sub_device_sync_request"
 
+#define STORE_KEY "list"
+
 /* The next part of a list comes within one second at least. */
 #define MORE_S 2u
+
+/* ------------------------------------------------------------------ the version that is kept */
+
+/* "8 gw1": the version, and whose list it is of. */
+void hw_topology_open(struct hw *hw)
+{
+	struct hw_topology *t = &hw->topology;
+	char text[24 + HW_DEVICE_ID_MAX], *end;
+	struct fg_span stored;
+
+	if (!hw->devices.all || !hw->with.syncs ||
+	    hw->host->recall(hw->host_ctx, STORE_KEY, &stored) < 0 || stored.size >= sizeof(text))
+		return;
+	memcpy(text, stored.data, stored.size);
+	text[stored.size] = 0;
+	t->kept_version = strtoull(text, &end, 10);
+	t->is_kept_old = *end == ' ' && strcmp(end + 1, hw->with.device_id) == 0;
+	if (!t->is_kept_old)
+		t->kept_version = 0;
+}
+
+/* Keep the version of the list, unless who was deleted before it has yet to be told. */
+static void keep_version(struct hw *hw)
+{
+	struct hw_topology *t = &hw->topology;
+	char text[24 + HW_DEVICE_ID_MAX];
+	int n;
+
+	if (!hw->with.syncs || t->version == 0 || (t->kept_version > 0 && t->is_waiting))
+		return;
+	t->is_kept_old = false;
+	if (t->version == t->kept_version)
+		return;
+	t->kept_version = t->version;
+	n = snprintf(text, sizeof(text), "%" PRIu64 " %s", t->version, hw->with.device_id);
+	if (hw->host->remember(hw->host_ctx, STORE_KEY, fg_span_of(text, (size_t)n)) < 0)
+		hw->host->warn(hw->host_ctx,
+			       "the version of IoTDA's list of sub-devices cannot be kept on disk: "
+			       "one that is deleted there while fieldgate is not running is not "
+			       "noticed");
+}
+
+/* Is what has changed since the last run of interest? */
+static void look_for_changes(struct hw *hw)
+{
+	struct hw_topology *t = &hw->topology;
+
+	if (!t->is_kept_old || !t->is_waiting || t->awaits_changes || t->version <= t->kept_version)
+		return;
+	t->awaits_changes = true;
+	t->is_changes_due = true;
+}
 
 /* ------------------------------------------------------------------ asking for the list */
 
@@ -40,6 +112,10 @@ void hw_topology_begin(struct hw *hw, bool is_roomy)
 	t->is_waiting = t->is_sync_due;
 	t->has_deadline = false;
 	t->has_begun = false;
+	t->has_asked_again = false;
+	t->awaits_changes = false;
+	t->is_changes_due = false;
+	look_for_changes(hw);
 	hw_adding_begin(hw);
 }
 
@@ -47,30 +123,42 @@ void hw_topology_end(struct hw *hw)
 {
 	hw->topology.is_on = false;
 	hw->topology.is_sync_due = false;
+	hw->topology.is_changes_due = false;
 	hw->topology.is_waiting = false;
 	hw->topology.has_deadline = false;
 	hw_adding_begin(hw);
 	hw_deletions_forget(hw);
 }
 
-int hw_publish_sync(struct hw_call *call)
+static int ask(struct hw_call *call, uint64_t version, enum hw_tag tag)
 {
 	static const struct hw_event_head head = {.service = HW_SERVICE_MANAGER, .type = SYNC};
-	struct hw_topology *t = &call->hw->topology;
 	struct fg_text text;
 	int r;
 
-	if (!t->is_sync_due)
-		return 0;
-	t->is_sync_due = false;
 	r = hw_event_begin(call, &head, &text);
 	if (r < 0)
 		return r;
 	fg_put(&text, "{\"version\":");
-	fg_put_number(&text, (int64_t)t->version);
+	fg_put_number(&text, (int64_t)version);
 	fg_put(&text, "}");
-	call->out->tag = HW_TAG_SYNC;
+	call->out->tag = tag;
 	return hw_event_end(call, &text);
+}
+
+int hw_publish_sync(struct hw_call *call)
+{
+	struct hw_topology *t = &call->hw->topology;
+
+	if (t->is_sync_due) {
+		t->is_sync_due = false;
+		return ask(call, t->version, HW_TAG_SYNC);
+	}
+	if (t->is_changes_due) {
+		t->is_changes_due = false;
+		return ask(call, t->kept_version, HW_TAG_CHANGES);
+	}
+	return 0;
 }
 
 void hw_sync_settled(struct hw *hw, bool is_accepted)
@@ -87,7 +175,7 @@ void hw_sync_settled(struct hw *hw, bool is_accepted)
 	}
 }
 
-/* Some of the list has come. */
+/* Some of the list has come. Of what has changed nobody knows whether any of that comes. */
 static void wait_for_more(struct hw *hw)
 {
 	struct hw_topology *t = &hw->topology;
@@ -96,7 +184,9 @@ static void wait_for_more(struct hw *hw)
 		t->latest_s = hw->uptime_s + HW_ANSWER_S;
 	t->has_begun = true;
 	t->has_deadline = t->is_waiting;
-	t->deadline_s = hw->uptime_s + MORE_S < t->latest_s ? hw->uptime_s + MORE_S : t->latest_s;
+	t->deadline_s = t->latest_s;
+	if (!t->awaits_changes && hw->uptime_s + MORE_S < t->latest_s)
+		t->deadline_s = hw->uptime_s + MORE_S;
 }
 
 static void stop_waiting(struct hw *hw)
@@ -111,7 +201,17 @@ static void stop_waiting(struct hw *hw)
 			       "IoTDA has not said within %u s which sub-devices it has: their ids "
 			       "are made by the rule of product_id",
 			       HW_ANSWER_S);
+	keep_version(hw);
 	hw_offer_left(hw);
+}
+
+void hw_topology_has_grown(struct hw *hw)
+{
+	struct hw_topology *t = &hw->topology;
+
+	/* A list that had nobody on it may have no version. */
+	if (t->is_synced && t->version == 0 && hw->with.syncs && !t->has_asked_again)
+		t->is_sync_due = t->has_asked_again = true;
 }
 
 void hw_topology_tick(struct hw *hw)
@@ -120,6 +220,8 @@ void hw_topology_tick(struct hw *hw)
 
 	if (t->has_deadline && hw->uptime_s >= t->deadline_s)
 		stop_waiting(hw);
+	if (t->has_shown && hw->uptime_s >= t->shown_until_s)
+		hw_tell_silent(hw);
 	hw_adding_tick(hw);
 }
 
@@ -147,13 +249,13 @@ enum hw_gate hw_gate(struct hw *hw, struct hw_device *device)
 		return HW_GATE_SHUT;
 	/* IoTDA would not keep what it says before it is added, and that goes by MQTT only. */
 	if (device->standing == HW_UNHEARD && hw->with.adds && hw->carrier == FG_CARRIER_HTTP)
-		return HW_GATE_WAIT;
+		return HW_GATE_ASIDE;
 	if (device->standing == HW_UNHEARD && hw->with.adds && t->is_on)
 		hw_device_enter(&hw->devices, device, HW_WANTED);
 	switch ((enum hw_standing)device->standing) {
 	case HW_WANTED:
 	case HW_ASKED:
-		return device->n_failures == 0 && !t->is_silent ? HW_GATE_WAIT : HW_GATE_SHUT;
+		return hw_adding_gate(hw, device);
 	case HW_FAILED:
 	case HW_DELETED:
 		return HW_GATE_SHUT;
@@ -171,6 +273,10 @@ void hw_refuse_shut(struct hw_call *call, size_t i, const struct hw_device *devi
 		hw_refuse(call, i, "IoTDA does not have it as a sub-device of this gateway");
 	else if (device->standing == HW_DELETED)
 		hw_refuse(call, i, "the sub-device was deleted in IoTDA");
+	else if (device->standing == HW_UNHEARD)
+		hw_refuse(call, i,
+			  "IoTDA does not have the sub-device yet, and adds it by MQTT only; as "
+			  "many messages as can wait for that do already");
 	else if (device->error_code[0])
 		hw_refuse(call, i, "IoTDA does not take it as a sub-device (%s): it is asked again",
 			  device->error_code);
@@ -236,6 +342,14 @@ static void dispossess(struct hw *hw, struct fg_span id, const struct hw_device 
 	hw_device_enter(&hw->devices, device, HW_DELETED);
 }
 
+static bool is_shown_online(struct fg_json_value entry)
+{
+	struct fg_json_value status;
+
+	return fg_json_member(entry, fg_span_str("status"), &status) &&
+	       fg_span_is(status.text, "\"ONLINE\"");
+}
+
 int hw_device_named(struct hw *hw, struct fg_json_value entry)
 {
 	char id_text[HW_DEVICE_ID_MAX], name_text[HW_DEVICE_ID_MAX];
@@ -261,6 +375,8 @@ int hw_device_named(struct hw *hw, struct fg_json_value entry)
 		return 0;
 	}
 	hw_device_enter(&hw->devices, device, HW_KNOWN);
+	if (hw->with.reports_status && is_shown_online(entry))
+		hw_shown_online(hw, device);
 	return 0;
 }
 
@@ -335,6 +451,20 @@ static uint64_t read_version(struct fg_json_value paras)
 	return version;
 }
 
+/* One was deleted, and that is older than the list. */
+static int deleted_before(struct hw *hw, struct fg_json_value entry)
+{
+	char id_text[HW_DEVICE_ID_MAX], name_text[HW_DEVICE_ID_MAX];
+	struct fg_span id, name;
+
+	if (!hw_read_entry(entry, id_text, &id))
+		return -EPROTO;
+	if (!is_named_here(hw, entry, id, name_text, &name) ||
+	    is_known(hw_devices_find(&hw->devices, name)))
+		return 0;
+	return hw_device_deleted(hw, entry);
+}
+
 /*
  * A notice may come again, also in a later session, when the list has gone on. The answer to our own
  * question is the truth, whatever its version. What comes without it, before the question or instead of an
@@ -346,18 +476,23 @@ static int take_notice(struct hw *hw, struct fg_json_value paras,
 	struct hw_topology *t = &hw->topology;
 	uint64_t version = read_version(paras);
 	struct fg_json_value list;
+	int r;
 
 	if (!fg_json_member(paras, fg_span_str("devices"), &list) || list.type != FG_JSON_ARRAY)
 		return -EPROTO;
 	if (t->is_synced && version > 0 && version < t->version)
-		return 0;
+		return take == hw_device_deleted ? hw_each(hw, paras, "devices", deleted_before)
+						 : 0;
 	if (t->is_synced || !hw->with.syncs || (t->is_waiting && !t->is_sync_due)) {
 		if (version > 0)
 			t->version = version;
 		t->is_synced = true;
+		look_for_changes(hw);
 		wait_for_more(hw);
 	}
-	return hw_each(hw, paras, "devices", take);
+	r = hw_each(hw, paras, "devices", take);
+	keep_version(hw);
+	return r;
 }
 
 static int take_event(struct hw *hw, const struct hw_event *event)

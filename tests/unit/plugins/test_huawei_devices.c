@@ -125,7 +125,8 @@ static void assert_counters(struct hw_devices *devices)
 		n_untold += is_untold(devices, &devices->all[i]);
 		n_standing[devices->all[i].standing]++;
 	}
-	assert_int_equal(devices->n_untold, n_untold);
+	assert_int_equal(devices->queues[HW_QUEUE_UNTOLD].n, n_untold);
+	assert_int_equal(devices->queues[HW_QUEUE_WANTED].n, n_standing[HW_WANTED]);
 	for (unsigned i = 0; i < HW_N_STANDINGS; i++)
 		assert_int_equal(devices->n_standing[i], n_standing[i]);
 	assert_int_equal(untold != NULL, n_untold > 0);
@@ -199,6 +200,56 @@ static void what_is_added_anew_is_told_anew(void **state)
 	hw_devices_close(&devices);
 }
 
+static void who_has_waited_longest_is_told_of_first(void **state)
+{
+	struct hw_devices devices;
+	char text[32];
+
+	(void)state;
+	assert_int_equal(hw_devices_open(&devices, MANY, false), 0);
+	for (unsigned i = 0; i < MANY; i++)
+		hw_devices_get(&devices, numbered("n", i, text, sizeof(text)));
+	for (unsigned i = MANY; i-- > 0;)
+		hw_device_is(&devices, &devices.all[i], HW_ONLINE, 1);
+	hw_device_told(&devices, &devices.all[MANY / 2]);
+	hw_device_is(&devices, &devices.all[MANY / 2], HW_OFFLINE, 2);
+	hw_device_is(&devices, &devices.all[7], HW_OFFLINE, 2);
+	for (unsigned i = MANY; i-- > 0;) {
+		if (i == MANY / 2)
+			continue;
+		assert_ptr_equal(hw_devices_untold(&devices), &devices.all[i]);
+		hw_device_told(&devices, &devices.all[i]);
+	}
+	assert_ptr_equal(hw_devices_untold(&devices), &devices.all[MANY / 2]);
+	hw_device_told(&devices, &devices.all[MANY / 2]);
+	assert_null(hw_devices_untold(&devices));
+	hw_devices_close(&devices);
+}
+
+static void
+who_was_not_answered_to_is_wanted_by_the_next_session_and_who_was_refused_is_not(void **state)
+{
+	struct hw_devices devices;
+	struct hw_device *device[3];
+	const char *const names[] = {"asked", "silent", "refused"};
+
+	(void)state;
+	assert_int_equal(hw_devices_open(&devices, 4, true), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		device[i] = hw_devices_get(&devices, fg_span_str(names[i]));
+		hw_device_enter(&devices, device[i], i == 0 ? HW_ASKED : HW_FAILED);
+		device[i]->n_failures = i > 0 ? 2 : 0;
+	}
+	snprintf(device[2]->error_code, sizeof(device[2]->error_code), "IOTDA.014000");
+	hw_devices_forget_session(&devices);
+	assert_int_equal(device[0]->standing, HW_WANTED);
+	assert_int_equal(device[1]->standing, HW_WANTED);
+	assert_int_equal(device[1]->n_failures, 0);
+	assert_int_equal(device[2]->standing, HW_FAILED);
+	assert_int_equal(device[2]->n_failures, 2);
+	hw_devices_close(&devices);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +258,9 @@ int main(void)
 		cmocka_unit_test(without_memory_for_another_id_the_old_one_stays),
 		cmocka_unit_test(counters_agree_with_the_table_whatever_happens),
 		cmocka_unit_test(what_is_added_anew_is_told_anew),
+		cmocka_unit_test(who_has_waited_longest_is_told_of_first),
+		cmocka_unit_test(
+			who_was_not_answered_to_is_wanted_by_the_next_session_and_who_was_refused_is_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
