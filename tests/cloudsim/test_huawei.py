@@ -252,6 +252,11 @@ class SubDevices(HuaweiTest):
                                          ("delete_sub_device_notify", ["p1_gone", PUMP], 6)])
         self.assertEqual(notices(6, 1), [("add_sub_device_notify", [], 6)])
         self.assertEqual(notices(9, 1), [("add_sub_device_notify", ["another-id", VALVE], 6)])
+        self.cloud.split_lists(1)
+        self.assertEqual(notices(0, 2), [("add_sub_device_notify", [id_], 6) for id_ in ("another-id", VALVE)])
+        self.assertEqual(notices(2, 3), [("add_sub_device_notify", ["another-id"], 6),
+                                         ("delete_sub_device_notify", ["p1_gone"], 6),
+                                         ("delete_sub_device_notify", [PUMP], 6)])
         self.assertEqual(self.cloud.sub_devices(), {VALVE: "valve-02", "another-id": "n"})
         self.accept(client, SYS + "events/up", {"services": [
             {"service_id": "$sub_device_manager", "event_type": "sub_device_sync_request", "paras": {"version": "6"}}]})

@@ -35,12 +35,16 @@ class HuaweiTest(EndToEnd):
         return cloud.start()
 
     def huawei_config(self, cloud, **more):
-        return dict({"name": "hw", "plugin": "huawei", "url": "mqtt://127.0.0.1:%d" % cloud.port,
-                     "device_id": GATEWAY, "secret": SECRET, "product_id": "p1"}, **more)
+        config = dict({"name": "hw", "plugin": "huawei", "url": "mqtt://127.0.0.1:%d" % cloud.port,
+                       "device_id": GATEWAY, "secret": SECRET, "product_id": "p1"}, **more)
+        return {key: value for key, value in config.items() if value is not None}
 
     def begin(self, clouds=(), is_let_in=True, **options):
         """A site, a gateway and IoTDA, and links to more @clouds beside it."""
         self.site, self.cloud = self.field(), self.huawei()
+        return self.begin_gateway(clouds, is_let_in, **options)
+
+    def begin_gateway(self, clouds=(), is_let_in=True, **options):
         self.gw = self.gateway(self.site, clouds=[self.huawei_config(self.cloud, **options)] + list(clouds),
                                mappings=[{"topic": "status/{device}", "presence": {}}, self.mapping] +
                                self.more_mappings,
@@ -75,6 +79,21 @@ class Telemetry(HuaweiTest):
         [connect] = self.cloud.events("connect")
         self.assertRegex(connect["client"], "^%s_0_0_[0-9]{10}$" % GATEWAY)
         self.assertEqual((connect["clean"], connect["keep_alive"]), (True, 120))
+
+    def test_reports_of_the_only_device_travel_packed_too(self):
+        self.begin(mode="device", device="pump-1", product_id=None, encoding="gzip")
+        self.device.burst(1)
+        self.wait_delivered(self.cloud, {(GATEWAY, n) for _, n in self.device.sent})
+        self.cloud.outage()
+        before = len(self.cloud.events("publish"))
+        self.device.burst(200)
+        wait_for(lambda: self.gw.journalled() == len(self.device.sent), 20, "all are in the journal")
+        self.cloud.resume()
+        self.wait_delivered(self.cloud, {(GATEWAY, n) for _, n in self.device.sent})
+        topics = {e["topic"].partition("/sys/")[2] for e in self.cloud.events("publish")[before:]}
+        self.assertIn("properties/report?encoding=gzip", topics)
+        self.assertLess(sum(e["size"] for e in self.cloud.events("publish")[before:]), 200 * 50)
+        self.assertEqual((self.cloud.duplicates(), self.cloud.disorder("n"), self.complaints()), (0, [], []))
 
     def test_times_of_iotda_are_as_fine_as_they_are_asked_for(self):
         self.begin(event_time="milliseconds", sign_type=1)

@@ -32,3 +32,18 @@ class Status(HuaweiTest):
         self.wait_delivered(self.cloud, in_iotda(self.device.sent))
         self.wait_statuses(pump_1="ONLINE", pump_2="ONLINE", pump_3="ONLINE")
         self.assertEqual((self.cloud.disorder("n"), self.complaints()), ([], []))
+
+    def test_who_is_silent_after_a_restart_is_not_there_any_more(self):
+        self.begin(offline_after="1s")
+        self.assertEqual(self.gw.term(), 0)
+        before = len(self.cloud.reported("sub_device_update_status"))
+        self.gw.start()
+        wait_for(lambda: self.gw.is_up() and len(self.cloud.events("connect")) == 2, 20, "the gateway is back")
+        self.device.burst(1, ["pump-1"])
+        self.wait_statuses(pump_1="ONLINE", pump_2="OFFLINE", pump_3="OFFLINE")
+        told = [(e["device_id"], e["status"]) for paras in self.cloud.reported("sub_device_update_status")[before:]
+                for e in paras["device_statuses"]]
+        self.assertEqual(sorted(told), [("p1_pump-1", "ONLINE"), ("p1_pump-2", "OFFLINE"), ("p1_pump-3", "OFFLINE")])
+        self.device.burst(3, PUMPS)
+        self.wait_statuses(pump_1="ONLINE", pump_2="ONLINE", pump_3="ONLINE")
+        self.assertEqual((self.cloud.disorder("n"), self.complaints()), ([], []))

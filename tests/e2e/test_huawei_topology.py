@@ -86,6 +86,52 @@ class Topology(HuaweiTest):
         self.assertEqual((sync["type"], sync["paras"]), ("sub_device_sync_request", {"version": 3}))
         self.assertEqual(status["type"], "sub_device_update_status")
 
+    def restart_without(self, *names):
+        """Kill the gateway, have an operator delete sub-devices meanwhile, and start it again."""
+        wait_for(lambda: self.cloud.unacknowledged() == 0, 20, "the version of the list is on disk")
+        self.gw.kill9()
+        for name in names:
+            self.cloud.delete_sub_device("p1_" + name)
+        self.gw.start()
+        self.gw.wait_log("has deleted " + names[-1])
+
+    def test_who_was_deleted_while_the_gateway_was_dead_stays_so_until_it_is_there_again(self):
+        self.begin(auto_add=True)
+        self.wait_named(self.burst(4, PUMPS + ["new"]))
+        self.restart_without("pump-2")
+        self.burst(3, ["pump-2"])
+        self.wait_named(self.burst(2, ["pump-1", "new"]))
+        self.assertEqual((self.cloud.values("n", "p1_pump-2"), self.gw.quarantine()), ([0], []))
+        self.assertNotIn("p1_pump-2", self.cloud.sub_devices())
+        self.assertEqual(self.gw.status()["link hw"]["deleted"], 1)
+        self.cloud.add_sub_device("p1_pump-2")
+        self.gw.wait_log("has pump-2 again")
+        self.wait_named(self.burst(1, ["pump-2"]))
+        self.assertEqual((self.gw.status()["link hw"]["deleted"], self.complaints()), (0, []))
+
+    def test_who_was_added_by_a_gateway_that_had_nobody_and_deleted_while_it_was_dead_stays_so(self):
+        self.devices = []
+        self.begin(auto_add=True)
+        self.wait_named(self.burst(2, ["new", "newer"]))
+        wait_for(lambda: self.reports("sub_device_sync_request") == 2, 20, "the list has a version")
+        self.restart_without("new")
+        self.burst(1, ["new"])
+        self.wait_named(self.burst(1, ["newer"]))
+        self.assertEqual((list(self.cloud.sub_devices()), self.complaints()), (["p1_newer"], []))
+
+    def test_a_list_of_many_comes_in_parts_and_who_is_not_on_it_waits_for_the_last(self):
+        self.devices = PUMPS + ["valve-%d" % i for i in range(120)]
+        self.site, self.cloud = self.field(), self.huawei()
+        self.cloud.split_lists(10)
+        self.cloud.add_sub_device("another-id", node_id="a-pump")
+        self.cloud.set(answer_after_s=0.3)
+        self.begin_gateway(auto_add=True)
+        self.wait_named(self.burst(130, self.devices + ["a-pump", "new"]), a_pump="another-id")
+        self.assertEqual([d["node_id"] for paras in self.cloud.reported("add_sub_device_request")
+                          for d in paras["devices"]], ["new"])
+        self.assertEqual((self.cloud.duplicates(), self.cloud.disorder("n"), self.complaints()), (0, [], []))
+        self.assertEqual(self.gw.quarantine(), [])
+
     def test_new_devices_are_added_before_they_speak(self):
         self.begin(auto_add=True)
         self.cloud.name_new("x-{node_id}")
@@ -115,6 +161,19 @@ class Topology(HuaweiTest):
         self.cloud.set(answers_events=True)
         self.cloud.kick(GATEWAY)
         self.wait_named(sent)
+        self.assertEqual((self.cloud.disorder("n"), self.gw.quarantine()), ([], []))
+
+    def test_an_answer_of_iotda_that_takes_long_is_waited_for_and_is_in_nobodys_way(self):
+        self.begin(auto_add=True)
+        self.cloud.set(answers_events=False)
+        waiting = self.burst(1, ["new"])
+        wait_for(lambda: self.reports("add_sub_device_request"), 20, "it is asked for")
+        waiting |= self.burst(200, ["new"])
+        self.wait_named(self.burst(40, PUMPS))
+        self.assertEqual(self.gw.quarantine(), [])
+        self.cloud.set(answers_events=True)
+        self.cloud.kick(GATEWAY)
+        self.wait_named(waiting)
         self.assertEqual((self.cloud.disorder("n"), self.gw.quarantine()), ([], []))
 
     def test_a_device_that_iotda_does_not_take_is_in_nobodys_way(self):

@@ -259,6 +259,14 @@ class Huawei(Arrivals):
         """How device ids of sub-devices are made that a gateway adds: "{product_id}_{node_id}" at first."""
         self._server.call(lambda: setattr(self._broker.registry, "new_id", template))
 
+    def split_lists(self, most):
+        """A list of more than @most sub-devices comes in parts."""
+        self._server.call(lambda: setattr(self._broker.registry, "most_per_notice", most))
+
+    def show(self, device_id, status):
+        """What the platform shows of a sub-device, as another gateway, or this one once, has told it."""
+        self._server.call(lambda: self._broker.registry.subs[device_id].update(status=status))
+
     def sub_devices(self, gateway=GATEWAY):
         """{device id: node id} of those behind @gateway."""
         return self._server.call(lambda: {id_: sub["node_id"] for id_, sub in self._broker.registry.subs.items()

@@ -28,6 +28,7 @@ class Registry:
         self.refused_products = set()
         self.refused_nodes = {}  # node id: error code
         self.new_id = "{product_id}_{node_id}"
+        self.most_per_notice = None  # a longer list comes in parts
         for device in devices:
             self.logins[device["device_id"]] = dict(device)
             for id_ in device.get("sub_devices", ()):
@@ -89,15 +90,19 @@ class Registry:
         if type(version) is not int or version < 0:
             return [], "a version that is no number"
         if not 0 < version <= now:
-            return [(ADDED, {"devices": [self.describe(id_) for id_ in sorted(self.behind(gateway))],
-                             "version": now})], None
+            return self._notices(ADDED, [self.describe(id_) for id_ in sorted(self.behind(gateway))], now), None
         since = [(kind, entry) for at, kind, entry in self.changes.get(gateway, ()) if at > version]
         gone = {entry["device_id"]: entry for kind, entry in since if kind == DELETED
                 and entry["device_id"] not in self.subs}
         new = {entry["device_id"]: self.describe(entry["device_id"]) for kind, entry in since
                if kind == ADDED and entry["device_id"] in self.subs}
-        return [(kind, {"devices": list(found.values()), "version": now})
-                for kind, found in ((ADDED, new), (DELETED, gone)) if found or kind == ADDED], None
+        return (self._notices(ADDED, list(new.values()), now) +
+                (self._notices(DELETED, list(gone.values()), now) if gone else [])), None
+
+    def _notices(self, kind, entries, version):
+        most = self.most_per_notice or max(len(entries), 1)
+        return [(kind, {"devices": entries[at:at + most], "version": version})
+                for at in range(0, max(len(entries), 1), most)]
 
     def _add(self, gateway, paras):
         wanted = members(paras, "devices", dict, MAX_PER_REQUEST)
