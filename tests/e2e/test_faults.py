@@ -12,12 +12,21 @@ from frame import (Certificates, Connect, EndToEnd, Script, Subscribe, free_port
 class Cloud(Script):
     """ThingsBoard to the letter, where the letter matters: react(c, publish, values of n) answers telemetry."""
 
-    def __init__(self, react=None):
-        self.react = react
+    QUESTION = "v1/devices/me/rpc/request/"  # for its limits: unanswered, it is waited for before the first telemetry
+    LIMITS = b'{"maxPayloadSize":65536,"maxInflightMessages":100,"rateLimits":{},"gatewayRateLimits":{}}'
+    RECEIVE_MAXIMUM = 33
+
+    def __init__(self, react=None, window=100):
+        self.react, self.window = react, window
         self.taken = []  # values of n, in order
         self.n_telemetry = 0
 
+    def on_connect(self, c, connect):
+        c.connack(props={self.RECEIVE_MAXIMUM: self.window})
+
     def on_publish(self, c, publish):
+        if publish.topic.startswith(self.QUESTION):
+            c.publish(publish.topic.replace("request", "response"), self.LIMITS)
         if publish.topic != "v1/gateway/telemetry":
             return c.puback(publish.id)
         self.n_telemetry += 1
@@ -34,8 +43,8 @@ class Cloud(Script):
 class Answers(EndToEnd):
     """Every reaction of section 8 that a real broker cannot be made to show."""
 
-    def against(self, react, version, count=20, **more):
-        self.script = Cloud(react)
+    def against(self, react, version, count=20, window=100, **more):
+        self.script = Cloud(react, window)
         self.server = self.scripted(self.script)
         self.broker = self.field()
         self.subject = self.gateway(self.broker, clouds=[self.cloud_config(self.server, mqtt_version=version, **more)])
@@ -55,11 +64,11 @@ class Answers(EndToEnd):
         refusals = []
 
         def react(c, publish, values):
-            if len(refusals) < 4:
+            if len(refusals) < 3:
                 refusals.append(time.monotonic())
                 c.puback(publish.id, 0x97)
                 return True
-        self.against(react, "5")
+        self.against(react, "5", window=1)  # what is in flight behind a refusal would overtake it
         self.wait_taken(range(20), 120)
         self.assertEqual(self.subject.quarantine(), [])
         self.assertEqual([n for i, n in enumerate(self.script.taken) if n not in self.script.taken[:i]],

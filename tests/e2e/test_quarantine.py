@@ -179,6 +179,9 @@ class Quarantine(EndToEnd):
 
     def test_what_is_dropped_is_gone_for_good(self):
         self.begin(bad=(3, 7, 11))
+        self.subject.stop()  # its cursor is on disk: the kill repeats nothing
+        self.subject.start()
+        self.subject.wait_log("link tb: connected")
         self.assertEqual(self.ask("drop", "2"), (0, [{"number": 2, "result": "dropped"}]))
         self.assertEqual(self.listed(), [1, 3])
         self.subject.kill9()
