@@ -14,39 +14,56 @@
 struct fg_connector {
 	struct ev_loop *loop;
 	ev_async wake;
-	pthread_mutex_t mutex; /* guards the three members below */
+	pthread_mutex_t mutex; /* guards the members below */
+	pthread_cond_t awaited_have_ended;
 	struct fg_connector_job *finished;
-	unsigned n_running; /* started and not yet collected */
-	bool is_closed;     /* the last thread to end releases the struct */
+	unsigned n_running; /* started and not yet collected, and who is closing it */
+	unsigned n_awaited; /* of these */
+	bool is_closed;     /* the last to end releases the struct */
 };
 
 static void connector_release(struct fg_connector *c)
 {
+	pthread_cond_destroy(&c->awaited_have_ended);
 	pthread_mutex_destroy(&c->mutex);
 	free(c);
+}
+
+/* One job is over, or who closed @c is through; nobody touches @c after the last. */
+static void collect(struct fg_connector *c, bool is_awaited)
+{
+	bool is_last;
+
+	pthread_mutex_lock(&c->mutex);
+	if (is_awaited && --c->n_awaited == 0)
+		pthread_cond_signal(&c->awaited_have_ended);
+	is_last = --c->n_running == 0 && c->is_closed;
+	pthread_mutex_unlock(&c->mutex);
+	if (is_last)
+		connector_release(c);
 }
 
 static void *connector_thread(void *arg)
 {
 	struct fg_connector_job *job = arg;
 	struct fg_connector *c = job->connector;
-	bool is_orphan, is_last;
+	bool is_awaited = job->is_awaited;
+	bool is_orphan;
 
 	job->work(job);
 
 	pthread_mutex_lock(&c->mutex);
 	is_orphan = c->is_closed;
-	is_last = is_orphan && --c->n_running == 0;
 	if (!is_orphan) {
 		job->next = c->finished;
 		c->finished = job;
 		ev_async_send(c->loop, &c->wake);
 	}
 	pthread_mutex_unlock(&c->mutex);
-	if (is_orphan)
-		job->orphaned(job);
-	if (is_last)
-		connector_release(c);
+	if (is_orphan) {
+		job->orphaned(job); /* may release it */
+		collect(c, is_awaited);
+	}
 	return NULL;
 }
 
@@ -60,8 +77,10 @@ static void connector_woken(struct ev_loop *loop, ev_async *w, int events)
 	pthread_mutex_lock(&c->mutex);
 	job = c->finished;
 	c->finished = NULL;
-	for (struct fg_connector_job *each = job; each; each = each->next)
+	for (struct fg_connector_job *each = job; each; each = each->next) {
 		c->n_running--;
+		c->n_awaited -= each->is_awaited;
+	}
 	pthread_mutex_unlock(&c->mutex);
 	while (job) {
 		struct fg_connector_job *next = job->next;
@@ -79,6 +98,7 @@ int fg_connector_new(struct ev_loop *loop, struct fg_connector **ret)
 		return -ENOMEM;
 	c->loop = loop;
 	pthread_mutex_init(&c->mutex, NULL);
+	pthread_cond_init(&c->awaited_have_ended, NULL);
 	ev_async_init(&c->wake, connector_woken);
 	c->wake.data = c;
 	ev_async_start(loop, &c->wake);
@@ -90,7 +110,6 @@ int fg_connector_new(struct ev_loop *loop, struct fg_connector **ret)
 struct fg_connector *fg_connector_free(struct fg_connector *c)
 {
 	struct fg_connector_job *job;
-	unsigned n_running;
 
 	if (!c)
 		return NULL;
@@ -98,19 +117,22 @@ struct fg_connector *fg_connector_free(struct fg_connector *c)
 	ev_async_stop(c->loop, &c->wake);
 	pthread_mutex_lock(&c->mutex);
 	job = c->finished;
-	for (struct fg_connector_job *each = job; each; each = each->next)
-		c->n_running--;
 	c->is_closed = true;
-	n_running = c->n_running;
+	c->n_running++;
 	pthread_mutex_unlock(&c->mutex);
 	while (job) {
 		struct fg_connector_job *next = job->next;
+		bool is_awaited = job->is_awaited;
 
 		job->orphaned(job);
+		collect(c, is_awaited);
 		job = next;
 	}
-	if (n_running == 0)
-		connector_release(c);
+	pthread_mutex_lock(&c->mutex);
+	while (c->n_awaited > 0)
+		pthread_cond_wait(&c->awaited_have_ended, &c->mutex);
+	pthread_mutex_unlock(&c->mutex);
+	collect(c, false);
 	return NULL;
 }
 
@@ -123,8 +145,10 @@ int fg_connector_run(struct fg_connector *c, struct fg_connector_job *job)
 
 	pthread_mutex_lock(&c->mutex);
 	r = c->n_running >= FG_CONNECTOR_MAX_JOBS ? EAGAIN : 0;
-	if (r == 0)
+	if (r == 0) {
 		c->n_running++;
+		c->n_awaited += job->is_awaited;
+	}
 	pthread_mutex_unlock(&c->mutex);
 	if (r != 0)
 		return -r;
@@ -139,10 +163,7 @@ int fg_connector_run(struct fg_connector *c, struct fg_connector_job *job)
 	r = pthread_create(&thread, &attributes, connector_thread, job);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
-	if (r != 0) {
-		pthread_mutex_lock(&c->mutex);
-		c->n_running--;
-		pthread_mutex_unlock(&c->mutex);
-	}
+	if (r != 0)
+		collect(c, job->is_awaited);
 	return -r;
 }

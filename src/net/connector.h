@@ -6,6 +6,7 @@
  * that does not answer delays only the one who asked it. At most FG_CONNECTOR_MAX_JOBS at once.
  */
 #include <ev.h>
+#include <stdbool.h>
 
 #define FG_CONNECTOR_MAX_JOBS 64
 
@@ -19,6 +20,8 @@ struct fg_connector_job {
 	/* … or this instead, when the connector has gone meanwhile: on any thread, there is no loop
 	 */
 	void (*orphaned)(struct fg_connector_job *job);
+	/* It writes what a clean stop must not lose: fg_connector_free() returns after orphaned(). */
+	bool is_awaited;
 	struct fg_connector *connector;
 	struct fg_connector_job *next;
 };
@@ -26,7 +29,8 @@ struct fg_connector_job {
 /** The caller owns *@ret and releases it with fg_connector_free(). Returns 0 or -ENOMEM. */
 int fg_connector_new(struct ev_loop *loop, struct fg_connector **ret);
 
-/** Release. Jobs that are still at work are told by orphaned() instead of done(). Returns NULL. */
+/** Release. Jobs that are still at work are told by orphaned() instead of done(); those that are awaited
+ * have been when this returns, the others (a name server may be silent for long) later. Returns NULL. */
 struct fg_connector *fg_connector_free(struct fg_connector *c);
 
 /** Start @job. Returns 0, -EAGAIN (too many at work: try again later) or another negative errno. */

@@ -336,6 +336,7 @@ int fg_store_open(const struct fg_store_options *options, struct fg_store **ret,
 	s->job.work = job_work;
 	s->job.done = job_done;
 	s->job.orphaned = job_orphaned;
+	s->job.is_awaited = true;
 	s->path = strdup(options->path);
 	if (!s->path)
 		return -ENOMEM;

@@ -61,7 +61,7 @@ int fg_store_open(const struct fg_store_options *options, struct fg_store **ret,
 		  struct fg_error *err);
 
 /** Release. What was set is still written, and nobody is told: now, by the caller's thread, or, when
- * a thread is at it already, after that. Takes NULL. */
+ * a thread is at it already, after that, before fg_connector_free() returns. Takes NULL. */
 struct fg_store *fg_store_free(struct fg_store *s);
 
 /**

@@ -167,6 +167,39 @@ static void jobs_at_work_when_it_is_freed_are_told_and_never_done(void **state)
 	assert_int_equal(t.n_done, 0);
 }
 
+static void *let_go(void *arg)
+{
+	struct task *t = arg;
+
+	nanosleep(&(struct timespec){.tv_nsec = 50000000},
+		  NULL); /* longer than a release that does not wait */
+	sem_post(&t->go);
+	return NULL;
+}
+
+static void a_job_that_is_awaited_has_been_told_when_the_connector_is_freed(void **state)
+{
+	static struct task awaited, other;
+	pthread_t thread;
+
+	(void)state;
+	task_init(&awaited);
+	task_init(&other);
+	awaited.job.is_awaited = true;
+	assert_int_equal(fg_connector_run(connector, &awaited.job), 0);
+	assert_int_equal(fg_connector_run(connector, &other.job), 0);
+	sem_wait(&awaited.has_begun);
+	sem_wait(&other.has_begun);
+	assert_int_equal(pthread_create(&thread, NULL, let_go, &awaited), 0);
+	connector = fg_connector_free(connector);
+	assert_int_equal(sem_trywait(&awaited.is_orphaned), 0);
+	assert_int_equal(sem_trywait(&other.is_orphaned), -1);
+	pthread_join(thread, NULL);
+	sem_post(&other.go);
+	sem_wait(&other.is_orphaned);
+	assert_int_equal(awaited.n_done + other.n_done, 0);
+}
+
 static void a_finished_job_nobody_collected_is_told_and_never_done(void **state)
 {
 	static struct task t;
@@ -197,6 +230,7 @@ int main(void)
 		TEST(a_slow_job_does_not_delay_another),
 		TEST(too_many_jobs_are_refused_until_one_is_done),
 		TEST(jobs_at_work_when_it_is_freed_are_told_and_never_done),
+		TEST(a_job_that_is_awaited_has_been_told_when_the_connector_is_freed),
 		TEST(a_finished_job_nobody_collected_is_told_and_never_done),
 		TEST(waiting_for_a_thread_does_not_keep_the_loop_alive),
 	};
