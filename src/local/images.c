@@ -535,6 +535,8 @@ int fg_images_open(const struct fg_images_options *options, struct fg_images **r
 		.connector = options->connector,
 		.path = options->path,
 		.max_bytes = (size_t)FG_IMAGES_MAX * FG_STORE_VALUE_MAX,
+		.stored = fg_images_entry_stored,
+		.arg = images,
 	};
 	int r;
 

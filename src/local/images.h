@@ -72,7 +72,7 @@
  * count where nothing else is known.
  *
  * A report is acknowledged before it is on disk: a crash in the moment after it leaves the image
- * HANDED until the device reports again. All of this runs on the loop and waits for nothing.
+ * HANDED until the device reports again. Its file goes after that. All of this runs on the loop and waits for nothing.
  */
 #include <ev.h>
 

@@ -213,8 +213,6 @@ void fg_images_deliver_other(struct fg_images_entry *e)
 
 static void handed(struct fg_images_entry *e)
 {
-	if (!fg_images_keeps_file(e))
-		e->file = fg_image_file_remove(e->file);
 	e->heard_ms = e->images->now_ms;
 	fg_images_enter(e, FG_IMAGES_HANDED);
 	if (!e->rule->status)
@@ -299,7 +297,6 @@ static struct fg_images_entry *find_reported(struct fg_images *images,
 void fg_images_confirmed(struct fg_images_entry *e)
 {
 	e->tag = 0;
-	e->file = fg_image_file_remove(e->file);
 	fg_images_installed(e);
 	fg_images_enter(e, FG_IMAGES_UPDATED);
 	fg_images_deliver_other(e);

@@ -339,6 +339,26 @@ void fg_images_entry_remove_files(const struct fg_images_entry *e)
 		fg_image_store_remove(e->rule->store, name, NULL);
 }
 
+static bool is_done_with_file(const struct fg_images_entry *e)
+{
+	return e->state == FG_IMAGES_UPDATED || e->state == FG_IMAGES_FAILED ||
+	       (e->state == FG_IMAGES_HANDED && !fg_images_keeps_file(e));
+}
+
+void fg_images_entry_stored(void *arg, struct fg_span key, int error)
+{
+	struct fg_images *images = arg;
+	char name[FG_IMAGE_NAME_SIZE];
+	struct fg_span value;
+
+	for (struct fg_images_entry *e = images->first; e; e = e->next)
+		if (e->file && is_done_with_file(e) && key_of(e, name) == 0 &&
+		    fg_span_equal(key, fg_span_of(name, KEY_BYTES)) &&
+		    (error || (fg_store_get(images->store, key, &value) == 0 &&
+			       value.data[2] == (char)e->state)))
+			e->file = fg_image_file_remove(e->file);
+}
+
 /* Returns 0 or -EBADMSG. */
 static int read_source(struct fg_span value, struct source *ret)
 {
@@ -427,6 +447,8 @@ static int recall(void *arg, struct fg_span key, struct fg_span value)
 	if ((e->state == FG_IMAGES_READY && !fg_images_passes_url(e)) ||
 	    (e->state == FG_IMAGES_HANDED && fg_images_keeps_file(e)))
 		find_file(e);
+	else if (e->state == FG_IMAGES_UPDATED)
+		fg_images_entry_remove_files(e); /* the restart came in between */
 	fg_images_entry_add(e);
 	return 0;
 }

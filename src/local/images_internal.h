@@ -162,5 +162,9 @@ void fg_images_entry_forget(const struct fg_images_entry *e);
 /** Remove what lies in the store of images and is not open. */
 void fg_images_entry_remove_files(const struct fg_images_entry *e);
 
+/** fg_store_options.stored: where an image stands is on disk. One that is needed no more goes only now: with
+ * the state before, a restart would find it gone and fetch and hand it over again. */
+void fg_images_entry_stored(void *arg, struct fg_span key, int error);
+
 /** Make entries of all that is remembered. Returns 0 or -ENOMEM. */
 int fg_images_entry_recall(struct fg_images *images);

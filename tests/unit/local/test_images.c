@@ -421,6 +421,21 @@ static void a_file_that_has_gone_meanwhile_is_fetched_again(void **state)
 	assert_int_equal(state_of("pump-1"), FG_IMAGES_QUEUED);
 }
 
+static void a_file_goes_once_it_is_on_disk_that_it_was_installed(void **state)
+{
+	(void)state;
+	bring_to(FG_IMAGES_HANDED);
+	report("fw/pump-1/state", "{\"state\":\"UPDATED\"}");
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_UPDATED);
+	assert_int_not_equal(n_files(), 0);
+	for (double waited = 0; n_files() > 0; waited += 0.005) {
+		assert_true(waited < PATIENCE_S);
+		turn(0.005);
+	}
+	restart();
+	assert_int_equal(state_of("pump-1"), FG_IMAGES_UPDATED);
+}
+
 static void what_is_not_configured_any_more_is_left_alone(void **state)
 {
 	(void)state;
@@ -570,6 +585,7 @@ int main(void)
 		TEST(what_the_disk_was_too_busy_for_outlives_a_restart),
 		TEST(what_was_fetched_before_a_restart_is_not_fetched_again),
 		TEST(a_file_that_has_gone_meanwhile_is_fetched_again),
+		TEST(a_file_goes_once_it_is_on_disk_that_it_was_installed),
 		TEST(what_is_not_configured_any_more_is_left_alone),
 		TEST(what_is_remembered_badly_is_forgotten),
 		TEST(an_image_is_downloaded_from_its_url),

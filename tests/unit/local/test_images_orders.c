@@ -610,6 +610,11 @@ what_was_installed_is_brought_again_when_the_device_has_told_another_version(voi
 	image.unless_there = true;
 	hand_over(&image);
 	pump_reports("{\"state\":\"UPDATED\"}");
+	for (double waited = 0; entry("pump-1")->file;
+	     waited += 0.005) { /* until that is on disk */
+		assert_true(waited < PATIENCE_S);
+		turn(0.005);
+	}
 	hear("pump-1", "{\"fw_version\":\"1\"}", false);
 	told[0] = '\0';
 	assert_int_equal(begin("hw", &image), 0); /* the order of before, once more */
