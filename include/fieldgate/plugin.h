@@ -319,11 +319,12 @@ struct fg_host {
 	/* ---- down */
 
 	/**
-	 * Take a command; see struct fg_command. Nothing is left for the plugin to do: what the host
-	 * cannot take it answers. Only within receive() its PUBLISH is acknowledged when the command is on
-	 * disk; and a command that the disk has no room for does not come again otherwise.
+	 * Take a command; see struct fg_command. What the host cannot take it answers. Returns 0, or
+	 * -EAGAIN: the disk has no room for it. Within receive() nothing is left for the plugin to do:
+	 * the PUBLISH is acknowledged when the command is on disk, and for -EAGAIN not, so that it comes
+	 * again. What is told of later is the plugin's to keep until there is room.
 	 */
-	void (*command)(void *host_ctx, const struct fg_command *command);
+	int (*command)(void *host_ctx, const struct fg_command *command);
 
 	/**
 	 * The cloud has set or deleted configuration of @device, values that it keeps for the device and

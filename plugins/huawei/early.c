@@ -1,5 +1,6 @@
 #include "early.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "huawei.h"
@@ -210,7 +211,8 @@ bool hw_early_keep(struct hw *hw, const char *suffix, const struct fg_delivery *
 
 /* ------------------------------------------------------------------ taking */
 
-static void take(struct hw *hw, const struct hw_early_entry *entry)
+/* Returns false when the disk has no room for it. */
+static bool take(struct hw *hw, const struct hw_early_entry *entry)
 {
 	struct fg_delivery delivery = {
 		.topic = entry->text,
@@ -218,12 +220,15 @@ static void take(struct hw *hw, const struct hw_early_entry *entry)
 		.qos = 1,
 		.now_us = entry->now_us,
 	};
+	int r;
 
 	hw->early.kept_s = hw->uptime_s - entry->since_s + 1;
-	if (hw_take_delivery(hw, entry->text, &delivery) < 0)
+	r = hw_take_delivery(hw, entry->text, &delivery);
+	hw->early.kept_s = 0;
+	if (r < 0 && r != -EAGAIN)
 		hw->host->warn(hw->host_ctx, "IoTDA has sent something for a sub-device that makes "
 					     "no sense here");
-	hw->early.kept_s = 0;
+	return r != -EAGAIN;
 }
 
 static bool has_to_wait(const struct hw *hw, const struct hw_early_entry *entry)
@@ -242,8 +247,11 @@ void hw_early_take(struct hw *hw)
 			at = &entry->next;
 			continue;
 		}
-		entry->is_taken = true;
-		take(hw, entry);
+		entry->is_taken = true; /* what it says may have us called again */
+		if (!take(hw, entry) && !is_request(entry->text)) {
+			entry->is_taken = false;
+			return; /* again in a second, and in this order */
+		}
 		if (is_request(entry->text)) {
 			*at = entry->next;
 			forget(entry);

@@ -340,7 +340,7 @@ static int receive(struct hw *hw, const char *suffix, const struct fg_delivery *
 	hw_early_take(hw);
 	r = hw_take_delivery(hw, suffix, delivery);
 	hw_early_take(hw);
-	return r;
+	return r == -EAGAIN ? 0 : r; /* the host has it come again */
 }
 
 /* The same, packed; @suffix is without the mark. */

@@ -268,7 +268,8 @@ int hw_publish_begin(const struct hw *hw, struct fg_publish *out, const char *su
 /** Keep to IoTDA's limits. */
 void hw_set_limits(struct hw *hw);
 
-/** Something has come down, on "…/sys/" and @suffix; not packed. Returns 0 or -EPROTO. */
+/** Something has come down, on "…/sys/" and @suffix; not packed. Returns 0, -EPROTO, or -EAGAIN: a
+ * message that the disk has no room for. */
 int hw_take_delivery(struct hw *hw, const char *suffix, const struct fg_delivery *delivery);
 
 /** SUBSCRIBE to the topic, or the filter, that ends in @suffix. */
@@ -340,7 +341,7 @@ int hw_publish_note(struct hw_call *call);
 
 /* ------------------------------------------------------------------ messages.c */
 
-/** Something on messages/down. Returns 0. */
+/** Something on messages/down. Returns 0 or -EAGAIN: the disk has no room for it. */
 int hw_message_received(struct hw *hw, const struct fg_delivery *delivery);
 
 /* ------------------------------------------------------------------ shadow.c */

@@ -18,6 +18,7 @@
 #include "huawei.h"
 #include "model/utf8.h"
 #include "util/cleanup.h"
+#include "util/hash.h"
 
 #define NAME_MESSAGE "message"
 
@@ -49,27 +50,38 @@ static bool put_hash(struct fg_span id, char *out)
 	return true;
 }
 
-/* What a message is known by: "m/17". */
-static void put_key(struct hw *hw, struct fg_span id, int64_t now_us, char *out)
+/* What a message is known by: "m/17". What was kept (early.h) may be taken twice, and is the same then. */
+static void put_key(struct hw *hw, struct fg_span id, const struct fg_delivery *delivery, char *out)
 {
-	if (id.size > 0 && id.size <= HW_REQUEST_ID_MAX && hw_is_plain(id))
+	int n;
+
+	if (id.size > 0 && id.size <= HW_REQUEST_ID_MAX && hw_is_plain(id)) {
 		snprintf(out, KEY_SIZE, "m/%.*s", FG_SPAN_ARGS(id));
-	else if (id.size == 0 || !put_hash(id, out + snprintf(out, KEY_SIZE, "m/#")))
-		snprintf(out, KEY_SIZE, "m//%" PRId64 "-%" PRIu32, now_us,
-			 hw->n_unnamed_messages++);
+		return;
+	}
+	if (id.size > 0 && put_hash(id, out + snprintf(out, KEY_SIZE, "m/#")))
+		return;
+	n = snprintf(out, KEY_SIZE, "m//%" PRId64 "-", delivery->now_us);
+	if (hw->early.kept_s > 0)
+		snprintf(out + n, KEY_SIZE - (size_t)n, "#%016" PRIx64,
+			 fg_hash(0, delivery->payload));
+	else
+		snprintf(out + n, KEY_SIZE - (size_t)n, "%" PRIu32, hw->n_unnamed_messages++);
 }
 
 /* ------------------------------------------------------------------ handing over */
 
-static void hand_over(struct hw *hw, struct fg_command *command, struct fg_span id, int64_t now_us)
+/* Returns what the host's command() does. */
+static int hand_over(struct hw *hw, struct fg_command *command, struct fg_span id,
+		     const struct fg_delivery *delivery)
 {
 	char key[KEY_SIZE];
 
-	put_key(hw, id, now_us, key);
+	put_key(hw, id, delivery, key);
 	command->id = command->key = fg_span_str(key);
 	command->timeout_ms = KEPT_MS;
 	command->is_one_way = true;
-	hw->host->command(hw->host_ctx, command);
+	return hw->host->command(hw->host_ctx, command);
 }
 
 static void warn_of_device(const struct hw *hw, struct fg_json_value object)
@@ -87,8 +99,8 @@ static void warn_of_device(const struct hw *hw, struct fg_json_value object)
 		       FG_SPAN_ARGS(id));
 }
 
-static void take_message(struct hw *hw, struct fg_json_value object, struct fg_json_value content,
-			 int64_t now_us)
+static int take_message(struct hw *hw, struct fg_json_value object, struct fg_json_value content,
+			const struct fg_delivery *delivery)
 {
 	char device[HW_DEVICE_ID_MAX], raw_name[RAW(MAX_NAME)], raw_id[RAW(MAX_ID)];
 	struct fg_command command = {.params = content.text};
@@ -97,12 +109,12 @@ static void take_message(struct hw *hw, struct fg_json_value object, struct fg_j
 
 	if (!hw_read_device(hw, object, device, &command.device)) {
 		warn_of_device(hw, object);
-		return;
+		return 0;
 	}
 	if ((hw->with.mode == HW_MODE_DEVICE || command.device.size == 0) &&
 	    fg_span_is(content.text, BOOTSTRAP_TRIGGER)) {
 		hw_bootstrap_again(hw);
-		return;
+		return 0;
 	}
 	if (!fg_json_member(object, fg_span_str("name"), &value) ||
 	    !hw_string_read(value, raw_name, sizeof(raw_name), &command.name) ||
@@ -110,7 +122,7 @@ static void take_message(struct hw *hw, struct fg_json_value object, struct fg_j
 		command.name = fg_span_str(NAME_MESSAGE);
 	if (fg_json_member(object, fg_span_str("id"), &value))
 		hw_string_read(value, raw_id, sizeof(raw_id), &id);
-	hand_over(hw, &command, id, now_us);
+	return hand_over(hw, &command, id, delivery);
 }
 
 /* Any bytes as a JSON value, in memory that is the caller's; NULL without memory for it. */
@@ -148,10 +160,8 @@ int hw_message_received(struct hw *hw, const struct fg_delivery *delivery)
 
 	if (fg_json_check(delivery->payload, &value, &fault) == 0 && fg_is_finite(value)) {
 		if (value.type == FG_JSON_OBJECT &&
-		    fg_json_member(value, fg_span_str("content"), &content)) {
-			take_message(hw, value, content, delivery->now_us);
-			return 0;
-		}
+		    fg_json_member(value, fg_span_str("content"), &content))
+			return take_message(hw, value, content, delivery);
 		command.params = value.text;
 	} else {
 		if (delivery->payload.size <= HW_MAX_CONTENT)
@@ -164,6 +174,5 @@ int hw_message_received(struct hw *hw, const struct fg_delivery *delivery)
 			return 0;
 		}
 	}
-	hand_over(hw, &command, (struct fg_span){0}, delivery->now_us);
-	return 0;
+	return hand_over(hw, &command, (struct fg_span){0}, delivery);
 }

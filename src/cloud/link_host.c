@@ -196,7 +196,7 @@ static int take_command(struct fg_link *link, const struct fg_command *command,
 			   : -ENOSYS;
 }
 
-static void host_command(void *host_ctx, const struct fg_command *command)
+static int host_command(void *host_ctx, const struct fg_command *command)
 {
 	struct fg_link *link = host_ctx;
 	uint64_t ticket = 0;
@@ -210,12 +210,13 @@ static void host_command(void *host_ctx, const struct fg_command *command)
 			    FG_SPAN_ARGS(command->device),
 			    r == -EAGAIN ? "the journal has no room" : strerror(-r));
 	if (!link->common.receiving)
-		return;
+		return r == -EAGAIN ? r : 0;
 	if (r == -EAGAIN)
 		fg_cloud_session_give_back(link->common.receiving,
 					   "a command came that the journal has no room for");
 	else if (r == 0 && ticket > 0)
 		fg_cloud_session_hold(link->common.receiving, ticket);
+	return r == -EAGAIN ? r : 0;
 }
 
 static void host_config(void *host_ctx, struct fg_span device, struct fg_span set,

@@ -148,7 +148,7 @@ static void host_reconnect(void *host_ctx, const char *session, const char *why)
 	note("reconnect", "true");
 }
 
-static void host_command(void *host_ctx, const struct fg_command *command)
+static int host_command(void *host_ctx, const struct fg_command *command)
 {
 	char timeout[64] = "";
 
@@ -165,6 +165,7 @@ static void host_command(void *host_ctx, const struct fg_command *command)
 	note("command", "{\"device\":%s,\"method\":%s%s%s%s%s}", quoted(command->device),
 	     quoted(command->name), command->params.size > 0 ? ",\"params\":" : "",
 	     text(command->params), timeout, command->is_one_way ? ",\"one_way\":true" : "");
+	return 0;
 }
 
 static void host_config(void *host_ctx, struct fg_span device, struct fg_span set,

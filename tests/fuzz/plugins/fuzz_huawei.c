@@ -67,7 +67,7 @@ static int mute(void *host_ctx, struct fg_span device)
 	return 0;
 }
 
-static void command(void *host_ctx, const struct fg_command *c)
+static int command(void *host_ctx, const struct fg_command *c)
 {
 	struct ground *g = host_ctx;
 
@@ -79,6 +79,7 @@ static void command(void *host_ctx, const struct fg_command *c)
 	fuzz_read_all(c->device);
 	memcpy(g->command_id, c->id.data, c->id.size);
 	g->command_id_size = c->id.size;
+	return 0;
 }
 
 static bool wants_time(void *host_ctx)

@@ -58,10 +58,11 @@ static void reconnect(void *host_ctx, const char *session, const char *why)
 	REQUIRE(*session == 0 && why);
 }
 
-static void command(void *host_ctx, const struct fg_command *c)
+static int command(void *host_ctx, const struct fg_command *c)
 {
 	(void)host_ctx;
 	(void)c;
+	return 0;
 }
 
 static int remember(void *host_ctx, const char *key, struct fg_span value)

@@ -54,7 +54,7 @@ static void wake(void *host_ctx, int64_t in_ms)
 }
 
 /* Its answer is offered later, to the command whose id this is. */
-static void command(void *host_ctx, const struct fg_command *c)
+static int command(void *host_ctx, const struct fg_command *c)
 {
 	struct ground *g = host_ctx;
 
@@ -66,6 +66,7 @@ static void command(void *host_ctx, const struct fg_command *c)
 	fuzz_read_all(c->name);
 	memcpy(g->command_id, c->id.data, c->id.size);
 	g->command_id_size = c->id.size;
+	return 0;
 }
 
 static void config(void *host_ctx, struct fg_span device, struct fg_span set, struct fg_span unset)

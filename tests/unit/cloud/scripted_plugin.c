@@ -276,7 +276,7 @@ static int script_receive(void *ctx, const char *session, const struct fg_delive
 	if (s->receive)
 		s->receive(s->host, s->host_ctx, delivery->payload);
 	if (s->command)
-		s->host->command(s->host_ctx, s->command);
+		s->command_result = s->host->command(s->host_ctx, s->command);
 	if (s->image)
 		s->host->image_begin(s->host_ctx, s->image, &have);
 	s->is_receiving = false;

@@ -59,6 +59,7 @@ struct script {
 	unsigned keep_alive_s, told_keep_alive_s; /* of connect(), of open() */
 	int receive_result;
 	const struct fg_command *command; /* comes with whatever is received; or NULL */
+	int command_result;               /* what the host has said of it */
 	const struct fg_image *image;     /* begins with whatever is received; or NULL */
 	/* does with it what it likes; or NULL */
 	void (*receive)(const struct fg_host *host, void *host_ctx, struct fg_span payload);

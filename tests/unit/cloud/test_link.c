@@ -1449,6 +1449,7 @@ static void a_command_without_room_in_the_journal_is_given_back(void **state)
 	desk.result = -EAGAIN;
 	script.command = &command;
 	fake_mqtt_deliver("down", "x");
+	assert_int_equal(script.command_result, -EAGAIN);
 	assert_int_equal(fake_mqtt.n_held, 1); /* no PUBACK on the way out */
 	assert_int_equal(fake_mqtt.n_let_go, 0);
 	assert_state(FG_LINK_BACKOFF);
@@ -1457,9 +1458,27 @@ static void a_command_without_room_in_the_journal_is_given_back(void **state)
 	fake_time_pass(60000);
 	fake_mqtt_connect(65535, 0);
 	fake_mqtt_deliver("down", "x");
+	assert_int_equal(script.command_result, 0);
 	commit();
 	assert_false(fake_mqtt.is_held);
 	assert_state(FG_LINK_ONLINE);
+}
+
+/* Nothing of it can be given back: the plugin keeps it. */
+static void a_command_that_is_told_of_later_may_find_no_room(void **state)
+{
+	struct fg_command command = command_for("a");
+
+	(void)state;
+	online();
+	desk.result = -EAGAIN;
+	assert_int_equal(script.host->command(script.host_ctx, &command), -EAGAIN);
+	assert_state(FG_LINK_ONLINE);
+	desk.result = -EINVAL; /* it can never be taken */
+	assert_int_equal(script.host->command(script.host_ctx, &command), 0);
+	desk.result = 0;
+	assert_int_equal(script.host->command(script.host_ctx, &command), 0);
+	assert_false(fake_mqtt.is_held);
 }
 
 static void a_command_that_waits_too_long_for_its_commit_ends_the_session(void **state)
@@ -1800,6 +1819,7 @@ int main(void)
 		TEST(a_last_acknowledgement_does_not_end_a_session_whose_command_waits),
 		TEST(a_command_that_is_no_news_holds_nothing),
 		TEST(a_command_without_room_in_the_journal_is_given_back),
+		TEST(a_command_that_is_told_of_later_may_find_no_room),
 		TEST(a_command_that_waits_too_long_for_its_commit_ends_the_session),
 		TEST(what_an_image_brings_about_waits_until_the_plugin_is_through),
 		TEST(a_command_for_nobody_is_for_the_gateway),

@@ -36,12 +36,13 @@ static int take_subscribe(void *host_ctx, const char *session, const char *filte
 	return 0;
 }
 
-static void take_command(void *host_ctx, const struct fg_command *command)
+static int take_command(void *host_ctx, const struct fg_command *command)
 {
 	(void)host_ctx;
 	copy(asked.device, command->device);
 	copy(asked.command, command->name);
 	copy(asked.id, command->id);
+	return 0;
 }
 
 __attribute__((format(printf, 4, 5))) static void

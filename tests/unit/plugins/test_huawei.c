@@ -66,7 +66,7 @@ EVP_MD *__wrap_EVP_MD_fetch(OSSL_LIB_CTX *libctx, const char *name, const char *
 
 static unsigned n_commands;
 
-static void command(void *host_ctx, const struct fg_command *c)
+static int command(void *host_ctx, const struct fg_command *c)
 {
 	struct fg_json_value value;
 	struct fg_json_fault fault;
@@ -75,6 +75,7 @@ static void command(void *host_ctx, const struct fg_command *c)
 	assert_int_equal(fg_json_check(c->params, &value, &fault), 0);
 	assert_true(c->id.size > 0 && c->id.size <= FG_COMMAND_ID_MAX && c->key.size <= 64);
 	n_commands++;
+	return 0;
 }
 
 static unsigned n_responses;

@@ -78,6 +78,17 @@ static void image_abandon(void *host_ctx, struct fg_span device, enum fg_image_k
 		fg_plugin.image_progress(*(void **)host_ctx, &p);
 }
 
+static unsigned n_commands;
+static int command_result;
+static char keys[4][65]; /* of the last ones */
+
+static int command(void *host_ctx, const struct fg_command *c)
+{
+	(void)host_ctx;
+	snprintf(keys[n_commands++ % 4], sizeof(keys[0]), "%.*s", FG_SPAN_ARGS(c->key));
+	return command_result;
+}
+
 static int image_version(void *host_ctx, struct fg_span device, enum fg_image_kind kind,
 			 struct fg_span *ret)
 {
@@ -114,6 +125,7 @@ static int setup_for(const char *device)
 	host.mute = mute;
 	host.unmute = mute;
 	host.image_begin = image_begin;
+	host.command = command;
 	host.image_told = image_told;
 	host.image_abandon = image_abandon;
 	host.image_version = image_version;
@@ -139,6 +151,8 @@ static int setup_for(const char *device)
 	has_no_memory = false;
 	n_warnings = n_begun = n_told = n_abandoned = 0;
 	is_abandoned_unheard = false;
+	n_commands = 0;
+	command_result = 0;
 	knows_versions = true;
 	if (fg_plugin.open(&with, &ctx, error, sizeof(error)) < 0)
 		fail_msg("%s", error);
@@ -323,6 +337,85 @@ static void what_comes_too_early_is_kept_within_bounds_and_taken_in_order(void *
 		fg_plugin.woken(hw, 0);
 	assert_int_equal(n_begun, n);
 	assert_null(hw->early.first);
+}
+
+static int deliver_message(const char *text)
+{
+	struct fg_delivery delivery = {
+		.topic = "$oc/devices/gw1/sys/messages/down",
+		.payload = fg_span_str(text),
+		.qos = 1,
+		.now_us = 1718000000000000,
+	};
+
+	return fg_plugin.receive(hw, "", &delivery);
+}
+
+static void what_the_disk_has_no_room_for_when_it_is_taken_is_taken_later(void **state)
+{
+	(void)state;
+	hw->topology.is_on = hw->topology.is_waiting = true;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(deliver_message(i == 0 ? "{\"object_device_id\":\"pump-1\","
+							  "\"id\":\"1\",\"content\":1}"
+							: "{\"object_device_id\":\"pump-1\","
+							  "\"id\":\"2\",\"content\":2}"),
+				 0);
+	assert_int_equal(n_commands, 0);
+	hw->topology.is_waiting = false;
+	command_result = -EAGAIN;
+	for (unsigned s = 1; s <= 2 * HW_EARLY_FORGET_S; s++) {
+		fg_plugin.woken(hw, 0);
+		assert_int_equal(n_commands,
+				 s); /* the first one each time: they keep their order */
+	}
+	assert_string_equal(keys[(n_commands - 1) % 4], "m/1");
+	command_result = 0;
+	n_commands = 0;
+	fg_plugin.woken(hw, 0);
+	assert_int_equal(n_commands, 2);
+	assert_string_equal(keys[1], "m/2");
+	assert_int_equal(n_warnings, 0);
+	for (unsigned s = 0; s < HW_EARLY_FORGET_S; s++)
+		fg_plugin.woken(hw, 0);
+	assert_int_equal(n_commands, 2);
+	assert_null(hw->early.first);
+}
+
+static void a_message_the_disk_has_no_room_for_as_it_comes_is_left_to_iotda(void **state)
+{
+	(void)state;
+	command_result = -EAGAIN;
+	assert_int_equal(deliver_message("{\"content\":1}"), 0);
+	assert_int_equal(n_commands, 1);
+	fg_plugin.woken(hw, 0);
+	assert_int_equal(n_commands, 1);
+}
+
+/* Whoever is killed in the minute after it was taken takes it once more: the host has to know it. */
+static void what_was_kept_without_an_id_has_the_same_key_when_it_is_taken_again(void **state)
+{
+	char before[65];
+
+	(void)state;
+	hw->topology.is_on = hw->topology.is_waiting = true;
+	for (int run = 0; run < 2; run++) {
+		assert_int_equal(deliver_message("{\"object_device_id\":\"gw1\",\"content\":0}"),
+				 0);
+		hw->n_unnamed_messages += (uint32_t)run; /* another run has had others */
+		n_commands = 0;
+		hw->topology.is_waiting = true;
+		assert_int_equal(deliver_message("{\"object_device_id\":\"p\",\"content\":1}"), 0);
+		assert_int_equal(deliver_message("{\"object_device_id\":\"p\",\"content\":2}"), 0);
+		assert_int_equal(n_commands, 0);
+		hw->topology.is_waiting = false;
+		fg_plugin.woken(hw, 0);
+		assert_int_equal(n_commands, 2);
+		assert_string_not_equal(keys[0], keys[1]);
+		if (run > 0)
+			assert_string_equal(keys[0], before);
+		snprintf(before, sizeof(before), "%s", keys[0]);
+	}
 }
 
 static void what_comes_later_does_not_overtake_what_was_kept(void **state)
@@ -824,6 +917,9 @@ int main(void)
 		TEST(the_longest_version_fits_and_a_longer_one_makes_no_sense),
 		TEST(of_too_many_orders_and_questions_the_rest_is_named_once_each_time),
 		TEST(what_comes_too_early_is_kept_within_bounds_and_taken_in_order),
+		TEST(what_the_disk_has_no_room_for_when_it_is_taken_is_taken_later),
+		TEST(a_message_the_disk_has_no_room_for_as_it_comes_is_left_to_iotda),
+		TEST(what_was_kept_without_an_id_has_the_same_key_when_it_is_taken_again),
 		TEST(what_comes_later_does_not_overtake_what_was_kept),
 		TEST(what_was_kept_is_taken_with_the_answer_it_has_waited_for),
 		TEST(of_a_sub_device_that_was_deleted_nothing_more_is_told),
