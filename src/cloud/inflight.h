@@ -14,7 +14,7 @@ struct fg_inflight;
 struct fg_inflight_entry {
 	int packet_id;
 	uint8_t lane;
-	uint16_t records; /* the first of those that travel in it (taken.h); 0: the plugin's own */
+	uint16_t records; /* the first of those that travel in it (ledger.h); 0: the plugin's own */
 	uint32_t n_records; /* how many */
 	size_t bytes;       /* of the payload: libmosquitto keeps a copy */
 	uint64_t tag;       /* the plugin's */
