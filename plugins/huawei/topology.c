@@ -20,19 +20,16 @@
  *
  * Who was deleted while nobody was here to be told is on no list, and would be taken for a new device. So
  * the version outlives the process, as all that is needed to ask who that was: after a start, when the
- * list has come and has another version, what has changed since the one kept is asked for, too, and
- * waited for by those who are not on the list. Only then the list's own version is kept. Who is killed
- * before asks the same again, and what was deleted is deleted once more. A deletion that is older than the
- * list counts for who is not on it.
+ * list has come and has a later version, what has changed since the one kept is asked for, too, and
+ * waited for until the deadline by those who are not on the list. Only then the list's own version is kept.
+ * Who is killed before asks the same again, and what was deleted is deleted once more. A deletion that is
+ * older than the list counts for who is not on it.
  *
- * kept version \ event | a notice has its version | … and another one        | changes are told, or the
- *                      |                          |                          | deadline: the list has one
- * ---------------------+--------------------------+--------------------------+---------------------------
- * none                 | kept                     | kept                     | -
- * of this list         | -                        | kept (2)                 | kept
- * of the last run      | of this list             | changes are asked for    | kept
- *
- * (2) While what has changed is waited for: with the deadline.
+ * kept version \ event | the list has a later one | each second, unless something is waited for
+ * ---------------------+--------------------------+----------------------------------------------
+ * none                 | -                        | the list's is kept; also while it is waited for
+ * of this list         | -                        | the list's is kept
+ * of the last run      | changes are asked for    | the list's is kept
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -68,7 +65,11 @@ void hw_topology_open(struct hw *hw)
 		t->kept_version = 0;
 }
 
-/* Keep the version of the list, unless who was deleted before it has yet to be told. */
+/*
+ * Keep the version of the list, unless who was deleted before it has yet to be told. Not where a notice is
+ * received, so that it is acknowledged also when there is no room for this: who has an older version is told
+ * more, and not less.
+ */
 static void keep_version(struct hw *hw)
 {
 	struct hw_topology *t = &hw->topology;
@@ -175,7 +176,7 @@ void hw_sync_settled(struct hw *hw, bool is_accepted)
 	}
 }
 
-/* Some of the list has come. Of what has changed nobody knows whether any of that comes. */
+/* Some of the list has come. Of what has changed nobody knows whether any comes: that has all the time. */
 static void wait_for_more(struct hw *hw)
 {
 	struct hw_topology *t = &hw->topology;
@@ -201,7 +202,6 @@ static void stop_waiting(struct hw *hw)
 			       "IoTDA has not said within %u s which sub-devices it has: their ids "
 			       "are made by the rule of product_id",
 			       HW_ANSWER_S);
-	keep_version(hw);
 	hw_offer_left(hw);
 }
 
@@ -220,6 +220,7 @@ void hw_topology_tick(struct hw *hw)
 
 	if (t->has_deadline && hw->uptime_s >= t->deadline_s)
 		stop_waiting(hw);
+	keep_version(hw);
 	if (t->has_shown && hw->uptime_s >= t->shown_until_s)
 		hw_tell_silent(hw);
 	hw_adding_tick(hw);
@@ -476,7 +477,6 @@ static int take_notice(struct hw *hw, struct fg_json_value paras,
 	struct hw_topology *t = &hw->topology;
 	uint64_t version = read_version(paras);
 	struct fg_json_value list;
-	int r;
 
 	if (!fg_json_member(paras, fg_span_str("devices"), &list) || list.type != FG_JSON_ARRAY)
 		return -EPROTO;
@@ -490,9 +490,7 @@ static int take_notice(struct hw *hw, struct fg_json_value paras,
 		look_for_changes(hw);
 		wait_for_more(hw);
 	}
-	r = hw_each(hw, paras, "devices", take);
-	keep_version(hw);
-	return r;
+	return hw_each(hw, paras, "devices", take);
 }
 
 static int take_event(struct hw *hw, const struct hw_event *event)
