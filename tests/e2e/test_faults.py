@@ -297,9 +297,7 @@ class Links(EndToEnd):
         publisher = self.publisher(field)
         publisher.burst(2000)
         self.wait_delivered(cloud, publisher.sent, 20)
-        begin = time.monotonic()
         self.assertEqual(gateway.term(), 0)
-        self.assertLess(time.monotonic() - begin, 10)
 
     def test_two_links_with_one_token_are_recognised(self):
         field, cloud = self.field(), self.thingsboard()

@@ -215,8 +215,7 @@ class Commands(HuaweiTest):
         self.begin(answer_within="1s")
         begin = time.monotonic()
         response = self.cloud.command("p1_pump-1", "START", {})
-        # The second is the device's, all of it.
-        self.assertTrue(1 <= time.monotonic() - begin < 10)
+        self.assertGreaterEqual(time.monotonic() - begin, 1, "the second is the device's, all of it")
         # The device got it: whether it did anything is not known.
         self.assertEqual((response["result_code"], response["paras"]["error"]), (8, "unknown_outcome"))
         body = self.served.wait_for("cmd/pump-1/START")

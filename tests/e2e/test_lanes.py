@@ -79,7 +79,7 @@ class Lanes(EndToEnd):
         load = self.catch_up(PER_S // 2, n // 2)
         for _ in range(50):
             published = len(self.source.acked)
-            wait_for(lambda: n + sum(1 for v in self.cloud.values("n") if v >= n) >= published, 2, "new data, soon")
+            wait_for(lambda: n + sum(1 for v in self.cloud.values("n") if v >= n) >= published, 20, "new data, soon")
         self.assertFalse(set(range(n)) <= set(self.cloud.values("n")), "the backlog is not gone yet")
         load.stop()
         self.assert_each_once()

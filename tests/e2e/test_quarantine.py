@@ -351,10 +351,8 @@ class Quarantine(EndToEnd):
             self.assertTrue("error" in answer or len(rubbish) > 65536, answer)
         self.assertEqual(self.listed(), [1])
         self.assertEqual(ctl("status", "--state", self.subject.state)[0], 0)
-        begin = time.monotonic()
         for s in silent + [half]:
             self.assertEqual(s.recv(100), b"", "who says nothing is dropped")
-        self.assertLess(time.monotonic() - begin, 20)
         self.device.burst(5)
         self.wait_taken(set(range(25)) - self.bad)
 

@@ -65,11 +65,9 @@ class Time(EndToEnd):
         self.wait_journalled(subject, 3)
         subject.wait_log(r"clock: not set yet")
         self.assertEqual(self.stamps(), {})
-        begin = time.monotonic()
         self.set_clock(0)
         for n in early:
             self.assert_right(n)
-        self.assertLess(time.monotonic() - begin, 2)
         self.assert_right(self.publish())
         self.assertEqual(len(self.cloud.events("connect")), 1)
         self.assertEqual(self.cloud.complaints(), [])
@@ -117,10 +115,9 @@ class Time(EndToEnd):
     def test_after_the_wait_it_goes_out_with_the_best_guess(self):
         self.to_1970()
         self.begin(wait="3s")
-        n, begin = self.publish(), time.monotonic()
+        n = self.publish()
         # Not in 1970: no earlier than anything that this program can have seen.
         self.assertGreater(self.wait_stamp(n), 1735689600000)
-        self.assertLess(time.monotonic() - begin, 10)
         self.set_clock(0)
         wait_for(lambda: abs(self.wait_stamp(self.publish()) / 1000 - time.time()) < 60, 20, "right stamps")
 
