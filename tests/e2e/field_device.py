@@ -1,6 +1,7 @@
 """A field device made of paho that also listens: what a site has at the other end of a downlink."""
 import json
 import threading
+import uuid
 
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
@@ -11,7 +12,9 @@ from frame import wait_for
 class FieldDevice:
     """Publishes what it is told to, and keeps what comes to the topics it has subscribed to."""
 
-    def __init__(self, port, client_id="the-device", version=paho.MQTTv311):
+    def __init__(self, port, client_id=None, version=paho.MQTTv311):
+        """@client_id: one of its own unless given. Two of one name throw each other out."""
+        client_id = client_id or "device-" + uuid.uuid4().hex
         arguments = {} if version == paho.MQTTv5 else {"clean_session": True}
         self.mqtt = paho.Client(client_id, protocol=version, **arguments)
         self.received = []  # (topic, body) in order; a body that is JSON is parsed
@@ -24,7 +27,7 @@ class FieldDevice:
         self.mqtt.on_message = self._message
         self.mqtt.connect("127.0.0.1", port)
         self.mqtt.loop_start()
-        assert connected.wait(10), "the field device does not get in"
+        assert connected.wait(20), "the field device does not get in"
 
     def _message(self, _client, _user, message):
         try:
