@@ -50,6 +50,7 @@ static void set_tls(struct setter *s, const struct fg_http_spec *spec, bool is_e
 	set_long(s, CURLOPT_SSL_VERIFYHOST, tls->is_insecure ? 0 : 2);
 	set_text(s, CURLOPT_CAINFO, spec->is_ca_directory ? NULL : tls->ca);
 	set_text(s, CURLOPT_CAPATH, spec->is_ca_directory ? tls->ca : NULL);
+	set_long(s, CURLOPT_CA_CACHE_TIMEOUT, spec->ca_cache_s);
 	if (!tls->ca && !tls->is_insecure && s->code == CURLE_OK)
 		s->code = s->curl->easy_setopt(s->easy, CURLOPT_SSL_CTX_FUNCTION, trust_system);
 	if (!tls->certificate || is_elsewhere)

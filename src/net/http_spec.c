@@ -4,10 +4,13 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include <openssl/crypto.h>
 
 #include "util/cleanup.h"
+
+#define CA_CACHE_S 60
 
 static void spec_freep(struct fg_http_spec **spec)
 {
@@ -133,6 +136,18 @@ static void set_defaults(struct fg_http_params *p)
 		p->max_bytes = FG_HTTP_MAX_MEMORY_BYTES;
 }
 
+/*
+ * Reading a file of many CAs takes a while, so libcurl keeps what it has made of one; but one that was
+ * replaced since has to count at once. A clock that leaps, or a link that leads to another file now, hides
+ * that for a minute at most.
+ */
+static long cache_s(const struct stat *st)
+{
+	time_t age_s = time(NULL) - st->st_ctime - 1;
+
+	return age_s < 0 ? 0 : age_s < CA_CACHE_S ? (long)age_s : CA_CACHE_S;
+}
+
 int fg_http_spec_new(const struct fg_http_params *params, bool is_collected,
 		     struct fg_http_spec **ret, struct fg_error *err)
 {
@@ -154,6 +169,7 @@ int fg_http_spec_new(const struct fg_http_params *params, bool is_collected,
 		if (stat(s->ca, &st) < 0)
 			return fg_error_set(err, -EINVAL, "%s: %s", s->ca, strerror(errno));
 		s->is_ca_directory = S_ISDIR(st.st_mode);
+		s->ca_cache_s = cache_s(&st);
 	}
 
 	*ret = s; /* the caller owns it now */

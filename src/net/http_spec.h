@@ -11,6 +11,7 @@ struct fg_http_spec {
 	char *body;
 	char *headers[FG_HTTP_MAX_HEADERS];
 	bool is_ca_directory;
+	long ca_cache_s; /* what was read of `ca` so long ago still holds */
 };
 
 /**

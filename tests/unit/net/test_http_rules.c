@@ -281,6 +281,52 @@ static void the_server_must_prove_who_it_is(void **state)
 	}
 }
 
+static void copy_certificate(const char *from, const char *to)
+{
+	char text[8192];
+	FILE *in = fopen(path(from), "r"), *out = fopen(path(to), "w");
+	size_t n;
+
+	assert_non_null(in);
+	assert_non_null(out);
+	n = fread(text, 1, sizeof(text), in);
+	assert_true(n > 0 && n < sizeof(text));
+	assert_int_equal(fwrite(text, 1, n, out), n);
+	assert_int_equal(fclose(in) + fclose(out), 0);
+}
+
+/* libcurl keeps what it has read of one for a day. */
+static void a_ca_that_is_replaced_counts_at_once(void **state)
+{
+	static const struct {
+		const char *ca, *server;
+		int error;
+	} days[] = {
+		{"ca.pem", "server.pem", 0},
+		{"self-signed.pem", "self-signed.pem", 0},
+		{"self-signed.pem", "server.pem", -EKEYREJECTED},
+		{"ca.pem", "server.pem", 0},
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(days) / sizeof(days[0]); i++) {
+		struct asked a = {0};
+
+		copy_certificate(days[i].ca, "trusted.pem");
+		serve_tls(f, days[i].server, "server.key");
+		asked_start(&a, f,
+			    &(struct fg_http_params){
+				    .url = fixture_url(f, "https", "/"),
+				    .tls = {.ca = path("trusted.pem")},
+			    },
+			    false);
+		asked_wait(&a);
+		if (a.end.error != days[i].error)
+			fail_msg("day %zu: %d, %s", i, a.end.error, a.text);
+		asked_release(&a);
+	}
+}
+
 static void a_connection_that_was_not_verified_is_not_used_by_who_verifies(void **state)
 {
 	struct fixture *f = *state;
@@ -597,6 +643,7 @@ int main(void)
 		TEST(a_stream_sees_only_where_a_redirect_ends),
 		TEST(the_body_of_a_redirect_is_not_read_for_ever),
 		TEST(the_server_must_prove_who_it_is),
+		TEST(a_ca_that_is_replaced_counts_at_once),
 		TEST(a_connection_that_was_not_verified_is_not_used_by_who_verifies),
 		TEST(a_client_certificate_is_shown_only_by_who_has_it),
 		TEST(a_redirect_takes_neither_certificate_nor_encryption_away),
