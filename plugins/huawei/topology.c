@@ -60,7 +60,8 @@ void hw_topology_open(struct hw *hw)
 	memcpy(text, stored.data, stored.size);
 	text[stored.size] = 0;
 	t->kept_version = strtoull(text, &end, 10);
-	t->is_kept_old = *end == ' ' && strcmp(end + 1, hw->with.device_id) == 0;
+	t->is_kept_old = t->kept_version > 0 && *end == ' ' &&
+			 strcmp(end + 1, hw->with.device_id) == 0;
 	if (!t->is_kept_old)
 		t->kept_version = 0;
 }
