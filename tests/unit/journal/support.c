@@ -100,6 +100,30 @@ void bench_free(struct bench *b)
 	remove_below(b->dir);
 }
 
+int bench_setup(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	assert_non_null(b);
+	bench_new(b);
+	*state = b;
+	return 0;
+}
+
+int bench_setup_open(void **state)
+{
+	bench_setup(state);
+	bench_open(*state);
+	return 0;
+}
+
+int bench_teardown(void **state)
+{
+	bench_free(*state);
+	free(*state);
+	return 0;
+}
+
 void bench_open(struct bench *b)
 {
 	int r = fg_journal_open(&b->options, &b->j, &b->err);

@@ -45,6 +45,11 @@ struct bench {
 void bench_new(struct bench *b);
 void bench_free(struct bench *b);
 
+/** Fixtures of a test: a bench that bench_setup() has not opened and bench_setup_open() has. */
+int bench_setup(void **state);
+int bench_setup_open(void **state);
+int bench_teardown(void **state);
+
 void bench_open(struct bench *b);
 void bench_close(struct bench *b);
 

@@ -10,20 +10,12 @@
 
 static int setup(void **state)
 {
-	struct bench *b = calloc(1, sizeof(*b));
+	struct bench *b;
 
-	assert_non_null(b);
-	bench_new(b);
+	bench_setup(state);
+	b = *state;
 	b->options.max_left_behind = 20;
 	bench_open(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	bench_free(*state);
-	free(*state);
 	return 0;
 }
 
@@ -630,7 +622,7 @@ static void own_cap_does_not_count_what_is_settled_above_a_hole(void **state)
 	assert_int_equal(fg_cursor_backlog(c), 49);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
 
 int main(void)
 {

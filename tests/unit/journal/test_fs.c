@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -75,23 +74,6 @@ int __wrap_fdatasync(int file)
 int __wrap_fsync(int file)
 {
 	return sync_it(file, __real_fsync);
-}
-
-static int setup(void **state)
-{
-	struct bench *b = calloc(1, sizeof(*b));
-
-	assert_non_null(b);
-	bench_new(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	bench_free(*state);
-	free(*state);
-	return 0;
 }
 
 static void missing_directory_is_an_error(void **state)
@@ -217,7 +199,7 @@ static void directory_that_cannot_be_listed_is_an_error(void **state)
 	assert_int_equal(count_handles(), before);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 
 static void assert_synced(const struct bench *b, const char *name)
 {

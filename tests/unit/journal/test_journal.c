@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,24 +10,6 @@
 #include "util/clock.h"
 #include "util/crc32c.h"
 #include "util/span.h"
-
-static int setup(void **state)
-{
-	struct bench *b = calloc(1, sizeof(*b));
-
-	assert_non_null(b);
-	bench_new(b);
-	bench_open(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	bench_free(*state);
-	free(*state);
-	return 0;
-}
 
 static void first_sequence_number_is_one(void **state)
 {
@@ -440,7 +421,7 @@ static void threaded_writer_commits_everything(void **state)
 	assert_int_equal(fg_cursor_backlog(c), 0);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup_open, bench_teardown)
 
 int main(void)
 {

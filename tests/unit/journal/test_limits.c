@@ -6,30 +6,12 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "journal/settled.h"
 #include "util/span.h"
 #include "util/timekeeper.h"
-
-static int setup(void **state)
-{
-	struct bench *b = calloc(1, sizeof(*b));
-
-	assert_non_null(b);
-	bench_new(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	bench_free(*state);
-	free(*state);
-	return 0;
-}
 
 static void options_that_do_not_go_together_are_refused_in_words(void **state)
 {
@@ -309,7 +291,7 @@ static void time_that_was_not_known_is_repaired_when_it_is(void **state)
 	fg_timekeeper_free(t);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 
 int main(void)
 {

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,20 +12,12 @@
 
 static int setup(void **state)
 {
-	struct bench *b = calloc(1, sizeof(*b));
+	struct bench *b;
 
-	assert_non_null(b);
-	bench_new(b);
+	bench_setup(state);
+	b = *state;
 	b->options.max_left_behind = 20;
 	bench_open(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	bench_free(*state);
-	free(*state);
 	return 0;
 }
 
@@ -546,7 +537,7 @@ static void disk_that_gives_nothing_is_an_error_and_no_loss(void **state)
 	fg_pass_close(p);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
 
 int main(void)
 {

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,24 +13,6 @@
  * commit. */
 #define RECORD_BYTES 240
 #define AT(n) (4096 + (n)*RECORD_BYTES)
-
-static int setup(void **state)
-{
-	struct bench *b = calloc(1, sizeof(*b));
-
-	assert_non_null(b);
-	bench_new(b);
-	bench_open(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	bench_free(*state);
-	free(*state);
-	return 0;
-}
 
 /*
  * A segment with nothing in it that the test does not put there: cursor "a", which has settled
@@ -425,7 +406,7 @@ static void quarantine_has_a_limit_of_its_own(void **state)
 	assert_int_equal(b->n_lost, 0);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup_open, bench_teardown)
 
 int main(void)
 {

@@ -1,7 +1,6 @@
 #include "support.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "util/span.h"
@@ -9,23 +8,6 @@
 #define HOUR_MS INT64_C(3600000)
 #define HOUR_US (HOUR_MS * 1000)
 #define YEARS_20_US (20 * 365 * 24 * HOUR_US)
-
-static int setup(void **state)
-{
-	struct bench *b = calloc(1, sizeof(*b));
-
-	assert_non_null(b);
-	bench_new(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	bench_free(*state);
-	free(*state);
-	return 0;
-}
 
 static uint64_t loss(const struct fg_cursor *c, enum fg_loss why)
 {
@@ -445,7 +427,7 @@ static void what_has_to_go_is_given_up_on_disk_before_it_goes(void **state)
 	assert_int_equal(bench_read_all(b, c) + b->lost, 500);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 
 int main(void)
 {
