@@ -34,6 +34,10 @@ static enum fg_fate take(struct fg_feed *f, const struct fg_reading *r, struct f
 	if (fg_ledger_reserve(&f->ledger, 1) == 0)
 		return FG_FATE_STOP;
 	*ret_entry = fg_ledger_add(&f->ledger, t, m, device, r->kind);
+	if (fg_feed_is_left(f, m->seq)) {
+		fg_ledger_at(&f->ledger, *ret_entry)->is_left = true;
+		f->ledger.n_left++;
+	}
 	return FG_FATE_TAKE;
 }
 
@@ -139,7 +143,7 @@ static enum fg_fate take_live(struct fg_feed *f, struct fg_outbox_session *s,
 /* Does the behind pass carry @t, which has missed record @seq? */
 static bool is_aboard(const struct fg_track *t, uint64_t seq)
 {
-	return t->rides && t->state == FG_TRACK_BEHIND && seq >= t->from;
+	return t->rides && t->state == FG_TRACK_BEHIND && seq >= t->from && seq >= t->read_to;
 }
 
 static enum fg_fate take_behind(struct fg_feed *f, struct fg_outbox_session *s,
@@ -163,6 +167,8 @@ static enum fg_fate refuse(struct fg_feed *f, struct fg_reading *r, struct fg_ou
 {
 	struct fg_track *t = s ? &s->tracks[f->lane] : &f->orphans;
 
+	if (fg_feed_is_left(f, m->seq))
+		return set_aside(f, r, &f->orphans, m, device, reason);
 	if (r->kind == FG_PASS_LIVE && t->state == FG_TRACK_BEHIND)
 		return FG_FATE_SETTLE;
 	if (r->kind == FG_PASS_BEHIND && s && !is_aboard(t, m->seq))
@@ -184,6 +190,31 @@ static enum fg_fate meet(struct fg_feed *f, struct fg_outbox_session *s, const s
 	return FG_FATE_SKIP;
 }
 
+/*
+ * @m was left, and whoever knew of it is gone: now it is its session's again, which sends it when it is up
+ * and the plugin does not leave it once more.
+ */
+static enum fg_fate take_stray(struct fg_feed *f, struct fg_reading *r, const struct fg_message *m,
+			       struct fg_span device)
+{
+	struct fg_outbox *o = f->outbox;
+	struct fg_outbox_session *s = fg_outbox_session_place(o, device);
+	uint16_t entry;
+	enum fg_fate fate;
+
+	if (!s)
+		return FG_FATE_STOP;
+	fate = take(f, r, &s->left[f->lane], m, device, &entry);
+	if (fate != FG_FATE_TAKE)
+		return fate;
+	fg_ledger_set(&f->ledger, entry, FG_ENTRY_AGAIN);
+	fg_sweep_get_off(&s->tracks[f->lane], m->seq);
+	f->is_behind = true;
+	if (!s->name && o->with.wanted)
+		o->with.wanted(o->with.arg, device);
+	return FG_FATE_SKIP;
+}
+
 static enum fg_fate take_from_sessions(struct fg_feed *f, struct fg_reading *r,
 				       struct fg_span device, const struct fg_message *m,
 				       uint16_t *ret_entry, struct fg_outbox_session **ret_session)
@@ -193,11 +224,13 @@ static enum fg_fate take_from_sessions(struct fg_feed *f, struct fg_reading *r,
 	struct fg_outbox_session *s = fg_outbox_session_of(o, device, &key);
 
 	*ret_session = s;
-	if (s && s->name && !fg_span_is(device, s->device))
+	if (s && s->device && !fg_span_is(device, s->device))
 		return refuse(f, r, s, m, device,
 			      "its session cannot be told from another one by its key");
 	if ((!s || !s->name) && !fg_outbox_owns_name(o, device, m->device))
 		return refuse(f, r, s, m, device, "the cloud calls another device by its name");
+	if (fg_feed_is_left(f, m->seq))
+		return take_stray(f, r, m, device);
 	if (s && !s->name && r->kind == FG_PASS_BEHIND)
 		return meet(f, s, m, device);
 	if (!s || !s->name)
@@ -216,9 +249,13 @@ static enum fg_fate take_again(struct fg_feed *f, struct fg_reading *r, uint16_t
 
 	if (e->state != FG_ENTRY_AGAIN)
 		return FG_FATE_SKIP;
-	if (f->outbox->has_sessions &&
-	    (r->kind == FG_PASS_BEHIND ? !t->rides : t->state == FG_TRACK_BEHIND))
-		return FG_FATE_SKIP;
+	if (f->outbox->has_sessions) {
+		struct fg_outbox_session *s = t->owner;
+
+		t = &s->tracks[f->lane];
+		if (r->kind == FG_PASS_BEHIND ? !t->rides : t->state == FG_TRACK_BEHIND)
+			return FG_FATE_SKIP;
+	}
 	if (e->poison) {
 		if (fg_outbox_remove_poison(f, entry, m, device) == 0)
 			return FG_FATE_SKIP;
@@ -253,11 +290,19 @@ static bool is_stale(const struct fg_outbox *o, const struct fg_message *m)
 	       !o->with.is_awaited(o->with.arg, m->ref);
 }
 
-/* Nothing of a record is to be sent, or to be sent again. */
-static enum fg_fate drop(struct fg_feed *f, uint16_t entry)
+bool fg_feed_is_left(const struct fg_feed *f, uint64_t seq)
 {
-	if (!entry)
+	return f->outbox->has_sessions &&
+	       fg_cursor_left_behind(f->cursor, FG_KEY_RECORD | seq) != 0;
+}
+
+/* Nothing of a record is to be sent, or to be sent again. */
+static enum fg_fate drop(struct fg_feed *f, uint64_t seq, uint16_t entry)
+{
+	if (!entry) {
+		fg_cursor_rejoin(f->cursor, FG_KEY_RECORD | seq);
 		return FG_FATE_SETTLE;
+	}
 	if (fg_ledger_at(&f->ledger, entry)->state == FG_ENTRY_AGAIN) {
 		fg_ledger_at(&f->ledger, entry)->chain = 0;
 		fg_ledger_settle(&f->ledger, entry);
@@ -275,10 +320,10 @@ enum fg_fate fg_feed_decide(struct fg_feed *f, struct fg_reading *r, struct fg_m
 		return FG_FATE_STOP;
 	*ret_entry = fg_ledger_find(&f->ledger, m->seq);
 	if (!fg_feed_map_device(o, m, device, &m->device))
-		return drop(f, *ret_entry);
+		return drop(f, m->seq, *ret_entry);
 	if (is_stale(o, m)) {
 		o->stats.stale_requests++;
-		return drop(f, *ret_entry);
+		return drop(f, m->seq, *ret_entry);
 	}
 	if (*ret_entry) {
 		void *owner = fg_ledger_at(&f->ledger, *ret_entry)->track->owner;

@@ -149,6 +149,8 @@ static bool wants(void *arg, const struct fg_message *m)
 	if (!o->has_sessions)
 		return fg_kind_is_ordered(m->kind) && f->ordered.state != FG_TRACK_WITH &&
 		       m->seq >= f->ordered.from;
+	if (fg_feed_is_left(f, m->seq))
+		return true;
 	s = fg_outbox_session_of(o, m->device, &key);
 	return s && fg_feed_map_device(o, m, m->device, &name) &&
 	       fg_sweep_carries(f, &s->tracks[f->lane], m->seq);
@@ -209,11 +211,32 @@ static void give_up_missing(struct fg_feed *f, const struct fg_reading *r, uint6
 	for (size_t i = 0; i < o->n_sessions; i++) {
 		struct fg_track *t = &o->sessions[i]->tracks[f->lane];
 
-		if (o->has_sessions && r->kind == FG_PASS_BEHIND)
-			fg_track_give_up(t, &f->ledger, from, fg_sweep_rode_to(t, to));
-		else if (!o->has_sessions || t->state == FG_TRACK_WITH)
+		if (o->has_sessions && r->kind == FG_PASS_BEHIND) {
+			uint64_t rode_to = fg_sweep_rode_to(t, to);
+
+			fg_track_give_up(t, &f->ledger, from, rode_to);
+			fg_track_give_up(&o->sessions[i]->left[f->lane], &f->ledger, from, rode_to);
+		} else if (!o->has_sessions || t->state == FG_TRACK_WITH)
 			fg_track_give_up(t, &f->ledger, from, to);
 	}
+}
+
+static bool is_stray(const struct fg_feed *f, uint64_t key)
+{
+	return key & FG_KEY_RECORD && fg_ledger_find(&f->ledger, key & ~FG_KEY_RECORD) == 0;
+}
+
+/* The behind pass has read from @from up to @to: those that were left there and have not been met are gone. */
+static void give_up_strays(struct fg_feed *f, uint64_t from, uint64_t to)
+{
+	uint64_t key, at;
+
+	for (size_t i = 0; fg_cursor_each_left_behind(f->cursor, i, &key, &at);)
+		if (is_stray(f, key) && at >= from && at < to)
+			fg_cursor_rejoin(f->cursor, key);
+		else
+			i++;
+	fg_feed_look_for_strays(f);
 }
 
 static bool may_read(struct fg_feed *f, struct fg_reading *r)
@@ -276,6 +299,8 @@ int fg_feed_refill(struct fg_feed *f, struct fg_reading *r)
 		fg_sweep_read(f, read_to);
 	to = sort_out(f, r, n_timed, read_to);
 	r->position = to;
+	if (r->kind == FG_PASS_BEHIND && f->strays >= from && f->strays < to)
+		give_up_strays(f, from, to);
 	if (r->kind == FG_PASS_LIVE && to > f->highest)
 		f->highest = to;
 	give_up_missing(f, r, from, to);
@@ -340,7 +365,7 @@ static bool drop_row(struct fg_feed *f, struct fg_reading *r, struct fg_row *row
 {
 	struct fg_track *t = &row->session->tracks[f->lane];
 
-	if (fg_track_must_go_back(t, &f->ledger, r->window->messages[row->first].seq))
+	if (fg_sweep_must_go_back(f, row->session, r->window->messages[row->first].seq))
 		t->asleep = 0; /* the plugin has not been asked about what comes first */
 	fg_sweep_get_off(t, behind(f)->position);
 	if ((r->kind == FG_PASS_LIVE || t->state == FG_TRACK_JOINING) &&
@@ -414,9 +439,11 @@ void fg_feed_count(struct fg_feed *f, enum fg_pass_kind kind)
 
 void fg_feed_again(struct fg_feed *f, struct fg_track *t, uint64_t seq)
 {
-	if (f->outbox->has_sessions)
-		fg_sweep_get_off(t, behind(f)->position);
-	else if (!f->is_behind || seq < behind(f)->position)
+	if (f->outbox->has_sessions) {
+		struct fg_outbox_session *s = t->owner;
+
+		fg_sweep_get_off(&s->tracks[f->lane], behind(f)->position);
+	} else if (!f->is_behind || seq < behind(f)->position)
 		behind(f)->position = seq;
 	f->is_behind = true;
 }
@@ -460,7 +487,7 @@ void fg_feed_session_up(struct fg_feed *f, struct fg_outbox_session *s)
 		return;
 	if (!f->outbox->has_sessions)
 		begin_reading(f);
-	else if (t->state == FG_TRACK_BEHIND || t->n_again)
+	else if (t->state == FG_TRACK_BEHIND || t->n_again || s->left[f->lane].n_again)
 		f->is_behind = true;
 }
 
@@ -505,6 +532,7 @@ void fg_feed_session_down(struct fg_feed *f, struct fg_outbox_session *s)
 	forget_windows(f, s);
 	fg_track_recall(t, &f->ledger, true);
 	if (f->outbox->has_sessions) {
+		fg_track_recall(&s->left[f->lane], &f->ledger, true);
 		fg_sweep_get_off(t, behind(f)->position);
 		leave_behind(f, t);
 	} else {
@@ -554,6 +582,7 @@ void fg_feed_offer_left(struct fg_feed *f, struct fg_outbox_session *s)
 		read_again(f, t);
 		return;
 	}
+	fg_track_recall(&s->left[f->lane], &f->ledger, false);
 	fg_sweep_get_off(t, behind(f)->position);
 	leave_behind(f, t);
 	f->is_behind = true;
@@ -561,11 +590,28 @@ void fg_feed_offer_left(struct fg_feed *f, struct fg_outbox_session *s)
 
 void fg_feed_session_closed(struct fg_feed *f, struct fg_outbox_session *s, bool is_wanted)
 {
-	struct fg_track *t = &s->tracks[f->lane];
+	struct fg_track *t = &s->tracks[f->lane], *left = &s->left[f->lane];
 
-	if (!is_wanted)
+	if (!is_wanted) {
 		fg_track_abandon(t, &f->ledger);
-	else if (f->outbox->has_sessions)
+		fg_track_abandon(left, &f->ledger);
+	} else if (f->outbox->has_sessions) {
 		leave_behind(f, t);
+	}
 	fg_track_forget(t, &f->ledger, &f->orphans);
+	if (left->n == 0)
+		return;
+	fg_track_forget(left, &f->ledger, &f->orphans);
+	fg_feed_look_for_strays(f);
+}
+
+void fg_feed_look_for_strays(struct fg_feed *f)
+{
+	uint64_t key, at;
+
+	f->strays = 0;
+	for (size_t i = 0; fg_cursor_each_left_behind(f->cursor, i, &key, &at); i++)
+		if (is_stray(f, key) && (f->strays == 0 || at < f->strays))
+			f->strays = at;
+	f->is_behind = f->is_behind || f->strays != 0;
 }

@@ -54,6 +54,8 @@ struct fg_feed {
 	uint64_t highest; /* where the live pass has ever been, or what was there before us */
 	bool is_at_bound; /* of what a crash may repeat: nobody can send, whoever is in a window */
 	bool is_behind;   /* there may be something for the behind pass … */
+	uint64_t
+		strays; /* the next record that was left, and that nobody knows the session of; 0: none */
 	uint64_t track_news; /* … and there is, when the ledger has more of them */
 	unsigned n_jumps;
 	unsigned n_reads;      /* in this sweep */
@@ -105,6 +107,12 @@ void fg_feed_again(struct fg_feed *f, struct fg_track *t, uint64_t seq);
 
 /** What the plugin has left of @s is read again, and all that follows it and was not sent: in that order. */
 void fg_feed_offer_left(struct fg_feed *f, struct fg_outbox_session *s);
+
+/** Does record @seq have a key of its own, since the plugin has left it? */
+bool fg_feed_is_left(const struct fg_feed *f, uint64_t seq);
+
+/** There may be records that were left, and that nobody knows the session of. */
+void fg_feed_look_for_strays(struct fg_feed *f);
 
 /** The link's only session is up, or down; or one of many. */
 void fg_feed_session_up(struct fg_feed *f, struct fg_outbox_session *s);
@@ -162,6 +170,10 @@ void fg_sweep_get_off(struct fg_track *t, uint64_t seq);
 
 /** The behind pass is where the live one is. */
 void fg_sweep_reached(struct fg_feed *f);
+
+/** Has anything of @s below @seq to be read again? */
+bool fg_sweep_must_go_back(const struct fg_feed *f, const struct fg_outbox_session *s,
+			   uint64_t seq);
 
 /** Is there a session that could ride and is not stuck in the window of the behind pass? */
 bool fg_sweep_is_wanted(struct fg_feed *f);

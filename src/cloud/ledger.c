@@ -187,6 +187,7 @@ void fg_ledger_forget(struct fg_ledger *l, uint16_t e)
 	t->n_again -= entry->state == FG_ENTRY_AGAIN;
 	t->n_done -= entry->state == FG_ENTRY_DONE;
 	l->n_done_sent -= entry->was_sent;
+	l->n_left -= entry->is_left;
 	l->n[entry->state]--;
 	take_off(t, l, e);
 	unlink_from(hash_of(l, entry->seq), e, entry->same_hash, l, false);
@@ -215,18 +216,36 @@ static void rejoin(struct fg_track *t, struct fg_ledger *l)
 	}
 }
 
+/* Of a track that is behind: no entry is at @seq or below. What has none has been settled, or was left. */
+static void move_on(struct fg_track *t, struct fg_ledger *l, uint64_t seq)
+{
+	uint64_t next = t->first ? l->entries[t->first].seq : UINT64_MAX;
+
+	t->from = seq + 1;
+	if (t->left_to > seq)
+		t->from = next < t->left_to ? next : t->left_to + 1;
+	fg_cursor_leave_behind(l->cursor, t->key, t->from);
+	l->track_news++;
+}
+
 /* What is settled at its beginning need not be remembered: one step for each record, as the cursor
  * counts what a crash would repeat. */
-static void advance(struct fg_track *t, struct fg_ledger *l)
+static void advance(struct fg_track *t, struct fg_ledger *l, uint16_t just_settled)
 {
+	uint64_t n_settled_before = 0;
+
 	while (t->first && l->entries[t->first].state == FG_ENTRY_DONE) {
-		if (t->state != FG_TRACK_WITH) {
-			t->from = l->entries[t->first].seq + 1;
-			fg_cursor_leave_behind(l->cursor, t->key, t->from);
-			l->track_news++;
-		}
+		uint64_t seq = l->entries[t->first].seq;
+
+		/* A crash makes it fall out from what the disk does not know to be settled. */
+		if (t->state == FG_TRACK_WITH)
+			n_settled_before +=
+				t->first != just_settled && l->entries[t->first].was_sent;
 		fg_ledger_forget(l, t->first);
+		if (t->state != FG_TRACK_WITH)
+			move_on(t, l, seq);
 	}
+	fg_cursor_may_repeat(l->cursor, n_settled_before);
 	if (t->state == FG_TRACK_JOINING && (!t->first || l->entries[t->first].seq >= t->joined))
 		rejoin(t, l);
 }
@@ -246,13 +265,16 @@ void fg_ledger_settle(struct fg_ledger *l, uint16_t e)
 			uint16_t settled = e;
 
 			e = l->entries[e].chain;
+			if (l->entries[settled].is_left)
+				fg_cursor_rejoin(l->cursor,
+						 FG_KEY_RECORD | l->entries[settled].seq);
 			if (t->state == FG_TRACK_WITH && !t->may_fall_out) {
 				fg_ledger_forget(l, settled);
 				continue;
 			}
 			not_alone(&l->entries[settled]);
 			fg_ledger_set(l, settled, FG_ENTRY_DONE);
-			advance(t, l);
+			advance(t, l, settled);
 		}
 	}
 }
@@ -317,7 +339,7 @@ void fg_track_join(struct fg_track *t, struct fg_ledger *l, uint64_t live)
 		return;
 	t->state = FG_TRACK_JOINING;
 	t->joined = live;
-	advance(t, l);
+	advance(t, l, 0);
 }
 
 void fg_track_recall(struct fg_track *t, struct fg_ledger *l, bool sent)
@@ -344,6 +366,7 @@ void fg_track_trim(struct fg_track *t, struct fg_ledger *l)
 		if (is_unremarkable(&l->entries[e])) {
 			if (l->entries[e].seq < t->read_to)
 				t->read_to = l->entries[e].seq;
+			t->left_to = 0;
 			fg_ledger_forget(l, e);
 		} else if (t->state != FG_TRACK_WITH) {
 			break;
@@ -365,6 +388,45 @@ static void hand_over(struct fg_track *t, struct fg_ledger *l, uint16_t e, struc
 	append(heir, l, e);
 }
 
+/* The record stays open by a key of its own, until it is settled. */
+static int keep_alone(struct fg_ledger *l, struct fg_entry *entry)
+{
+	int r;
+
+	if (entry->is_left)
+		return 0;
+	r = fg_cursor_leave_behind(l->cursor, FG_KEY_RECORD | entry->seq, entry->seq);
+	if (r < 0)
+		return r;
+	fg_cursor_settle(l->cursor, entry->seq, entry->seq);
+	entry->is_left = true;
+	l->n_left++;
+	return 0;
+}
+
+int fg_ledger_leave(struct fg_ledger *l, uint16_t e, struct fg_track *heir)
+{
+	struct fg_entry *entry = &l->entries[e];
+	struct fg_track *t = entry->track;
+	bool was_first;
+	int r;
+
+	fg_ledger_set(l, e, FG_ENTRY_LEFT);
+	if (!heir || entry->is_left)
+		return 0;
+	r = keep_alone(l, entry);
+	if (r < 0)
+		return r;
+	was_first = t->first == e;
+	hand_over(t, l, e, heir);
+	if (entry->seq > t->left_to)
+		t->left_to = entry->seq;
+	if (was_first && t->state != FG_TRACK_WITH)
+		move_on(t, l, entry->seq);
+	advance(t, l, 0);
+	return 0;
+}
+
 void fg_track_dissolve(struct fg_track *t, struct fg_ledger *l, struct fg_track *heir)
 {
 	while (t->state == FG_TRACK_WITH && t->first)
@@ -374,8 +436,11 @@ void fg_track_dissolve(struct fg_track *t, struct fg_ledger *l, struct fg_track 
 void fg_track_abandon(struct fg_track *t, struct fg_ledger *l)
 {
 	for (uint16_t e = t->first; e; e = l->entries[e].after)
-		if (l->entries[e].state != FG_ENTRY_QUARANTINED)
+		if (l->entries[e].state != FG_ENTRY_QUARANTINED) {
 			fg_cursor_settle(l->cursor, l->entries[e].seq, l->entries[e].seq);
+			if (l->entries[e].is_left)
+				fg_cursor_rejoin(l->cursor, FG_KEY_RECORD | l->entries[e].seq);
+		}
 	if (t->state == FG_TRACK_WITH)
 		return;
 	t->state = FG_TRACK_WITH;
@@ -392,9 +457,13 @@ void fg_track_forget(struct fg_track *t, struct fg_ledger *l, struct fg_track *h
 			fg_ledger_forget(l, e);
 			continue;
 		}
+		/* Whoever goes on with this track does not know of it. */
+		if (t->state != FG_TRACK_WITH)
+			keep_alone(l, &l->entries[e]);
 		hand_over(t, l, e, heir);
 	}
 	t->read_to = t->from;
+	t->left_to = 0;
 }
 
 /* Settling may free what comes after it. */

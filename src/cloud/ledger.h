@@ -10,6 +10,9 @@
  * (fg_cursor_leave_behind()), so what of it is settled out of order has to be remembered here; and
  * before already, since a crash in that state would send it again: it counts as at risk.
  *
+ * What the plugin has left of a session's records (FG_LEFT) goes over to a track of its own, that never
+ * falls out: on disk each has a key of its own (FG_KEY_RECORD), so it holds up nothing behind it.
+ *
  * state of a track \ event | fall_out | the behind pass has reached | what it had then is settled
  *                          |          | the live one: join()        |
  * -------------------------+----------+-----------------------------+----------------------------
@@ -45,6 +48,7 @@ struct fg_track {
 	enum fg_track_state state;
 	uint64_t from;        /* not WITH: from here on its records are kept open */
 	uint64_t read_to;     /* BEHIND: of its records below, those not settled have entries */
+	uint64_t left_to;     /* it has been read up to here, and the record here was left; or 0 */
 	uint64_t joined;      /* JOINING: from here on the live pass has read them */
 	uint16_t first, last; /* its entries; by rising seq, but for a track that is never behind */
 	unsigned n;
@@ -54,7 +58,8 @@ struct fg_track {
 	unsigned n_alone;
 	/* For the behind pass (sweep.c): it carries this track along; or where it would have to. */
 	bool rides;
-	bool rode; /* when the behind pass read last */
+	bool rode;       /* when the behind pass read last, … */
+	uint64_t off_at; /* … and it got off there */
 	uint64_t resume;
 	uint64_t asleep; /* the plugin holds its records; it had heard of so much news by then */
 };
@@ -70,6 +75,7 @@ struct fg_entry {
 	uint8_t state;   /* enum fg_entry_state; changed by fg_ledger_set() */
 	uint8_t pass;    /* of OFFERED: whose window it is in */
 	bool was_sent;   /* DONE: so a crash may have it sent again */
+	bool is_left;    /* it has a key of its own in the cursor, until it is settled */
 	bool is_alone;   /* one of them is at fault: one record a publish; fg_ledger_isolate() */
 	uint8_t n_tries; /* that failed */
 	uint16_t poison; /* not 0: to be put into quarantine, because of this */
@@ -84,6 +90,7 @@ struct fg_ledger {
 	uint16_t free;
 	unsigned n[FG_N_ENTRY_STATES];
 	unsigned n_done_sent; /* of those DONE */
+	unsigned n_left;      /* that have a key of their own */
 	unsigned n_ordered;
 	uint64_t order_news;   /* rises when one of those may let others pass */
 	uint64_t track_news;   /* rises when a track that is behind may have a place again */
@@ -112,6 +119,12 @@ uint16_t fg_ledger_add(struct fg_ledger *l, struct fg_track *track, const struct
 		       struct fg_span device, unsigned pass);
 
 void fg_ledger_set(struct fg_ledger *l, uint16_t e, enum fg_entry_state state);
+
+/**
+ * The plugin has left it. It goes over to @heir, when there is one and it is not there already. Returns 0,
+ * or -ENOSPC: the cursor has no place for its key, it stays where it is and holds up what follows.
+ */
+int fg_ledger_leave(struct fg_ledger *l, uint16_t e, struct fg_track *heir);
 
 /** It has to travel alone from now on. */
 void fg_ledger_isolate(struct fg_ledger *l, uint16_t e);

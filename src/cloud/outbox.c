@@ -228,6 +228,7 @@ static void take_states(struct fg_outbox *o, struct fg_feed *f, struct fg_window
 			const struct fg_row *row)
 {
 	uint16_t last_nothing = 0, nothing = 0, *chain = &o->made.entry.records;
+	struct fg_track *left = o->has_sessions ? &row->session->left[f->lane] : NULL;
 
 	for (unsigned i = row->first; i < row->end; i++) {
 		uint16_t entry = w->entries[i];
@@ -250,7 +251,8 @@ static void take_states(struct fg_outbox *o, struct fg_feed *f, struct fg_window
 		} else if (w->states[i] == FG_LEFT) {
 			w->states[i] = FG_NOTHING;
 			w->entries[i] = 0;
-			fg_ledger_set(&f->ledger, entry, FG_ENTRY_LEFT);
+			if (fg_ledger_leave(&f->ledger, entry, left) < 0)
+				fg_feed_complain_of_too_many(o);
 		} else if (w->states[i] == FG_OFFER_NO_ROOM) {
 			w->states[i] = FG_OFFERED;
 			o->had_no_room = true;
@@ -282,9 +284,14 @@ static bool may_send_oldest(struct fg_feed *f, const struct fg_window *w, const 
 static void limit(struct fg_feed *f, const struct fg_window *w, const struct fg_row *row,
 		  struct fg_batch *batch)
 {
-	unsigned n_left = f->ledger.n[FG_ENTRY_LEFT];
+	unsigned n_left = f->ledger.n_left > f->ledger.n[FG_ENTRY_LEFT]
+				  ? f->ledger.n_left
+				  : f->ledger.n[FG_ENTRY_LEFT];
 
 	batch->count = row->end - row->first;
+	/* Those that were left before have their place. */
+	for (unsigned i = row->first; i < row->end; i++)
+		n_left -= w->entries[i] && fg_ledger_at(&f->ledger, w->entries[i])->is_left;
 	batch->max_left = n_left < LEFT_MAX ? LEFT_MAX - n_left : 0;
 	batch->max_take = count_sendable(f, batch->count);
 	if (batch->max_take == 0 && may_send_oldest(f, w, row))
@@ -354,9 +361,11 @@ static bool has_older(struct fg_feed *f, const struct fg_window *w, const struct
 	const struct fg_track *t = &row->session->tracks[f->lane];
 	struct fg_window *behind = f->readings[FG_PASS_BEHIND].window;
 
-	if (!f->outbox->has_sessions || w == behind || t->state == FG_TRACK_WITH)
+	if (!f->outbox->has_sessions || w == behind)
 		return false;
-	if (t->n_again > 0)
+	if (row->session->left[f->lane].n_again > 0)
+		return true;
+	if (t->state != FG_TRACK_WITH && t->n_again > 0)
 		return true;
 	for (unsigned i = 0; behind && i < behind->n_rows; i++)
 		if (behind->rows[i].session == row->session)
@@ -599,6 +608,8 @@ void fg_outbox_get_stats(const struct fg_outbox *o, struct fg_outbox_stats *ret)
 		for (size_t i = 0;
 		     fg_cursor_each_left_behind(o->with.cursors[lane], i, &key, &from); i++)
 			/* Those behind in both lanes count once. */
-			if (lane == 0 || !fg_cursor_left_behind(o->with.cursors[0], key))
+			if (key & FG_KEY_RECORD)
+				continue;
+			else if (lane == 0 || !fg_cursor_left_behind(o->with.cursors[0], key))
 				ret->behind++;
 }

@@ -19,7 +19,8 @@
  * separately (feed.h): `order: live_first` sends both side by side after an outage, and where every
  * device has a session of its own, one that is down falls behind alone and catches up alone.
  *
- * What the plugin leaves (FG_LEFT) holds up nothing behind it. It is read again when the plugin says so, with
+ * What the plugin leaves (FG_LEFT) holds up nothing behind it, but for attributes and presence that
+ * `order: live_first` catches up with: so many of these may wait behind one that was left. It is read again when the plugin says so, with
  * all that follows it and was not sent, and by the next session. So many of a lane may be left that a
  * cursor on disk can tell of them.
  *

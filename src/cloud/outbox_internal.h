@@ -24,7 +24,8 @@ struct fg_outbox_session {
 	bool is_outdated; /* the cloud calls the device otherwise */
 	void *owner;
 	struct fg_track tracks[FG_N_CURSOR_LANES];
-	uint16_t row; /* in the window that was arranged last */
+	struct fg_track left[FG_N_CURSOR_LANES]; /* by the plugin, of a session among many */
+	uint16_t row;                            /* in the window that was arranged last */
 
 	/* While it is up; NULL when it is not. */
 	struct fg_inflight *inflight;
@@ -108,6 +109,10 @@ bool fg_outbox_owns_name(const struct fg_outbox *o, struct fg_span device, struc
 /** Sessions of which something was left behind get a place, though nobody knows whose they are. Returns 0
  * or -ENOMEM. */
 int fg_outbox_expect_sessions(struct fg_outbox *o);
+
+/** The session of @device, made if need be: nobody has opened it then. NULL: out of memory, or its key is
+ * another one's. */
+struct fg_outbox_session *fg_outbox_session_place(struct fg_outbox *o, struct fg_span device);
 
 /** It is @device's. Nobody has opened it. */
 void fg_outbox_session_met(struct fg_outbox_session *s, struct fg_span device);

@@ -81,6 +81,7 @@ static int add(struct fg_outbox *o, uint64_t key, struct fg_outbox_session **ret
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++) {
 		fg_track_init(&s->tracks[lane], &o->feeds[lane].ledger, key, s);
 		s->tracks[lane].may_fall_out = o->has_sessions;
+		fg_track_init(&s->left[lane], &o->feeds[lane].ledger, FG_KEY_RECORD, s);
 	}
 	o->sessions[o->n_sessions++] = s;
 	*place_of(o, key) = s;
@@ -158,10 +159,13 @@ int fg_outbox_expect_sessions(struct fg_outbox *o)
 		     fg_cursor_each_left_behind(o->feeds[lane].cursor, i, &key, &from); i++) {
 			struct fg_outbox_session *s;
 
+			if (key & FG_KEY_RECORD)
+				continue;
 			if (!find(o, key) && add(o, key, &s) < 0)
 				return -ENOMEM;
 			o->feeds[lane].is_behind = true;
 		}
+		fg_feed_look_for_strays(&o->feeds[lane]);
 	}
 	return 0;
 }
@@ -169,6 +173,18 @@ int fg_outbox_expect_sessions(struct fg_outbox *o)
 void fg_outbox_session_met(struct fg_outbox_session *s, struct fg_span device)
 {
 	s->device = strndup(device.data, device.size);
+}
+
+struct fg_outbox_session *fg_outbox_session_place(struct fg_outbox *o, struct fg_span device)
+{
+	uint64_t key;
+	struct fg_outbox_session *s = fg_outbox_session_of(o, device, &key);
+
+	if (!s && add(o, key, &s) < 0)
+		return NULL;
+	if (!s->device)
+		fg_outbox_session_met(s, device);
+	return s->device ? s : NULL;
 }
 
 void fg_outbox_unexpect(struct fg_outbox_session *s)
@@ -222,6 +238,9 @@ void fg_outbox_review_sessions(struct fg_outbox *o)
 		s->news++;
 		/* Somebody may want it now. */
 		if (!s->name) {
+			for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
+				fg_track_forget(&s->left[lane], &o->feeds[lane].ledger,
+						&o->feeds[lane].orphans);
 			free(s->device);
 			s->device = NULL;
 		}
@@ -404,7 +423,7 @@ uint64_t fg_outbox_session_news(const struct fg_outbox_session *s, enum fg_lane 
 bool fg_outbox_session_isolates(const struct fg_outbox_session *s)
 {
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
-		if (s->tracks[lane].n_alone > 0 ||
+		if (s->tracks[lane].n_alone > 0 || s->left[lane].n_alone > 0 ||
 		    (!s->outbox->has_sessions && s->outbox->feeds[lane].ordered.n_alone > 0))
 			return true;
 	return false;

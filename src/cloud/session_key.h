@@ -5,7 +5,7 @@
  * what the field calls the device, as it stands in its records: what the cloud calls it, and with it the
  * session, may change while records wait. It stands in the cursor tables on disk, so it is part of the
  * format and never changes: SipHash-2-4 (Aumasson and Bernstein, 2012) of that name, its bytes alone,
- * under the 16 bytes "fieldgatesession" as key; 1 instead of 0. A hash nobody can aim with, since names
+ * under the 16 bytes "fieldgatesession" as key, without its highest bit (FG_KEY_RECORD); 1 instead of 0. A hash nobody can aim with, since names
  * come from field devices.
  */
 #include <stddef.h>

@@ -16,9 +16,22 @@ static struct fg_reading *behind(struct fg_feed *f)
 	return &f->readings[FG_PASS_BEHIND];
 }
 
-/* Is there something to be sent again that may go? */
-static bool has_again(const struct fg_feed *f, const struct fg_track *t)
+/* The lowest record of @s that the behind pass has to read; 0: none. */
+static uint64_t resume_of(const struct fg_feed *f, const struct fg_outbox_session *s)
 {
+	uint64_t resume = fg_track_resume(&s->tracks[f->lane], &f->ledger);
+	uint64_t left = fg_track_resume(&s->left[f->lane], &f->ledger);
+
+	return resume == 0 || (left != 0 && left < resume) ? left : resume;
+}
+
+/* Is there something to be sent again that may go? */
+static bool has_again(const struct fg_feed *f, const struct fg_outbox_session *s)
+{
+	const struct fg_track *t = &s->tracks[f->lane];
+
+	if (s->left[f->lane].n_again > 0)
+		return true;
 	if (fg_feed_is_ahead(f, t))
 		return fg_ledger_at(&f->ledger, t->first)->state == FG_ENTRY_AGAIN;
 	return t->n_again > 0;
@@ -36,14 +49,17 @@ static bool can_ride(const struct fg_feed *f, const struct fg_outbox_session *s)
 	if (!s->device)
 		return true;
 	return fg_outbox_session_can_take(s) && 2 * fg_inflight_count(s->inflight) <= s->limit &&
-	       (fg_feed_has_place(f, t) || has_again(f, t)) &&
+	       (fg_feed_has_place(f, t) || has_again(f, s)) &&
 	       t->asleep != fg_outbox_session_news(s, f->lane);
 }
 
 void fg_sweep_get_off(struct fg_track *t, uint64_t seq)
 {
-	if (t->rides && t->state == FG_TRACK_BEHIND)
-		t->read_to = seq;
+	if (t->rides && t->state == FG_TRACK_BEHIND) {
+		t->off_at = seq;
+		if (seq > t->read_to)
+			t->read_to = seq;
+	}
 	t->rides = false;
 	t->resume = nowhere;
 }
@@ -64,6 +80,11 @@ static void look(struct fg_feed *f, struct outlook *ret)
 	uint64_t position = behind(f)->position;
 
 	*ret = (struct outlook){.lowest = nowhere, .ahead = nowhere};
+	if (f->strays != 0) {
+		ret->lowest = f->strays;
+		if (f->strays >= position)
+			ret->ahead = f->strays;
+	}
 	for (size_t i = 0; i < f->outbox->n_sessions; i++) {
 		struct fg_outbox_session *s = f->outbox->sessions[i];
 		struct fg_track *t = &s->tracks[f->lane];
@@ -77,7 +98,7 @@ static void look(struct fg_feed *f, struct outlook *ret)
 			ret->has_riders = true;
 			continue;
 		}
-		resume = fg_track_resume(t, &f->ledger);
+		resume = resume_of(f, s);
 		t->resume = resume ? resume : nowhere;
 		if (t->resume < ret->lowest)
 			ret->lowest = t->resume;
@@ -131,7 +152,7 @@ uint64_t fg_sweep_rode_to(const struct fg_track *t, uint64_t to)
 {
 	if (t->rides)
 		return to;
-	return t->rode && t->state == FG_TRACK_BEHIND && t->read_to < to ? t->read_to : 0;
+	return t->rode && t->state == FG_TRACK_BEHIND && t->off_at < to ? t->off_at : 0;
 }
 
 static void caught_up(struct fg_feed *f, struct fg_outbox_session *s)
@@ -144,7 +165,8 @@ static void caught_up(struct fg_feed *f, struct fg_outbox_session *s)
 		return;
 	/* All of it has gone, or is not for this link any more. */
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
-		if (s->tracks[lane].state != FG_TRACK_WITH || s->tracks[lane].n > 0)
+		if (s->tracks[lane].state != FG_TRACK_WITH || s->tracks[lane].n > 0 ||
+		    s->left[lane].n > 0)
 			return;
 	fg_outbox_unexpect(s);
 }
@@ -165,11 +187,17 @@ void fg_sweep_reached(struct fg_feed *f)
 			caught_up(f, f->outbox->sessions[i]);
 }
 
+bool fg_sweep_must_go_back(const struct fg_feed *f, const struct fg_outbox_session *s, uint64_t seq)
+{
+	return fg_track_must_go_back(&s->tracks[f->lane], &f->ledger, seq) ||
+	       fg_track_must_go_back(&s->left[f->lane], &f->ledger, seq);
+}
+
 static bool could_ride(const struct fg_feed *f, const struct fg_outbox_session *s)
 {
 	const struct fg_track *t = &s->tracks[f->lane];
 
-	return can_ride(f, s) && (t->rides || fg_track_resume(t, &f->ledger) != 0);
+	return can_ride(f, s) && (t->rides || resume_of(f, s) != 0);
 }
 
 bool fg_sweep_is_wanted(struct fg_feed *f)
@@ -185,8 +213,7 @@ bool fg_sweep_is_wanted(struct fg_feed *f)
 
 		if (!fg_row_is_open(w, row))
 			continue;
-		if (fg_track_must_go_back(&s->tracks[f->lane], &f->ledger,
-					  w->messages[row->first].seq))
+		if (fg_sweep_must_go_back(f, s, w->messages[row->first].seq))
 			return true;
 		n -= could_ride(f, s);
 	}

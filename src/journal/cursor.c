@@ -207,6 +207,14 @@ int fg_cursor_leave_behind(struct fg_cursor *c, uint64_t key, uint64_t from)
 	return 0;
 }
 
+void fg_cursor_may_repeat(struct fg_cursor *c, uint64_t n)
+{
+	if (n == 0)
+		return;
+	c->n_unsaved += n;
+	c->n_changes++;
+}
+
 void fg_cursor_rejoin(struct fg_cursor *c, uint64_t key)
 {
 	if (!fg_left_behinds_remove(&c->left_behind, key))

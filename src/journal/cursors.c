@@ -139,6 +139,10 @@ static int load_left_behind(struct fg_left_behinds *l, const uint8_t *data,
 		struct fg_left_behind b = fg_cursor_entry_left_behind(data, e, i);
 		uint64_t known = fg_left_behinds_get(l, b.key);
 
+		if (b.key & FG_KEY_RECORD && (b.key & ~FG_KEY_RECORD) != b.from)
+			continue;
+		if (b.key & FG_KEY_RECORD && b.from > newest)
+			continue;
 		b.from = at_most(b.from > 0 ? b.from : 1, newest + 1);
 		if (known != 0 && known <= b.from)
 			continue;

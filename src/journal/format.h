@@ -110,8 +110,10 @@
  *     for each range 8 bytes first and 8 bytes last record that is settled, above the watermark
  *     for each session 8 bytes key and 8 bytes sequence number: of a link with many sessions, the
  *       records of this one are not settled from there on, whatever the above says. Which records are
- *       of which session is the link's business; key 0 stands for records whose order matters. Of a
- *       key that comes twice the lower number counts
+ *       of which session is the link's business; key 0 stands for records whose order matters. A key
+ *       whose highest bit is set is that of one record alone, which is not settled either: its other
+ *       bits are the record's number, and the same as the sequence number. Of a key that comes twice
+ *       the lower number counts
  *   8 bytes the journal's clock in milliseconds, 8 bytes UTC microseconds at that moment, 8 bytes the
  *     journal's clock when the newest message in front of the table was appended; all three may be
  *     missing. What follows is to be ignored: zeros that fill the page of 4 KiB, so that the next

@@ -309,12 +309,24 @@ uint64_t fg_cursor_backlog(const struct fg_cursor *c);
 #define FG_KEY_ORDERED 0
 
 /**
+ * A key with this bit set is no session's: the rest of it is the number of one record, which alone is
+ * left behind, from its own number on.
+ */
+#define FG_KEY_RECORD (UINT64_C(1) << 63)
+
+/**
  * From record @from on, the records of @key stay open whatever is settled: what it had before is
  * settled. Again for the same key: moves it, in either direction. Costs 16 bytes, whatever waits.
  * Returns 0, or -ENOSPC when as many as the journal's max_left_behind are left behind; nothing has
  * changed then.
  */
 int fg_cursor_leave_behind(struct fg_cursor *c, uint64_t key, uint64_t from);
+
+/**
+ * @n records that are settled on disk would be sent again by a crash all the same: they count as unsaved
+ * until the cursor is saved once more.
+ */
+void fg_cursor_may_repeat(struct fg_cursor *c, uint64_t n);
 
 /** It has caught up. */
 void fg_cursor_rejoin(struct fg_cursor *c, uint64_t key);

@@ -103,10 +103,19 @@ uint64_t fg_left_behinds_get(const struct fg_left_behinds *l, uint64_t key)
 
 void fg_left_behinds_cut(struct fg_left_behinds *l, uint64_t last)
 {
+	size_t kept = 0;
+
 	if (l->lowest > last)
 		return;
-	for (size_t i = 0; i < l->n; i++)
-		if (l->items[i].from <= last)
-			l->items[i].from = last + 1;
+	for (size_t i = 0; i < l->n; i++) {
+		struct fg_left_behind item = l->items[i];
+
+		if (item.from <= last && item.key & FG_LEFT_BEHIND_RECORD)
+			continue;
+		if (item.from <= last)
+			item.from = last + 1;
+		l->items[kept++] = item;
+	}
+	l->n = kept;
 	find_lowest(l);
 }

@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A key with this bit is that of one record: FG_KEY_RECORD. */
+#define FG_LEFT_BEHIND_RECORD (UINT64_C(1) << 63)
+
 struct fg_left_behind {
 	uint64_t key;
 	uint64_t from; /* the first record it has not had */
@@ -31,5 +34,6 @@ bool fg_left_behinds_remove(struct fg_left_behinds *l, uint64_t key);
 /** From where on @key is left behind, or 0. */
 uint64_t fg_left_behinds_get(const struct fg_left_behinds *l, uint64_t key);
 
-/** Nothing up to @last can be had any more: who was left behind there goes on behind it. */
+/** Nothing up to @last can be had any more: who was left behind there goes on behind it, but for records
+ * that were left alone: those are gone. */
 void fg_left_behinds_cut(struct fg_left_behinds *l, uint64_t last);

@@ -147,6 +147,11 @@ int fg_cursor_leave_behind(struct fg_cursor *c, uint64_t key, uint64_t from)
 	return 0;
 }
 
+void fg_cursor_may_repeat(struct fg_cursor *c, uint64_t n)
+{
+	note(c, n);
+}
+
 void fg_cursor_rejoin(struct fg_cursor *c, uint64_t key)
 {
 	size_t i = find_key(c, key);

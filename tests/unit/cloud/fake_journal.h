@@ -11,7 +11,7 @@
 #include "journal/journal.h"
 
 #define FAKE_RECORDS 4096
-#define FAKE_LEFT_BEHIND 64
+#define FAKE_LEFT_BEHIND 400
 
 struct fake_record {
 	char device[24];

@@ -139,7 +139,8 @@ static void take_from(struct script *s, struct fg_batch *batch, size_t first)
 		limit = 1;
 	s->is_alarm = m[first].stream.size > 0;
 	for (size_t i = first; i < batch->count && s->n_seqs < limit; i++)
-		if (batch->states[i] == FG_OFFERED && is_same_device(&m[i], &m[first])) {
+		if (batch->states[i] == FG_OFFERED && is_same_device(&m[i], &m[first]) &&
+		    !(s->leaves_tenth && m[i].seq % 10 == 0)) {
 			batch->states[i] = FG_TAKEN;
 			s->seqs[s->n_seqs++] = m[i].seq;
 		}
@@ -188,7 +189,8 @@ static int script_encode(void *ctx, const char *session, struct fg_batch *batch,
 			batch->states[i] = FG_NOTHING;
 			continue;
 		}
-		if (m->device.data[0] == 'p' && (s->leaves_p || s->carrier == FG_CARRIER_HTTP)) {
+		if ((m->device.data[0] == 'p' && (s->leaves_p || s->carrier == FG_CARRIER_HTTP)) ||
+		    (s->leaves_tenth && m->seq % 10 == 0)) {
 			if (n_left < batch->max_left || s->misdeed == SCRIPT_LEAVES_TOO_MANY) {
 				batch->states[i] = FG_LEFT;
 				n_left++;

@@ -32,9 +32,10 @@ struct script {
 	unsigned max_batch; /* messages in one publish; 0: as many as there are */
 	unsigned qos;
 	bool leaves_p;
-	size_t max_left;  /* as told with the last encode() */
-	bool has_own;     /* one publish of its own is due */
-	bool has_no_plan; /* `settled` accepts whatever the code */
+	bool leaves_tenth; /* of all devices, each tenth record */
+	size_t max_left;   /* as told with the last encode() */
+	bool has_own;      /* one publish of its own is due */
+	bool has_no_plan;  /* `settled` accepts whatever the code */
 	enum script_misdeed misdeed;
 	struct {
 		char name[24];

@@ -226,6 +226,35 @@ static void after_a_crash_nothing_is_lost(void **state)
 	assert_int_equal(fg_cursor_watermark(&journal.cursor), N_RECORDS);
 }
 
+/* Of each ten records one is left; nobody ever wants it. */
+static void what_the_plugin_leaves_stops_nothing_that_follows(void **state)
+{
+	unsigned n = 0;
+	uint64_t seq;
+	int id;
+
+	(void)state;
+	script.leaves_tenth = true;
+	while ((id = sends(a, &seq))) {
+		assert_true(seq % 10 != 0);
+		fg_outbox_settled(a, id, 0, now_ms);
+		n++;
+	}
+	assert_int_equal(n, N_RECORDS - N_RECORDS / 10);
+	assert_int_equal(journal.cursor.now.n_left_behind, N_RECORDS / 10);
+
+	/* After a crash these are sent, and nothing else. */
+	outbox = fg_outbox_free(outbox);
+	fake_journal_crash(&journal);
+	make();
+	for (n = 0; (id = sends(a, &seq)); n++) {
+		assert_int_equal(seq, 10 * (n + 1));
+		fg_outbox_settled(a, id, 0, now_ms);
+	}
+	assert_int_equal(n, N_RECORDS / 10);
+	assert_int_equal(journal.cursor.now.n_left_behind, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -236,6 +265,7 @@ int main(void)
 		TEST(when_it_is_refused_it_is_sent_again),
 		TEST(when_there_is_no_room_in_quarantine_it_goes_there_later),
 		TEST(after_a_crash_nothing_is_lost),
+		TEST(what_the_plugin_leaves_stops_nothing_that_follows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

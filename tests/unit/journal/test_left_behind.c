@@ -77,12 +77,31 @@ static void cut_moves_those_below_and_no_others(void **state)
 	fg_left_behinds_free(&l);
 }
 
+static void a_record_that_was_left_alone_is_gone_when_it_is_cut(void **state)
+{
+	struct fg_left_behinds l;
+
+	(void)state;
+	fg_left_behinds_init(&l);
+	fg_left_behinds_put(&l, 1, 10);
+	fg_left_behinds_put(&l, FG_LEFT_BEHIND_RECORD | 5, 5);
+	fg_left_behinds_put(&l, FG_LEFT_BEHIND_RECORD | 20, 20);
+	fg_left_behinds_cut(&l, 12);
+	assert_int_equal(l.n, 2);
+	assert_int_equal(fg_left_behinds_get(&l, 1), 13);
+	assert_int_equal(fg_left_behinds_get(&l, FG_LEFT_BEHIND_RECORD | 5), 0);
+	assert_int_equal(fg_left_behinds_get(&l, FG_LEFT_BEHIND_RECORD | 20), 20);
+	assert_int_equal(l.lowest, 13);
+	fg_left_behinds_free(&l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keys_are_put_moved_and_removed),
 		cmocka_unit_test(many_keys_stay_sorted_and_found),
 		cmocka_unit_test(cut_moves_those_below_and_no_others),
+		cmocka_unit_test(a_record_that_was_left_alone_is_gone_when_it_is_cut),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
