@@ -60,8 +60,8 @@ void hw_topology_open(struct hw *hw)
 	memcpy(text, stored.data, stored.size);
 	text[stored.size] = 0;
 	t->kept_version = strtoull(text, &end, 10);
-	t->is_kept_old = t->kept_version > 0 && *end == ' ' &&
-			 strcmp(end + 1, hw->with.device_id) == 0;
+	t->is_kept_old =
+		t->kept_version > 0 && *end == ' ' && strcmp(end + 1, hw->with.device_id) == 0;
 	if (!t->is_kept_old)
 		t->kept_version = 0;
 }
@@ -77,7 +77,8 @@ static void keep_version(struct hw *hw)
 	char text[24 + HW_DEVICE_ID_MAX];
 	int n;
 
-	if (!hw->with.syncs || t->version == 0 || (t->kept_version > 0 && t->is_waiting))
+	if (!t->is_on || !hw->with.syncs || !t->is_synced || t->version == 0 ||
+	    (t->kept_version > 0 && t->is_waiting))
 		return;
 	t->is_kept_old = false;
 	if (t->version == t->kept_version)
