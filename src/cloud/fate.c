@@ -304,8 +304,8 @@ static enum fg_fate drop(struct fg_feed *f, uint64_t seq, uint16_t entry)
 		return FG_FATE_SETTLE;
 	}
 	if (fg_ledger_at(&f->ledger, entry)->state == FG_ENTRY_AGAIN) {
-		fg_ledger_at(&f->ledger, entry)->chain = 0;
-		fg_ledger_settle(&f->ledger, entry);
+		fg_ledger_at(&f->ledger, entry)->chain = f->dropped;
+		f->dropped = entry;
 	}
 	return FG_FATE_SKIP;
 }

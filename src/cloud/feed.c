@@ -131,6 +131,9 @@ static uint64_t sort_out(struct fg_feed *f, struct fg_reading *r, unsigned n, ui
 	}
 	if (run)
 		fg_cursor_settle(f->cursor, run, run_last);
+	/* Only now: a track that catches up with it forgets what it has done, which may be in @w, too. */
+	fg_ledger_settle(&f->ledger, f->dropped);
+	f->dropped = 0;
 	fg_window_arrange(w, kept);
 	return to;
 }

@@ -49,6 +49,8 @@ struct fg_feed {
 	struct fg_ledger ledger;
 	struct fg_reading readings[FG_N_PASSES];
 	struct fg_track ordered; /* of a link with one session: FG_KEY_ORDERED */
+	uint16_t
+		dropped; /* entries that were read again and are not to be sent any more; a chain */
 	struct fg_track
 		orphans;  /* on their way to quarantine, of sessions that were closed since */
 	uint64_t highest; /* where the live pass has ever been, or what was there before us */

@@ -20,9 +20,10 @@
  * device has a session of its own, one that is down falls behind alone and catches up alone.
  *
  * What the plugin leaves (FG_LEFT) holds up nothing behind it, but for attributes and presence that
- * `order: live_first` catches up with: so many of these may wait behind one that was left. It is read again when the plugin says so, with
- * all that follows it and was not sent, and by the next session. So many of a lane may be left that a
- * cursor on disk can tell of them.
+ * `order: live_first` catches up with: so many of these may wait behind one that was left. It is read
+ * again when the plugin says so, with all that follows it and was not sent, and by the next session. So
+ * many of a lane may be left that a cursor on disk can tell of them. Where devices have sessions, one
+ * that was left before a crash may be sent once more than promised, and before an older one.
  *
  * How many sessions may be behind the journal bounds. When there is no place for another one, the rest
  * waits for a minute at most; then records of those without a place go into quarantine, unless nobody

@@ -28,9 +28,11 @@ static uint64_t resume_of(const struct fg_feed *f, const struct fg_outbox_sessio
 /* Is there something to be sent again that may go? */
 static bool has_again(const struct fg_feed *f, const struct fg_outbox_session *s)
 {
-	const struct fg_track *t = &s->tracks[f->lane];
+	const struct fg_track *t = &s->tracks[f->lane], *left = &s->left[f->lane];
+	uint64_t missed = fg_track_resume(t, &f->ledger);
 
-	if (s->left[f->lane].n_again > 0)
+	/* Where it has no place for what it has missed it gets off, and what was left above is not met. */
+	if (left->n_again > 0 && (missed == 0 || fg_track_resume(left, &f->ledger) < missed))
 		return true;
 	if (fg_feed_is_ahead(f, t))
 		return fg_ledger_at(&f->ledger, t->first)->state == FG_ENTRY_AGAIN;
