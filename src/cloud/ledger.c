@@ -220,10 +220,13 @@ static void rejoin(struct fg_track *t, struct fg_ledger *l)
 static void move_on(struct fg_track *t, struct fg_ledger *l, uint64_t seq)
 {
 	uint64_t next = t->first ? l->entries[t->first].seq : UINT64_MAX;
+	uint64_t from = seq + 1;
 
-	t->from = seq + 1;
 	if (t->left_to > seq)
-		t->from = next < t->left_to ? next : t->left_to + 1;
+		from = next < t->left_to ? next : t->left_to + 1;
+	/* A device that is no more muted brings up what is below. */
+	if (from > t->from)
+		t->from = from;
 	fg_cursor_leave_behind(l->cursor, t->key, t->from);
 	l->track_news++;
 }

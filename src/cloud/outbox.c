@@ -331,8 +331,10 @@ static int offer_row(struct fg_outbox *o, struct fg_feed *f, struct fg_window *w
 			return r;
 		o->made.feed = f;
 		o->made.entry.lane = (uint8_t)f->lane;
-		goes_on = row->first + batch.count < row->end && !fg_offer_is_open(batch.states[0]);
+		goes_on = row->first + batch.count < row->end;
 		take_states(o, f, w, row);
+		/* What there was no room for is open again. */
+		goes_on = goes_on && !fg_offer_is_open(batch.states[0]);
 		if (r == 1 || !fg_row_is_open(w, row))
 			return r;
 	} while (goes_on);
