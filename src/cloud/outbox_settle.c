@@ -305,8 +305,7 @@ static void has_room_again(struct fg_outbox_session *s)
 	s->news++;
 	for (unsigned lane = 0; lane < FG_N_CURSOR_LANES; lane++)
 		if (s->tracks[lane].state == FG_TRACK_BEHIND || s->tracks[lane].n_again > 0 ||
-		    s->left[lane].n_again > 0 ||
-		    o->feeds[lane].ledger.n_ordered > 0)
+		    s->left[lane].n_again > 0 || o->feeds[lane].ledger.n_ordered > 0)
 			fg_feed_look_again(&o->feeds[lane]);
 }
 

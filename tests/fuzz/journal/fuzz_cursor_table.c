@@ -51,7 +51,8 @@ static void check_left_behind(const struct fg_cursor *c, const uint8_t *data,
 		uint64_t from = fg_cursor_left_behind(c, b.key);
 
 		/* Of a single record, which is said in two places: else it says nothing. */
-		if (b.key & FG_KEY_RECORD && (b.from != (b.key & ~FG_KEY_RECORD) || b.from > NEWEST))
+		if (b.key & FG_KEY_RECORD &&
+		    (b.from != (b.key & ~FG_KEY_RECORD) || b.from > NEWEST))
 			continue;
 		require(from != 0 && (from <= b.from || (b.from == 0 && from == 1)));
 		require(from <= NEWEST + 1);
