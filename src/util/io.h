@@ -1,5 +1,9 @@
 #pragma once
 
+/*
+ * read() and write() to the end, where signals interrupt and the kernel takes a part at a time: for
+ * configuration and state, which are read and written whole. The journal has fs.h.
+ */
 #include <stddef.h>
 #include <sys/types.h>
 

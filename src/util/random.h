@@ -1,5 +1,6 @@
 #pragma once
 
+/* Where seeds of hash tables and of jitter come from. Keys and nonces are OpenSSL's business. */
 #include <stdint.h>
 
 /**
