@@ -8,7 +8,7 @@ packages_test=("${packages_sim[@]}" clang libclang-rt-14-dev clang-format groff-
 	iproute2 procps tzdata)
 packages_bench=(libsqlite3-dev)
 
-# install_packages NAME…: does nothing, quickly, when all are there.
+# install_packages NAME…: does nothing, quickly, when all are there; else sets has_installed.
 install_packages() {
 	local missing
 	missing=$(dpkg-query -W -f '${binary:Package} ${Status}\n' "$@" 2>/dev/null |
@@ -20,6 +20,8 @@ install_packages() {
 		return 1
 	fi
 	echo "== installing" $missing
+	# shellcheck disable=SC2034
+	has_installed=yes
 	export DEBIAN_FRONTEND=noninteractive
 	# The mosquitto package would start a broker of its own on port 1883: not on our account.
 	if [ ! -e /usr/sbin/policy-rc.d ]; then
